@@ -1,0 +1,62 @@
+# What a newcomer types:  make demo | make demo EXPERIMENT=digits | make test
+EXPERIMENT ?= demo
+CORES ?= all
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CONFIG := $(if $(filter demo,$(EXPERIMENT)),config/config.yaml,config/config.yaml config/$(EXPERIMENT).yaml)
+SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) --workflow-profile workflow/profiles/default
+
+.DEFAULT_GOAL := help
+.PHONY: help env demo test lint format generated lock bench clean-env
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+env: $(VENV)/.complete  ## Make the environment from the lock
+
+# uv installs fastest; where the machine has none, it goes into the environment itself. The stamp comes last.
+$(VENV)/.complete: envs/requirements.lock envs/uv.lock.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "Covary needs Python 3.11 or newer; choose one with: make env PYTHON=python3.12"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
+	    { echo "python3 -m venv failed; on Debian or Ubuntu: apt install python3-venv"; rm -rf $(VENV); exit 1; }
+	@command -v uv > /dev/null || test -x $(BIN)/uv || \
+	    $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r envs/uv.lock.txt
+	@echo "Installing the locked environment into $(VENV) (about 4 GB with the CUDA build of PyTorch)"
+	@uv=$$(command -v uv || echo $(BIN)/uv); \
+	    $$uv pip install --quiet --python $(BIN)/python --require-hashes -r envs/requirements.lock && \
+	    $$uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: env  ## Run the demo, or config/<name>.yaml with EXPERIMENT=<name>, and print where the report is
+	@test -f $(lastword $(CONFIG)) || { echo "there is no config/$(EXPERIMENT).yaml"; exit 1; }
+	@$(SNAKEMAKE) --configfile $(CONFIG)
+	@echo "Report: $(CURDIR)/results/$(EXPERIMENT)/report.html"
+
+test: env  ## Run the whole test suite
+	@$(BIN)/python -m pytest
+
+lint: env  ## Check style and formatting of Python and Snakemake files
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/snakefmt --check Snakefile workflow
+	@$(BIN)/snakemake --lint
+
+format: env  ## Apply the formatters
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+	@$(BIN)/snakefmt Snakefile workflow
+
+generated: env  ## Write the files that are generated from the config model
+	@$(BIN)/python -m covary.config
+
+lock: env  ## Resolve the dependencies anew
+	@uv=$$(command -v uv || echo $(BIN)/uv); \
+	    $$uv pip compile --quiet --universal --generate-hashes --no-annotate --python-version 3.11 --upgrade \
+	        --extra dev --custom-compile-command "make lock" -o envs/requirements.lock pyproject.toml && \
+	    echo uv | $$uv pip compile --quiet --universal --generate-hashes --no-annotate --python-version 3.11 \
+	        --upgrade --custom-compile-command "make lock" -o envs/uv.lock.txt -
+
+bench: env  ## Run the benchmarks (see benchmarks/README.md)
+	@for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done

@@ -1,0 +1,52 @@
+"""Covary: from images to the association report. This page is a table of contents."""
+
+from snakemake.utils import min_version
+
+min_version("9.12")
+
+
+configfile: "config/config.yaml"
+
+
+include: "workflow/rules/common.smk"
+
+
+pathvars:
+    results=f"results/{settings.experiment}",
+    phantom=f"resources/phantom/{settings.experiment}",
+    logs=f"results/{settings.experiment}/logs",
+    benchmarks=f"results/{settings.experiment}/benchmarks",
+
+
+report: "workflow/report/workflow.rst"
+
+
+wildcard_constraints:
+    noise=r"[0-9.e+-]+",
+    shard=r"[0-9]+",
+    predictor=r"[a-z0-9_]+",
+
+
+localrules:
+    all,
+    dataset,
+
+
+include: "workflow/rules/images.smk"
+include: "workflow/rules/vae.smk"
+include: "workflow/rules/generator.smk"
+include: "workflow/rules/dataset.smk"
+include: "workflow/rules/longitudinal.smk"
+include: "workflow/rules/predictor.smk"
+include: "workflow/rules/evaluation.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        "<results>/report.html",
+
+
+rule dataset:
+    input:
+        "<results>/manifest.json",

@@ -1,0 +1,14 @@
+"""Settings of all tests: no display, few threads, fixed Hypothesis profile."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ.setdefault(
+    "JAX_COMPILATION_CACHE_DIR", str(Path(__file__).resolve().parents[1] / ".pytest_cache" / "jax")
+)
+
+from hypothesis import settings
+
+settings.register_profile("covary", deadline=None, derandomize=True, print_blob=True)
+settings.load_profile("covary")

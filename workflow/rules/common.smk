@@ -1,0 +1,52 @@
+"""Helpers of the rules: the checked configuration, its slices, fingerprints of code, lists of files. No rules here."""
+
+import os
+import sys
+from pathlib import Path
+
+from covary import config as covary_config
+from covary import fingerprint as covary_fingerprint
+from covary.shards import partition
+
+try:
+    settings = covary_config.check(config)
+except covary_config.ConfigError as error:
+    sys.exit("\n".join(f"config: {line}" for line in str(error).splitlines()))
+
+# Compiled JAX programs are shared by the jobs of all noise levels and experiments.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(".snakemake/jax").resolve()))
+
+NOISES = [f"{variance:g}" for variance in settings.association.noise_variances]
+SHARDS = [
+    f"{shard.index:05d}" for shard in partition(settings.subjects.total, settings.store.shard_subjects)
+]
+PREDICTORS = settings.predictor.names
+
+
+def section(name):
+    """One slice of the configuration as plain data, so that a rule reruns when that slice changes and not else."""
+    value = settings
+    for part in name.split("."):
+        value = getattr(value, part)
+    return value.model_dump() if hasattr(value, "model_dump") else value
+
+
+def code(rule_name):
+    """Content hash of a rule's script and the modules it imports."""
+    return covary_fingerprint.fingerprint(Path(workflow.basedir) / f"workflow/scripts/{rule_name}.py")
+
+
+def source_images(wildcards):
+    """The file that says the images to prepare are all there; a user's own folder needs none."""
+    if settings.images.source == "phantom":
+        return ["<phantom>/factors.parquet"]
+    if Path(settings.images.folder) == Path("resources/digits"):
+        return ["resources/digits/labels.csv"]
+    return []
+
+
+def source_folder():
+    """The folder that `prepare_images` reads."""
+    if settings.images.source == "phantom":
+        return f"resources/phantom/{settings.experiment}"
+    return settings.images.folder

@@ -1,0 +1,120 @@
+"""
+Dataset: subjects and their images in one Zarr store.
+
+In: the generator and the ranking. Out: `<results>/dataset.zarr`, tracked through the markers in
+`<results>/markers/` (range, SHA-256 of the values) and the manifest `<results>/manifest.json`.
+"""
+
+
+rule create_dataset:
+    """Lay out the empty store."""
+    output:
+        specification="<results>/dataset.spec.json",
+    log:
+        "<logs>/create_dataset.log",
+    benchmark:
+        "<benchmarks>/create_dataset.tsv"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        n_subjects=settings.subjects.total,
+        size_px=settings.images.size_px,
+        store=section("store"),
+        attributes={"experiment": settings.experiment, "seed": settings.seed},
+        code=code("create_dataset"),
+    script:
+        "../scripts/create_dataset.py"
+
+
+rule sample_subjects:
+    """Draw z for every subject and read the random effects off it."""
+    input:
+        specification="<results>/dataset.spec.json",
+        ranking="<results>/vae/latent_ranking.csv",
+    output:
+        marker="<results>/markers/subjects.json",
+    log:
+        "<logs>/sample_subjects.log",
+    benchmark:
+        "<benchmarks>/sample_subjects.tsv"
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        subjects=section("subjects"),
+        seed=settings.seed,
+        code=code("sample_subjects"),
+    script:
+        "../scripts/sample_subjects.py"
+
+
+rule generate_images:
+    """Draw the images of one shard of subjects."""
+    input:
+        subjects="<results>/markers/subjects.json",
+        unet="<results>/generator/unet/diffusion_pytorch_model.safetensors",
+    output:
+        marker="<results>/markers/images/{shard}.json",
+    log:
+        "<logs>/generate_images/{shard}.log",
+    benchmark:
+        "<benchmarks>/generate_images/{shard}.tsv"
+    threads: workflow.cores
+    resources:
+        mem_mb=4000,
+        runtime=720,
+        gpu=1,
+    params:
+        generator=section("generator"),
+        shard_subjects=settings.store.shard_subjects,
+        seed=settings.seed,
+        code=code("generate_images"),
+    script:
+        "../scripts/generate_images.py"
+
+
+rule gather_images:
+    """Check that every subject has its image, without holes or overlaps."""
+    input:
+        shards=expand("<results>/markers/images/{shard}.json", shard=SHARDS),
+    output:
+        marker="<results>/markers/images.json",
+    log:
+        "<logs>/gather_images.log",
+    benchmark:
+        "<benchmarks>/gather_images.tsv"
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    params:
+        code=code("gather_images"),
+    script:
+        "../scripts/gather_images.py"
+
+
+rule finalise_dataset:
+    """Check every group against its marker, consolidate the metadata, write the manifest."""
+    input:
+        subjects="<results>/markers/subjects.json",
+        images="<results>/markers/images.json",
+        longitudinal=expand("<results>/markers/longitudinal/noise_{noise}.json", noise=NOISES),
+        estimates=expand("<results>/markers/estimates/noise_{noise}.json", noise=NOISES),
+        predictions=expand(
+            "<results>/markers/predictions/noise_{noise}/{predictor}.json",
+            noise=NOISES,
+            predictor=PREDICTORS,
+        ),
+    output:
+        manifest="<results>/manifest.json",
+    log:
+        "<logs>/finalise_dataset.log",
+    benchmark:
+        "<benchmarks>/finalise_dataset.tsv"
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    params:
+        code=code("finalise_dataset"),
+    script:
+        "../scripts/finalise_dataset.py"

@@ -1,0 +1,32 @@
+"""
+Generator: the diffusion model that draws an image for a z.
+
+In: prepared images and their posteriors. Out: `<results>/generator/` in diffusers' own format.
+"""
+
+
+rule train_generator:
+    """Train the conditional diffusion model; resumes from its checkpoint after a kill."""
+    input:
+        index="<results>/images/index.parquet",
+        encodings="<results>/vae/encodings.npz",
+    output:
+        unet="<results>/generator/unet/diffusion_pytorch_model.safetensors",
+        unet_config="<results>/generator/unet/config.json",
+        scheduler="<results>/generator/scheduler/scheduler_config.json",
+        history="<results>/generator/history.csv",
+    log:
+        "<logs>/train_generator.log",
+    benchmark:
+        "<benchmarks>/train_generator.tsv"
+    threads: workflow.cores
+    resources:
+        mem_mb=4000,
+        runtime=4320,
+        gpu=1,
+    params:
+        generator=section("generator"),
+        seed=settings.seed,
+        code=code("train_generator"),
+    script:
+        "../scripts/train_generator.py"

@@ -1,0 +1,68 @@
+"""
+Images: from a folder of scans to the arrays that all networks read.
+
+In: procedural phantoms, the digits that ship inside scikit-learn, or a folder of your own (`images.*`).
+Out: `<results>/images/{train,test}.npy` (uint8) and `index.parquet` (file, split, class, patient).
+"""
+
+
+rule draw_phantoms:
+    """Draw OCT B-scans with known factors as JPEG files in the layout of the real dataset."""
+    output:
+        factors="<phantom>/factors.parquet",
+    log:
+        "<logs>/draw_phantoms.log",
+    benchmark:
+        "<benchmarks>/draw_phantoms.tsv"
+    threads: workflow.cores
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        phantom=section("images.phantom"),
+        seed=settings.seed,
+        code=code("draw_phantoms"),
+    script:
+        "../scripts/draw_phantoms.py"
+
+
+rule write_digits:
+    """Write the handwritten digits that ship inside scikit-learn as a folder of PNG files."""
+    output:
+        labels="resources/digits/labels.csv",
+    log:
+        "<logs>/write_digits.log",
+    benchmark:
+        "<benchmarks>/write_digits.tsv"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        code=code("write_digits"),
+    script:
+        "../scripts/write_digits.py"
+
+
+rule prepare_images:
+    """Read, clean, crop and resize the images."""
+    input:
+        source_images,
+    output:
+        index="<results>/images/index.parquet",
+        train="<results>/images/train.npy",
+        test="<results>/images/test.npy",
+    log:
+        "<logs>/prepare_images.log",
+    benchmark:
+        "<benchmarks>/prepare_images.tsv"
+    threads: workflow.cores
+    resources:
+        mem_mb=4000,
+        runtime=240,
+    params:
+        folder=source_folder(),
+        images=section("images"),
+        seed=settings.seed,
+        code=code("prepare_images"),
+    script:
+        "../scripts/prepare_images.py"

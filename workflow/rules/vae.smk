@@ -1,0 +1,82 @@
+"""
+Image VAE: the latent space whose coordinates become random effects.
+
+In: prepared images. Out: `<results>/vae/` with the weights, the loss curves, the posterior q(z|x) of every
+image (`encodings.npz`) and the ranking of latents with the chosen random effects (`latent_ranking.csv`).
+"""
+
+
+rule train_image_vae:
+    """Train the β-VAE; resumes from its checkpoint after a kill."""
+    input:
+        index="<results>/images/index.parquet",
+    output:
+        weights="<results>/vae/weights.safetensors",
+        config="<results>/vae/config.json",
+        history="<results>/vae/history.csv",
+    log:
+        "<logs>/train_image_vae.log",
+    benchmark:
+        "<benchmarks>/train_image_vae.tsv"
+    threads: workflow.cores
+    resources:
+        mem_mb=4000,
+        runtime=2880,
+        gpu=1,
+    params:
+        vae=section("vae"),
+        seed=settings.seed,
+        code=code("train_image_vae"),
+    script:
+        "../scripts/train_image_vae.py"
+
+
+rule encode_images:
+    """Posterior mean and log variance of every prepared image."""
+    input:
+        index="<results>/images/index.parquet",
+        weights="<results>/vae/weights.safetensors",
+    output:
+        encodings="<results>/vae/encodings.npz",
+    log:
+        "<logs>/encode_images.log",
+    benchmark:
+        "<benchmarks>/encode_images.tsv"
+    threads: workflow.cores
+    resources:
+        mem_mb=4000,
+        runtime=120,
+        gpu=1,
+    params:
+        code=code("encode_images"),
+    script:
+        "../scripts/encode_images.py"
+
+
+rule rank_latents:
+    """Rank the active latents by read-back error and by decoder sensitivity; pick the random effects."""
+    input:
+        weights="<results>/vae/weights.safetensors",
+        encodings="<results>/vae/encodings.npz",
+    output:
+        ranking=report(
+            "<results>/vae/latent_ranking.csv",
+            caption="../report/latent_ranking.rst",
+            category="Images",
+        ),
+    log:
+        "<logs>/rank_latents.log",
+    benchmark:
+        "<benchmarks>/rank_latents.tsv"
+    threads: workflow.cores
+    resources:
+        mem_mb=4000,
+        runtime=240,
+        gpu=1,
+    params:
+        ranking=section("ranking"),
+        model=settings.longitudinal.model,
+        seed=settings.seed,
+        code=code("rank_latents"),
+    script:
+        "../scripts/rank_latents.py"

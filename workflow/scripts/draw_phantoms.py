@@ -1,0 +1,16 @@
+"""Draw OCT B-scans with known factors as JPEG files."""
+
+from pathlib import Path
+
+from covary import phantom
+from covary.config import Phantom
+from covary.job import job
+
+if __name__ == "__main__":
+    with job(snakemake.log[0]):
+        phantom.write_dataset(
+            Path(snakemake.output.factors).parent,
+            Phantom(**snakemake.params.phantom),
+            seed=snakemake.params.seed,
+            workers=snakemake.threads,
+        )

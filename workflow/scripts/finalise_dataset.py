@@ -1,0 +1,10 @@
+"""Check every group, consolidate the metadata, write the manifest."""
+
+from pathlib import Path
+
+from covary import store
+from covary.job import job
+
+with job(snakemake.log[0]):
+    manifest = Path(snakemake.output.manifest)
+    store.finalise(manifest.with_name("dataset.zarr"), [Path(marker) for marker in snakemake.input], manifest)

@@ -1,0 +1,17 @@
+"""Read, clean, crop and resize the images."""
+
+from pathlib import Path
+
+from covary import images
+from covary.config import Images
+from covary.job import job
+
+if __name__ == "__main__":
+    with job(snakemake.log[0]):
+        images.prepare(
+            Path(snakemake.params.folder),
+            Path(snakemake.output.index).parent,
+            Images.model_validate(snakemake.params.images),
+            seed=snakemake.params.seed,
+            workers=snakemake.threads,
+        )

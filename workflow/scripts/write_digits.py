@@ -1,0 +1,9 @@
+"""Write scikit-learn's handwritten digits as a folder of PNG files."""
+
+from pathlib import Path
+
+from covary.images.digits import write_digits
+from covary.job import job
+
+with job(snakemake.log[0]):
+    write_digits(Path(snakemake.output.labels).parent)

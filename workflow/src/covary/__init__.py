@@ -1,0 +1,1 @@
+"""Covary: paired synthetic images and longitudinal records with a known amount of association."""

@@ -1,0 +1,419 @@
+"""The typed configuration: the one place that knows keys, types, ranges, defaults, units and descriptions.
+
+The defaults are the demo. `config/config.yaml` and the other shipped files hold only what differs.
+"""
+
+import difflib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+Positive = Annotated[int, Field(ge=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class ConfigError(ValueError):
+    """The configuration cannot be used; the message names the key and what was expected, one line a fault."""
+
+
+class Section(BaseModel):
+    """A closed object: unknown keys and wrong types are faults, nothing is coerced."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Phantom(Section):
+    """Procedural OCT B-scans, drawn when `images.source` is `phantom`."""
+
+    train: Positive = Field(1800, description="Training images to draw")
+    test: Positive = Field(240, description="Test images to draw")
+    height_px: int = Field(496, ge=64, description="Height of a B-scan in pixels of 3.87 µm")
+    width_px: int = Field(512, ge=64, description="Width of a B-scan over 5.9 mm, in pixels")
+    corner_fraction: Fraction = Field(
+        0.15, description="Share of scans with the white corners that registration leaves"
+    )
+
+
+class Crop(Section):
+    """Centre crop, or black padding where an image is smaller, before the resize."""
+
+    height_px: Positive = Field(496, description="Rows kept")
+    width_px: Positive = Field(512, description="Columns kept")
+
+
+class Images(Section):
+    """Real or procedural images and how they are prepared."""
+
+    source: Literal["phantom", "folder"] = Field("phantom", description="Draw phantoms, or read a folder")
+    folder: str | None = Field(
+        None,
+        description="Folder of images when source is `folder`: {train,test}/CLASS/NAME.{jpeg,jpg,png,tif}, "
+        "or CLASS/NAME, or NAME alone",
+    )
+    phantom: Phantom = Field(default_factory=Phantom, description="Procedural images")
+    size_px: int = Field(64, ge=16, description="Side of the square images all networks see")
+    fill_white_corners: bool = Field(True, description="Fill white registration corners with background")
+    crop: Crop | None = Field(
+        default_factory=Crop, description="Centre crop or pad; null keeps the whole image"
+    )
+    test_fraction: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.15, description="Share of images held out when the folder has no train/ and test/"
+    )
+    max_unreadable_fraction: Fraction = Field(
+        0.01, description="The run stops when more than this share of files cannot be read"
+    )
+
+
+class Vae(Section):
+    """The convolutional β-VAE whose latent space carries the association."""
+
+    latent_dim: Positive = Field(16, description="Width of z")
+    base_channels: Positive = Field(
+        32, description="Channels of the first convolution; doubles as size halves"
+    )
+    epochs: Positive = Field(30, description="Passes over the training images")
+    batch_size: Positive = Field(32, description="Images a step")
+    learning_rate: float = Field(0.001, gt=0, description="Adam step size")
+    mse_weight: float = Field(400 / 3, gt=0, description="α, weight of the mean squared error per pixel")
+    beta: float = Field(
+        0.0376, ge=0, description="β at the end of the warm-up, weight of KL(q(z|x) ‖ N(0, I))"
+    )
+    beta_warmup_epochs: float = Field(5.0, ge=0, description="Epochs over which β rises linearly from 0")
+
+
+class Ranking(Section):
+    """Which latents matter: the paper's two methods, on active latents."""
+
+    method: Literal["readback", "sensitivity"] = Field(
+        "readback", description="Ranking that picks the random effects (paper: methods 1 and 2)"
+    )
+    readback_draws: Positive = Field(10_000, description="z drawn for method 1")
+    sensitivity_draws: Positive = Field(
+        500, description="z drawn for method 2, each with every latent redrawn"
+    )
+    active_variance: float = Field(
+        0.01, ge=0, description="A latent is active if Var over images of its posterior mean exceeds this"
+    )
+
+
+class Generator(Section):
+    """The diffusion model that draws an image for a z."""
+
+    patch_px: Positive = Field(4, description="Pixels folded into channels along each side (space to depth)")
+    block_channels: list[Positive] = Field(
+        [64, 128], min_length=1, description="UNet channels at each resolution"
+    )
+    layers_per_block: Positive = Field(1, description="Residual blocks at each resolution")
+    conditioning_source: Literal["posterior_sample", "posterior_mean"] = Field(
+        "posterior_sample",
+        description="z seen in training: a draw from q(z|x), the same distribution as at sampling, or its mean",
+    )
+    steps: Positive = Field(1500, description="Training steps")
+    batch_size: Positive = Field(64, description="Images a training step")
+    learning_rate: float = Field(0.0005, gt=0, description="AdamW step size")
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = Field(0.995, description="Decay of the weight average")
+    sampler: Literal["dpmsolver++", "unipc", "ddim"] = Field(
+        "dpmsolver++", description="Deterministic ODE solver"
+    )
+    sampling_steps: Positive = Field(8, description="Network evaluations an image")
+    sampling_batch_size: Positive = Field(256, description="Images drawn at once")
+
+
+class Subjects(Section):
+    """How many synthetic subjects, by split."""
+
+    train: Positive = Field(3200, description="Subjects to train predictors on")
+    validation: Positive = Field(400, description="Subjects to stop training by")
+    test: Positive = Field(2400, description="Subjects every reported number is computed on")
+
+    @property
+    def total(self) -> int:
+        """Subjects over all splits."""
+        return self.train + self.validation + self.test
+
+
+class Store(Section):
+    """Layout of the dataset on disk; changes no number in it."""
+
+    shard_subjects: Positive = Field(2048, description="Images a shard, written by one job")
+    chunk_subjects: Positive = Field(64, description="Images a chunk, the unit of reading")
+
+    @model_validator(mode="after")
+    def _chunks_fill_shards(self):
+        if self.shard_subjects % self.chunk_subjects:
+            raise ValueError(f"shard_subjects must be a multiple of chunk_subjects ({self.chunk_subjects}), "
+                             f"got {self.shard_subjects}")  # fmt: skip
+        return self
+
+
+class Association(Section):
+    """How strongly image and record are tied."""
+
+    noise_variances: list[Annotated[float, Field(ge=0)]] = Field(
+        [0.0, 1.0, 9.0, 18.0, 49.0],
+        min_length=1,
+        description="σ² of the noise on eta; an image can explain 1/(1+σ²) of eta_hat",
+    )
+
+    @model_validator(mode="after")
+    def _levels_differ(self):
+        if len({f"{v:g}" for v in self.noise_variances}) < len(self.noise_variances):
+            raise ValueError(f"noise_variances must differ from each other, got {self.noise_variances}")
+        return self
+
+
+class PopulationFit(Section):
+    """Maximum-likelihood fit of the population model to the simulated records."""
+
+    method: Literal["fo", "foce", "focei", "laplace"] = Field(
+        "foce", description="Approximation of the marginal likelihood"
+    )
+    subjects: Positive = Field(400, description="Training subjects used (all, if there are fewer)")
+    initial_fixed_effects: list[float] | None = Field(
+        [1.0, 1.1, 0.6],
+        description="Start of the fixed effects on their natural scale; null: the model's own",
+    )
+    initial_omega: float = Field(0.2, gt=0, description="Start of every variance on the diagonal of Ω")
+    initial_sigma: float = Field(0.1, gt=0, description="Start of the residual standard deviation")
+
+
+class Longitudinal(Section):
+    """The records: structural model, observation times, residual error, fit."""
+
+    model: str = Field(
+        "saturable_elimination", description="A shipped structural model, or `my_model.py:MyModel`"
+    )
+    first_time_h: float = Field(0.0, ge=0, description="First observation")
+    last_time_h: float = Field(10.0, gt=0, description="Last observation")
+    interval_h: float = Field(0.5, gt=0, description="Spacing of the observations")
+    dose: float = Field(1.0, gt=0, description="Bolus at time 0")
+    residual_sd: float = Field(
+        0.01, gt=0, description="σ_ε, standard deviation of the additive residual error"
+    )
+    fit: PopulationFit = Field(default_factory=PopulationFit, description="Population fit")
+
+    @model_validator(mode="after")
+    def _times_increase(self):
+        if self.last_time_h <= self.first_time_h:
+            raise ValueError(
+                f"last_time_h must be > first_time_h ({self.first_time_h:g}), got {self.last_time_h:g}"
+            )
+        return self
+
+    @property
+    def times_h(self) -> list[float]:
+        """Observation times."""
+        count = int((self.last_time_h - self.first_time_h) / self.interval_h + 1e-9) + 1
+        return [self.first_time_h + i * self.interval_h for i in range(count)]
+
+
+class Predictor(Section):
+    """The network that predicts random effects from an image."""
+
+    network: Literal["resnet18"] = Field("resnet18", description="Network family")
+    width: Positive = Field(
+        32, description="Channels of the first stage; 64 is the ResNet-18 of the literature"
+    )
+    objectives: list[Literal["ebe_mse"]] = Field(
+        ["ebe_mse"], min_length=1, description="Training objectives; each gives a predictor of its own"
+    )
+    epochs: Positive = Field(12, description="At most this many passes over the training subjects")
+    patience_epochs: Positive = Field(3, description="Stop when validation has not improved for so long")
+    batch_size: Positive = Field(32, description="Images a step")
+    learning_rate: float = Field(0.001, gt=0, description="Adam step size")
+
+    @property
+    def names(self) -> list[str]:
+        """One name for each predictor to train, used in paths."""
+        return [f"{self.network}_{objective}" for objective in self.objectives]
+
+
+class Evaluation(Section):
+    """How results are summarised."""
+
+    bootstrap_resamples: int = Field(
+        1000, ge=100, description="Resamples of subjects behind each 95 % interval"
+    )
+
+
+class Config(Section):
+    """One experiment. Holds science only: machines are described by profiles."""
+
+    experiment: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")] = Field(
+        "demo", description="Name; everything is written to results/<experiment>"
+    )
+    seed: Annotated[int, Field(ge=0)] = Field(20241, description="Seed of every random stream")
+    images: Images = Field(default_factory=Images)
+    vae: Vae = Field(default_factory=Vae)
+    ranking: Ranking = Field(default_factory=Ranking)
+    generator: Generator = Field(default_factory=Generator)
+    subjects: Subjects = Field(default_factory=Subjects)
+    store: Store = Field(default_factory=Store)
+    association: Association = Field(default_factory=Association)
+    longitudinal: Longitudinal = Field(default_factory=Longitudinal)
+    predictor: Predictor = Field(default_factory=Predictor)
+    evaluation: Evaluation = Field(default_factory=Evaluation)
+
+    @model_validator(mode="after")
+    def _parts_fit_together(self):
+        if self.images.source == "folder" and self.images.folder is None:
+            raise ValueError("images.folder must name a folder when images.source is `folder`, got null")
+        step = self.generator.patch_px * 2 ** (len(self.generator.block_channels) - 1)
+        if self.images.size_px % step:
+            raise ValueError(f"images.size_px must be a multiple of {step} (generator.patch_px and its "
+                             f"resolutions), got {self.images.size_px}")  # fmt: skip
+        if self.images.size_px % 16:
+            raise ValueError(f"images.size_px must be a multiple of 16 (the VAE halves it four times), "
+                             f"got {self.images.size_px}")  # fmt: skip
+        return self
+
+
+def check(raw: dict[str, Any]) -> Config:
+    """Turn the parsed YAML of an experiment into a checked Config.
+
+    Raises ConfigError with one line for each fault: the key and what was expected.
+    """
+    try:
+        return Config.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(fault, raw) for fault in error.errors())) from None
+
+
+def load(*paths: Path) -> Config:
+    """Read YAML files, later ones over earlier ones key by key, and check the result.
+
+    Raises ConfigError if a file is not a YAML mapping or the result is not valid.
+    """
+    merged: dict[str, Any] = {}
+    for path in paths:
+        try:
+            raw = yaml.safe_load(Path(path).read_text()) or {}
+        except (OSError, yaml.YAMLError) as error:
+            raise ConfigError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
+        if not isinstance(raw, dict):
+            raise ConfigError(f"{path}: must be a mapping of keys to values, got {type(raw).__name__}")
+        merged = _overlay(merged, raw)
+    return check(merged)
+
+
+def json_schema() -> str:
+    """The JSON schema of the configuration, as committed in workflow/schemas."""
+    return json.dumps(Config.model_json_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+def key_table() -> str:
+    """Every key with its type, default and meaning as a Markdown table, as committed in config/README.md."""
+    rows = ["| key | type | default | meaning |", "|---|---|---|---|"]
+    rows += [f"| `{key}` | {kind} | `{default}` | {text} |" for key, kind, default, text in _leaves(Config)]
+    return "\n".join(rows) + "\n"
+
+
+def _overlay(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    both_mappings = {
+        k for k in base.keys() & over.keys() if isinstance(base[k], dict) and isinstance(over[k], dict)
+    }
+    return base | {k: _overlay(base[k], v) if k in both_mappings else v for k, v in over.items()}
+
+
+_BOUNDS = {
+    "greater_than_equal": ("≥", "ge"),
+    "greater_than": (">", "gt"),
+    "less_than_equal": ("≤", "le"),
+    "less_than": ("<", "lt"),
+}
+_KINDS = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "string_type": "a text",
+    "bool_type": "true or false",
+    "list_type": "a list",
+    "model_type": "a mapping of keys to values",
+    "model_attributes_type": "a mapping of keys to values",
+}
+
+
+def _explain(fault: dict[str, Any], raw: dict[str, Any]) -> str:
+    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in fault["loc"]).lstrip(".")
+    kind, context, got = fault["type"], fault.get("ctx", {}), fault["input"]
+    if kind == "extra_forbidden":
+        known = _known_keys(fault["loc"][:-1])
+        near = difflib.get_close_matches(str(fault["loc"][-1]), known, n=1, cutoff=0.6)
+        hint = f"did you mean `{near[0]}`?" if near else f"known keys here: {', '.join(known)}"
+        return f"{key}: unknown key; {hint}"
+    if kind in _BOUNDS:
+        symbol, name = _BOUNDS[kind]
+        return f"{key}: must be {symbol} {context[name]:g}, got {got}"
+    if kind == "literal_error":
+        return f"{key}: must be one of {context['expected']}, got {got!r}"
+    if kind in _KINDS:
+        return f"{key}: must be {_KINDS[kind]}, got {got!r}"
+    if kind == "too_short":
+        return f"{key}: must have at least {context['min_length']} item, got {context['actual_length']}"
+    if kind == "string_pattern_mismatch":
+        return f"{key}: must match {context['pattern']}, got {got!r}"
+    message = str(context.get("error", fault["msg"]))
+    return f"{key}.{message}" if key else message
+
+
+def _known_keys(location: tuple[str | int, ...]) -> list[str]:
+    model: type[BaseModel] = Config
+    for part in location:
+        if isinstance(part, str) and part in model.model_fields:
+            model = _section_of(model.model_fields[part].annotation) or model
+    return list(model.model_fields)
+
+
+def _section_of(annotation: Any) -> type[Section] | None:
+    candidates = [annotation, *getattr(annotation, "__args__", ())]
+    return next((c for c in candidates if isinstance(c, type) and issubclass(c, Section)), None)
+
+
+def _leaves(model: type[BaseModel], prefix: str = ""):
+    for name, field in model.model_fields.items():
+        section = _section_of(field.annotation)
+        if section is not None:
+            yield from _leaves(section, f"{prefix}{name}.")
+            continue
+        default = field.get_default(call_default_factory=True)
+        text = "null" if default is None else json.dumps(default, ensure_ascii=False)
+        yield (
+            f"{prefix}{name}",
+            _kind_of(field.annotation),
+            text,
+            (field.description or "").replace("|", "\\|"),
+        )
+
+
+def _kind_of(annotation: Any) -> str:
+    names = {int: "whole number", float: "number", str: "text", bool: "true or false", type(None): "null"}
+    if annotation in names:
+        return names[annotation]
+    if getattr(annotation, "__origin__", None) is Literal:
+        return " or ".join(f"`{a}`" for a in annotation.__args__)
+    if getattr(annotation, "__origin__", None) is list:
+        return f"list of {_kind_of(annotation.__args__[0])}"
+    if hasattr(annotation, "__metadata__"):
+        return _kind_of(annotation.__origin__)
+    return " or ".join(_kind_of(a) for a in annotation.__args__)
+
+
+_TABLE_MARK = "<!-- below this line: written by `make generated` -->\n"
+
+
+def generated_files(root: Path) -> dict[Path, str]:
+    """The committed files that follow from this model, with the text each should have."""
+    readme = root / "config" / "README.md"
+    text_by_hand = readme.read_text(encoding="utf-8").partition(_TABLE_MARK)[0]
+    return {
+        root / "workflow" / "schemas" / "config.schema.json": json_schema(),
+        readme: f"{text_by_hand}{_TABLE_MARK}\n{key_table()}",
+    }
+
+
+if __name__ == "__main__":
+    for generated_path, generated_text in generated_files(Path.cwd()).items():
+        generated_path.write_text(generated_text, encoding="utf-8")

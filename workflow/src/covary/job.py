@@ -1,0 +1,36 @@
+"""What every rule script runs in: logging to its log file, and bad input as one clear line."""
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+log = logging.getLogger("covary")
+
+
+@contextmanager
+def job(log_file: str) -> Iterator[None]:
+    """Log to a file and to the terminal; end the process with one line and status 1 on bad input.
+
+    Bad input is any ValueError or OSError; other exceptions are faults of Covary and keep their traceback.
+    """
+    path = Path(log_file)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    to_file = logging.FileHandler(path, mode="w", encoding="utf-8")
+    to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    to_terminal = logging.StreamHandler(sys.stderr)
+    to_terminal.setFormatter(logging.Formatter("%(message)s"))
+    log.setLevel(logging.INFO)
+    log.addHandler(to_file)
+    log.addHandler(to_terminal)
+    logging.captureWarnings(True)
+    logging.getLogger("py.warnings").addHandler(to_file)
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        log.error("error: %s", error)
+        sys.exit(1)
+    except BaseException:
+        log.exception("unexpected failure")
+        raise

@@ -1,0 +1,25 @@
+"""The dataset store: create, write, mark, validate, open. The only place that knows Zarr."""
+
+from covary.store.dataset import (
+    create,
+    finalise,
+    open_dataset,
+    read,
+    set_aside,
+    validate_images,
+    write_group,
+    write_image_shard,
+)
+from covary.store.markers import read_marker
+
+__all__ = [
+    "create",
+    "finalise",
+    "open_dataset",
+    "read",
+    "read_marker",
+    "set_aside",
+    "validate_images",
+    "write_group",
+    "write_image_shard",
+]

@@ -1,0 +1,40 @@
+"""Marker files: small records beside the store that say what was written and what its bytes hash to.
+
+Rules track markers, never the store's own metadata, which is free to change.
+"""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def array_sha256(values: np.ndarray) -> str:
+    """SHA-256 of an array's decoded bytes in C order, little-endian, independent of chunks and codecs."""
+    little = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
+    return hashlib.sha256(little.data).hexdigest()
+
+
+def write_marker(path: Path, record: dict[str, Any]) -> None:
+    """Write a marker whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.partial")
+    with temporary.open("w", encoding="utf-8") as file:
+        json.dump(record, file, indent=2, sort_keys=True)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def read_marker(path: Path) -> dict[str, Any]:
+    """Read a marker. Raises ValueError that names the file if it is not one."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path}: not a readable marker file ({error})") from None
+    if not isinstance(record, dict) or "sha256" not in record:
+        raise ValueError(f"{path}: not a marker file: it has no `sha256`")
+    return record

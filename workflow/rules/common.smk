@@ -1,11 +1,11 @@
 """Helpers of the rules: the checked configuration, its slices, fingerprints of code, lists of files. No rules here."""
 
-import os
 import sys
 from pathlib import Path
 
 from covary import config as covary_config
 from covary import fingerprint as covary_fingerprint
+from covary import job as covary_job
 from covary.shards import partition
 
 try:
@@ -13,12 +13,14 @@ try:
 except covary_config.ConfigError as error:
     sys.exit("\n".join(f"config: {line}" for line in str(error).splitlines()))
 
-# Compiled JAX programs are shared by the jobs of all noise levels and experiments.
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(".snakemake/jax").resolve()))
+covary_job.set_environment(
+    Path(workflow.basedir) / "workflow/src", Path(".snakemake/jax")
+)
 
 NOISES = [f"{variance:g}" for variance in settings.association.noise_variances]
 SHARDS = [
-    f"{shard.index:05d}" for shard in partition(settings.subjects.total, settings.store.shard_subjects)
+    f"{shard.index:05d}"
+    for shard in partition(settings.subjects.total, settings.store.shard_subjects)
 ]
 PREDICTORS = settings.predictor.names
 
@@ -33,7 +35,9 @@ def section(name):
 
 def code(rule_name):
     """Content hash of a rule's script and the modules it imports."""
-    return covary_fingerprint.fingerprint(Path(workflow.basedir) / f"workflow/scripts/{rule_name}.py")
+    return covary_fingerprint.fingerprint(
+        Path(workflow.basedir) / f"workflow/scripts/{rule_name}.py"
+    )
 
 
 def source_images(wildcards):

@@ -14,6 +14,8 @@ rule create_dataset:
         "<logs>/create_dataset.log",
     benchmark:
         "<benchmarks>/create_dataset.tsv"
+    conda:
+        "../../envs/covary.yaml"
     resources:
         mem_mb=1000,
         runtime=10,
@@ -38,6 +40,8 @@ rule sample_subjects:
         "<logs>/sample_subjects.log",
     benchmark:
         "<benchmarks>/sample_subjects.tsv"
+    conda:
+        "../../envs/covary.yaml"
     resources:
         mem_mb=4000,
         runtime=30,
@@ -60,13 +64,15 @@ rule generate_images:
         "<logs>/generate_images/{shard}.log",
     benchmark:
         "<benchmarks>/generate_images/{shard}.tsv"
+    conda:
+        "../../envs/covary.yaml"
     threads: workflow.cores
     resources:
         mem_mb=4000,
         runtime=720,
         gpu=1,
     params:
-        generator=section("generator"),
+        sampling=section("sampling"),
         shard_subjects=settings.store.shard_subjects,
         seed=settings.seed,
         code=code("generate_images"),
@@ -84,6 +90,8 @@ rule gather_images:
         "<logs>/gather_images.log",
     benchmark:
         "<benchmarks>/gather_images.tsv"
+    conda:
+        "../../envs/covary.yaml"
     resources:
         mem_mb=4000,
         runtime=120,
@@ -98,7 +106,9 @@ rule finalise_dataset:
     input:
         subjects="<results>/markers/subjects.json",
         images="<results>/markers/images.json",
-        longitudinal=expand("<results>/markers/longitudinal/noise_{noise}.json", noise=NOISES),
+        longitudinal=expand(
+            "<results>/markers/longitudinal/noise_{noise}.json", noise=NOISES
+        ),
         estimates=expand("<results>/markers/estimates/noise_{noise}.json", noise=NOISES),
         predictions=expand(
             "<results>/markers/predictions/noise_{noise}/{predictor}.json",
@@ -111,6 +121,8 @@ rule finalise_dataset:
         "<logs>/finalise_dataset.log",
     benchmark:
         "<benchmarks>/finalise_dataset.tsv"
+    conda:
+        "../../envs/covary.yaml"
     resources:
         mem_mb=4000,
         runtime=120,

@@ -10,6 +10,7 @@ rule train_generator:
     input:
         index="<results>/images/index.parquet",
         encodings="<results>/vae/encodings.npz",
+        vae="<results>/vae/weights.safetensors",
     output:
         unet="<results>/generator/unet/diffusion_pytorch_model.safetensors",
         unet_config="<results>/generator/unet/config.json",
@@ -19,6 +20,8 @@ rule train_generator:
         "<logs>/train_generator.log",
     benchmark:
         "<benchmarks>/train_generator.tsv"
+    conda:
+        "../../envs/covary.yaml"
     threads: workflow.cores
     resources:
         mem_mb=4000,

@@ -14,6 +14,8 @@ rule draw_phantoms:
         "<logs>/draw_phantoms.log",
     benchmark:
         "<benchmarks>/draw_phantoms.tsv"
+    conda:
+        "../../envs/covary.yaml"
     threads: workflow.cores
     resources:
         mem_mb=2000,
@@ -34,6 +36,8 @@ rule write_digits:
         "<logs>/write_digits.log",
     benchmark:
         "<benchmarks>/write_digits.tsv"
+    conda:
+        "../../envs/covary.yaml"
     resources:
         mem_mb=1000,
         runtime=10,
@@ -55,6 +59,8 @@ rule prepare_images:
         "<logs>/prepare_images.log",
     benchmark:
         "<benchmarks>/prepare_images.tsv"
+    conda:
+        "../../envs/covary.yaml"
     threads: workflow.cores
     resources:
         mem_mb=4000,

@@ -16,6 +16,8 @@ rule simulate_longitudinal:
         "<logs>/simulate_longitudinal/noise_{noise}.log",
     benchmark:
         "<benchmarks>/simulate_longitudinal/noise_{noise}.tsv"
+    conda:
+        "../../envs/covary.yaml"
     resources:
         mem_mb=2000,
         runtime=240,
@@ -38,6 +40,8 @@ rule fit_population:
         "<logs>/fit_population/noise_{noise}.log",
     benchmark:
         "<benchmarks>/fit_population/noise_{noise}.tsv"
+    conda:
+        "../../envs/covary.yaml"
     resources:
         mem_mb=2000,
         runtime=240,
@@ -59,6 +63,8 @@ rule estimate_random_effects:
         "<logs>/estimate_random_effects/noise_{noise}.log",
     benchmark:
         "<benchmarks>/estimate_random_effects/noise_{noise}.tsv"
+    conda:
+        "../../envs/covary.yaml"
     resources:
         mem_mb=2000,
         runtime=480,

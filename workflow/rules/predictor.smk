@@ -19,6 +19,8 @@ rule train_predictor:
         "<logs>/train_predictor/noise_{noise}_{predictor}.log",
     benchmark:
         "<benchmarks>/train_predictor/noise_{noise}_{predictor}.tsv"
+    conda:
+        "../../envs/covary.yaml"
     resources:
         mem_mb=4000,
         runtime=2880,
@@ -42,6 +44,8 @@ rule predict:
         "<logs>/predict/noise_{noise}_{predictor}.log",
     benchmark:
         "<benchmarks>/predict/noise_{noise}_{predictor}.tsv"
+    conda:
+        "../../envs/covary.yaml"
     resources:
         mem_mb=4000,
         runtime=240,

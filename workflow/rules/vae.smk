@@ -18,6 +18,8 @@ rule train_image_vae:
         "<logs>/train_image_vae.log",
     benchmark:
         "<benchmarks>/train_image_vae.tsv"
+    conda:
+        "../../envs/covary.yaml"
     threads: workflow.cores
     resources:
         mem_mb=4000,
@@ -42,6 +44,8 @@ rule encode_images:
         "<logs>/encode_images.log",
     benchmark:
         "<benchmarks>/encode_images.tsv"
+    conda:
+        "../../envs/covary.yaml"
     threads: workflow.cores
     resources:
         mem_mb=4000,
@@ -68,6 +72,8 @@ rule rank_latents:
         "<logs>/rank_latents.log",
     benchmark:
         "<benchmarks>/rank_latents.tsv"
+    conda:
+        "../../envs/covary.yaml"
     threads: workflow.cores
     resources:
         mem_mb=4000,

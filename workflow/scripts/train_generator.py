@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import numpy as np
-from covary import diffusion, images
+from covary import diffusion, images, vae
 from covary.config import Generator
 from covary.job import job
 
@@ -15,6 +15,7 @@ with job(snakemake.log[0]):
         prepared.train,
         encodings["train_mean"],
         encodings["train_log_variance"],
+        vae.VAE.load(Path(snakemake.input.vae).parent),
         Generator(**snakemake.params.generator),
         seed=snakemake.params.seed,
         checkpoint_dir=folder / "checkpoints",

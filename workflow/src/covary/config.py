@@ -28,9 +28,9 @@ class Section(BaseModel):
 class Phantom(Section):
     """Procedural OCT B-scans, drawn when `images.source` is `phantom`."""
 
-    train: Positive = Field(1800, description="Training images to draw")
+    train: Annotated[int, Field(ge=1, le=1_000_000)] = Field(1800, description="Training images to draw")
     test: Positive = Field(240, description="Test images to draw")
-    height_px: int = Field(496, ge=64, description="Height of a B-scan in pixels of 3.87 µm")
+    height_px: int = Field(496, ge=64, description="Height of a B-scan over 1.92 mm, in pixels")
     width_px: int = Field(512, ge=64, description="Width of a B-scan over 5.9 mm, in pixels")
     corner_fraction: Fraction = Field(
         0.15, description="Share of scans with the white corners that registration leaves"
@@ -77,11 +77,18 @@ class Vae(Section):
     epochs: Positive = Field(30, description="Passes over the training images")
     batch_size: Positive = Field(32, description="Images a step")
     learning_rate: float = Field(0.001, gt=0, description="Adam step size")
+    horizontal_flip: bool = Field(True, description="Mirror half of the training images, anew each epoch")
     mse_weight: float = Field(400 / 3, gt=0, description="α, weight of the mean squared error per pixel")
     beta: float = Field(
         0.0376, ge=0, description="β at the end of the warm-up, weight of KL(q(z|x) ‖ N(0, I))"
     )
     beta_warmup_epochs: float = Field(5.0, ge=0, description="Epochs over which β rises linearly from 0")
+    sleep_weight: float = Field(
+        1.0,
+        ge=0,
+        description="Weight, beside the KL, of the wake-sleep term: the encoder learns to read z back from "
+        "decodings of z ~ N(0, I); 0 leaves it out",
+    )
 
 
 class Ranking(Section):
@@ -109,17 +116,28 @@ class Generator(Section):
     layers_per_block: Positive = Field(1, description="Residual blocks at each resolution")
     conditioning_source: Literal["posterior_sample", "posterior_mean"] = Field(
         "posterior_sample",
-        description="z seen in training: a draw from q(z|x), the same distribution as at sampling, or its mean",
+        description="z seen in training: a draw from q(z|x), distributed as at sampling, or its mean",
     )
+    conditioning: Literal["decoded", "token"] = Field(
+        "decoded",
+        description="How z enters the UNet: as one cross-attention token (the paper's 77 equal ones are the "
+        "same function), or as that and the VAE's decoding of z in further input channels",
+    )
+    min_snr_gamma: float = Field(5.0, gt=0, description="γ of min-SNR loss weighting")
     steps: Positive = Field(1500, description="Training steps")
     batch_size: Positive = Field(64, description="Images a training step")
     learning_rate: float = Field(0.0005, gt=0, description="AdamW step size")
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = Field(0.995, description="Decay of the weight average")
-    sampler: Literal["dpmsolver++", "unipc", "ddim"] = Field(
-        "dpmsolver++", description="Deterministic ODE solver"
+
+
+class Sampling(Section):
+    """How the trained generator draws images."""
+
+    solver: Literal["dpmsolver++", "unipc", "ddim"] = Field(
+        "dpmsolver++", description="Deterministic solver of the probability-flow ODE"
     )
-    sampling_steps: Positive = Field(8, description="Network evaluations an image")
-    sampling_batch_size: Positive = Field(256, description="Images drawn at once")
+    steps: Positive = Field(8, description="Network evaluations an image")
+    batch_size: Positive = Field(256, description="Images drawn at once")
 
 
 class Subjects(Section):
@@ -250,6 +268,7 @@ class Config(Section):
     vae: Vae = Field(default_factory=Vae)
     ranking: Ranking = Field(default_factory=Ranking)
     generator: Generator = Field(default_factory=Generator)
+    sampling: Sampling = Field(default_factory=Sampling)
     subjects: Subjects = Field(default_factory=Subjects)
     store: Store = Field(default_factory=Store)
     association: Association = Field(default_factory=Association)

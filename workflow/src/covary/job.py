@@ -1,6 +1,7 @@
-"""What every rule script runs in: logging to its log file, and bad input as one clear line."""
+"""What every rule script runs in: its environment, its log file, and bad input as one clear line."""
 
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,3 +35,10 @@ def job(log_file: str) -> Iterator[None]:
     except BaseException:
         log.exception("unexpected failure")
         raise
+
+
+def set_environment(package: Path, compilation_cache: Path) -> None:
+    """Let every job, in whatever software environment, find the package and share compiled JAX programs."""
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(package), *([before] if before else [])])
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(compilation_cache.resolve()))

@@ -1,0 +1,147 @@
+import numpy as np
+import pandas as pd
+import pytest
+from covary import figures, rng
+from covary.association import blur
+from covary.evaluate import RandomEffects, random_effects_table
+
+NOISES = [0.0, 1.0, 49.0]
+TIMES_H = np.arange(5) * 0.5
+
+
+def lines(axis):
+    return {line.get_label(): line for line in axis.lines}
+
+
+def images(*shape):
+    return rng.generator(1, "images").integers(0, 256, (*shape, 8, 6), dtype=np.uint8)
+
+
+def shown(axis):
+    return axis.images[0].get_array()
+
+
+def test_examples_keep_sides_and_order():
+    real, generated = images(6), 255 - images(6)
+    figure = figures.examples(real, generated, columns=3)
+    assert figure.subfigs[0].get_suptitle() == "Real"
+    for block, expected in zip(figure.subfigs, (real, generated), strict=True):
+        np.testing.assert_array_equal([shown(axis) for axis in block.axes], expected)
+
+
+def test_reconstructions_have_a_row_for_each_source():
+    rows = images(3, 4)
+    figure = figures.reconstructions(*rows)
+    np.testing.assert_array_equal([shown(axis) for axis in figure.axes], rows.reshape(12, 8, 6))
+    assert [figure.axes[i].get_ylabel() for i in (0, 4, 8)] == ["Real", "VAE", "Generator"]
+
+
+def test_grey_values_are_not_stretched():
+    dark = np.full((1, 8, 6), 40, np.uint8)
+    axis = figures.reconstructions(dark, dark, dark).axes[0]
+    assert axis.images[0].get_clim() == (0, 255)
+
+
+def test_traversals_frame_the_reference_column():
+    figure = figures.traversals(images(2, 3), [5, 11], np.array([-2.0, 0.0, 2.0]))
+    assert [axis.get_title() for axis in figure.axes[:3]] == ["−2", "0", "+2"]
+    assert [figure.axes[i].get_ylabel() for i in (0, 3)] == ["$z_{5}$", "$z_{11}$"]
+    framed = [axis.spines["left"].get_visible() for axis in figure.axes]
+    assert framed == [False, True, False] * 2
+
+
+def test_association_shows_each_record_beside_what_the_image_encodes():
+    observation = rng.normal(1, "y", 0, 3, (2, 5))
+    encoded = rng.normal(2, "f", 0, 2, (5,))
+    figure = figures.association(images(2), TIMES_H, NOISES, observation, encoded)
+    grid = np.array(figure.axes).reshape(2, 4)
+    for subject in range(2):
+        for i in range(3):
+            points, curve = grid[subject, 1 + i].lines
+            np.testing.assert_array_equal(points.get_ydata(), observation[i, subject])
+            np.testing.assert_array_equal(curve.get_ydata(), encoded[subject])
+    assert [t.get_text() for t in grid[0, 2].texts] == ["explains ≤ 50\u00a0%"]
+
+
+def test_trajectories_show_each_predictor():
+    observation, a, b = rng.normal(1, "y", 0, 3, (3, 2, 5))
+    figure = figures.trajectories(TIMES_H, NOISES, observation, {"a": a, "b": b}, np.zeros(5))
+    grid = np.array(figure.axes).reshape(2, 3)
+    for subject in range(2):
+        for i in range(3):
+            drawn = [line.get_ydata() for line in grid[subject, i].lines]
+            np.testing.assert_array_equal(
+                drawn, [observation[i, subject], a[i, subject], b[i, subject], np.zeros(5)]
+            )
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names == ["observed", "predicted, a", "predicted, b", "average subject"]
+
+
+def test_spread_subjects_cover_the_ranks_of_the_peak():
+    peaks = rng.generator(1, "peaks").permutation(100).astype(float)
+    prediction = np.stack([np.zeros(100), peaks, np.zeros(100)], axis=1)
+    assert sorted(peaks[figures.spread_subjects(prediction, 4)]) == [12, 37, 62, 87]
+    with pytest.raises(ValueError, match="5 subjects to show were asked for, there are 4"):
+        figures.spread_subjects(prediction[:4], 5)
+
+
+@pytest.mark.parametrize("predictors", [("network",), ("a", "b")])
+def test_r2_is_drawn_at_its_explainable_fraction(predictors):
+    eta = rng.normal(1, "eta", 0, 300, (2,))
+    levels = []
+    for v in NOISES:
+        eta_hat = blur(eta, v, rng.normal(1, f"r/{v}", 0, 300, (2,)))
+        levels.append(RandomEffects(v, eta_hat, 0.7 * eta_hat, {p: eta / (1 + v) ** 0.5 for p in predictors}))
+    table = random_effects_table(levels, seed=1, resamples=100)
+    absolute, relative = figures.r2_against_explainable_fraction(table).axes
+    of_image = table[table["theoretical_max"].notna()]
+    for i, name in enumerate(predictors):
+        rows = of_image[of_image["predictor"] == name] if len(predictors) > 1 else of_image
+        points, _, (bars,) = absolute.containers[1 + i].lines
+        np.testing.assert_allclose(points.get_xdata().astype(float), [1.0, 0.5, 0.02])
+        np.testing.assert_allclose(points.get_ydata().astype(float), rows["r2"])
+        ends = [segment[:, 1] for segment in bars.get_segments()]
+        np.testing.assert_allclose(ends, rows[["r2_low", "r2_high"]])
+        np.testing.assert_allclose(
+            relative.containers[i].lines[0].get_ydata().astype(float), rows["fraction_of_max"]
+        )
+
+
+def test_latent_ranking_shows_active_latents_and_marks_the_chosen():
+    ranking = pd.DataFrame(
+        {
+            "latent": [0, 1, 2, 3],
+            "active": [True, False, True, True],
+            "posterior_mean_variance": [0.5, 0.001, 0.9, 0.7],
+            "readback_mse": [0.5, 1.0, 0.1, 0.3],
+            "sensitivity": [0.01, 0.0, 0.04, 0.02],
+            "rank_readback": [3, -1, 1, 2],
+            "random_effect": [-1, -1, 0, 1],
+        }
+    )
+    figure = figures.latent_ranking(ranking)
+    readback, sensitivity, _ = figure.axes
+    names = [label.get_text() for label in readback.get_yticklabels()]
+    assert names == [r"$z_{2}$ $= \eta_{1}$", r"$z_{3}$ $= \eta_{2}$", "$z_{0}$"]
+    assert [bar.get_width() for bar in readback.patches] == [0.1, 0.3, 0.5]
+    assert [bar.get_width() for bar in sensitivity.patches] == [0.04, 0.02, 0.01]
+    colours = [bar.get_facecolor() for bar in readback.patches]
+    assert colours[0] == colours[1] != colours[2]
+    assert figure.get_suptitle() == "3 of 4 latents are active"
+
+
+def test_training_curves_mark_the_weights_that_were_kept():
+    vae = pd.DataFrame({"epoch": [1, 2, 3], "loss": [9.0, 3.0, 2.0], "test_loss": [9.5, 3.5, 2.6]})
+    generator = pd.DataFrame({"step": [10, 20, 30], "loss": [0.9, 0.2, 0.1]})
+    history = pd.DataFrame({"epoch": [1, 2, 3], "validation_loss": [0.9, 0.6, 0.7]})
+    figure = figures.training_curves(
+        vae, generator, {(0.0, "network"): history, (9.0, "network"): history + 0.1}
+    )
+    left, _, right = figure.axes
+    np.testing.assert_array_equal(lines(left)["test images"].get_ydata(), vae["test_loss"])
+    marks = [line for line in right.lines if line.get_marker() == "o"]
+    assert [(mark.get_xdata()[0], mark.get_ydata()[0]) for mark in marks] == [(2, 0.6), (2.1, 0.7)]
+    assert [text.get_text() for text in right.get_legend().get_texts()] == [
+        "σ²\u00a0=\u00a00",
+        "σ²\u00a0=\u00a09",
+    ]

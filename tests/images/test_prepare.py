@@ -1,0 +1,145 @@
+import logging
+
+import numpy as np
+import pandas as pd
+import pytest
+from covary import images
+from covary.config import Crop, Images
+from covary.images.prepare import prepare_image
+from PIL import Image
+
+CONFIG = Images(size_px=16, crop=Crop(height_px=40, width_px=40), max_unreadable_fraction=0.2)
+
+
+def scan(number, shape=(48, 36)):
+    return np.random.default_rng(number).integers(0, 150, shape).astype(np.uint8)
+
+
+@pytest.fixture
+def source(tmp_path):
+    """Twelve images of six patients, with splits; file k of a split holds scan(k)."""
+    folder = tmp_path / "source"
+    for split, count in (("train", 8), ("test", 4)):
+        (folder / split / "CNV").mkdir(parents=True)
+        for k in range(count):
+            Image.fromarray(scan(k)).save(folder / split / "CNV" / f"CNV-{split}{k // 2}-{k % 2 + 1}.png")
+    return folder
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:300])
+
+
+def test_every_image_is_cropped_and_resized_in_the_order_of_files(source, tmp_path):
+    summary = images.prepare(source, tmp_path / "out", CONFIG, seed=1, workers=1)
+    assert (summary.train, summary.test, summary.unreadable, summary.conversions) == (8, 4, [], {})
+    prepared = images.load(tmp_path / "out")
+    assert prepared.train.shape == (8, 16, 16)
+    np.testing.assert_array_equal(prepared.train, [prepare_image(scan(k), CONFIG) for k in range(8)])
+    np.testing.assert_array_equal(prepared.test, [prepare_image(scan(k), CONFIG) for k in range(4)])
+    index = prepared.index
+    assert index["file"].is_monotonic_increasing
+    assert index.loc[index["split"] == "train", "row"].tolist() == list(range(8))
+    assert index.loc[index["split"] == "train", "patient"].tolist() == [f"train{k // 2}" for k in range(8)]
+    assert set(index["status"]) == {"ok"}
+
+
+def test_loaded_images_are_mapped_and_read_only(source, tmp_path):
+    images.prepare(source, tmp_path / "out", CONFIG, seed=1, workers=1)
+    prepared = images.load(tmp_path / "out")
+    assert isinstance(prepared.train, np.memmap)
+    with pytest.raises(ValueError, match="read-only"):
+        prepared.train[0, 0, 0] = 1
+
+
+def test_the_files_do_not_depend_on_workers(source, tmp_path):
+    for workers in (1, 2):
+        images.prepare(source, tmp_path / str(workers), CONFIG, seed=1, workers=workers)
+    for name in ("train.npy", "test.npy", "index.parquet"):
+        assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "2" / name).read_bytes()
+
+
+def test_the_steps_are_those_of_the_config(tmp_path):
+    image = np.full((40, 40), 60, np.uint8)
+    image[:9, :9] = 255
+    kept = prepare_image(image, CONFIG.model_copy(update={"fill_white_corners": False}))
+    assert kept[0, 0] == 255
+    assert (prepare_image(image, CONFIG) == 60).all()
+    wide = np.full((40, 80), 60, np.uint8)
+    assert (prepare_image(wide[:20], CONFIG)[[0, -1]] == 0).all()  # padded to 40 rows
+    assert (prepare_image(wide[:20], CONFIG.model_copy(update={"crop": None})) == 60).all()
+
+
+def test_unreadable_images_are_named_counted_and_left_out(source, tmp_path, caplog):
+    truncate(source / "train/CNV/CNV-train1-1.png")
+    with caplog.at_level(logging.INFO, "covary"):
+        summary = images.prepare(source, tmp_path / "out", CONFIG, seed=1, workers=1)
+    assert (summary.train, summary.test) == (7, 4)
+    assert summary.unreadable == ["train/CNV/CNV-train1-1.png"]
+    assert "train/CNV/CNV-train1-1.png" in caplog.text
+    assert "left out: 1 of 12 images" in caplog.text
+    prepared = images.load(tmp_path / "out")
+    assert len(prepared.train) == 7
+    left = [0, 1, 3, 4, 5, 6, 7]
+    np.testing.assert_array_equal(prepared.train, [prepare_image(scan(k), CONFIG) for k in left])
+    lost = prepared.index[prepared.index["row"].isna()]
+    assert lost["file"].tolist() == ["train/CNV/CNV-train1-1.png"]
+    assert lost["status"].iloc[0].startswith(("OSError", "SyntaxError"))
+
+
+def test_too_many_unreadable_images_stop_the_run_and_leave_nothing(source, tmp_path):
+    images.prepare(source, tmp_path / "out", CONFIG, seed=1, workers=1)
+    for name in ("CNV-train0-1", "CNV-train2-2", "CNV-train3-1"):
+        truncate(source / f"train/CNV/{name}.png")
+    with pytest.raises(
+        ValueError, match=r"images\.max_unreadable_fraction: .* 3 of 12 .*CNV-train0-1\.png"
+    ) as error:
+        images.prepare(source, tmp_path / "out", CONFIG, seed=1, workers=1)
+    assert "\n" not in str(error.value)
+    assert list((tmp_path / "out").iterdir()) == []
+    with pytest.raises(ValueError, match="no finished prepared images"):
+        images.load(tmp_path / "out")
+
+
+def test_a_split_that_is_all_unreadable_stops_the_run(source, tmp_path):
+    for path in (source / "test/CNV").iterdir():
+        truncate(path)
+    lenient = CONFIG.model_copy(update={"max_unreadable_fraction": 1.0})
+    with pytest.raises(ValueError, match="no test image"):
+        images.prepare(source, tmp_path / "out", lenient, seed=1, workers=1)
+
+
+def test_conversions_are_said_once_a_kind(source, tmp_path, caplog):
+    for k in range(2):
+        Image.fromarray(np.stack([scan(k)] * 3, axis=-1)).save(source / f"train/CNV/CNV-rgb{k}-1.png")
+    Image.fromarray(scan(5).astype(np.uint16) * 257).save(source / "train/CNV/CNV-deep-1.png")
+    with caplog.at_level(logging.INFO, "covary"):
+        summary = images.prepare(source, tmp_path / "out", CONFIG, seed=1, workers=1)
+    assert summary.conversions == {"colour": 2, "16-bit grey": 1}
+    assert "2 × colour" in caplog.text
+    assert "1 × 16-bit grey" in caplog.text
+    prepared = images.load(tmp_path / "out")
+    rows = prepared.index.set_index("file")["row"]
+    for name, original in (("rgb0", 0), ("rgb1", 1), ("deep", 5)):
+        found = prepared.train[rows[f"train/CNV/CNV-{name}-1.png"]]
+        np.testing.assert_array_equal(found, prepare_image(scan(original), CONFIG))
+
+
+def test_files_that_do_not_belong_together_are_refused(source, tmp_path):
+    images.prepare(source, tmp_path / "out", CONFIG, seed=1, workers=1)
+    np.save(tmp_path / "out/test.npy", np.zeros((9, 16, 16), np.uint8))
+    with pytest.raises(ValueError, match=r"test\.npy holds 9 images, index\.parquet lists 4"):
+        images.load(tmp_path / "out")
+
+
+def test_an_empty_folder_is_one_clear_line(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match=r"^images\.folder: .*empty holds no image as [^\n]*$"):
+        images.prepare(tmp_path / "empty", tmp_path / "out", CONFIG, seed=1, workers=1)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_index_is_plain_parquet(source, tmp_path):
+    images.prepare(source, tmp_path / "out", CONFIG, seed=1, workers=1)
+    index = pd.read_parquet(tmp_path / "out/index.parquet")
+    assert list(index.columns) == ["file", "split", "class", "patient", "row", "status"]

@@ -1,0 +1,162 @@
+import base64
+import datetime
+import io
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from covary import figures
+from covary.config import check
+from covary.report import FIGURES, render
+from covary.report.page import _duration
+
+CAPTIONS = Path(__file__).parents[2] / "workflow" / "report"
+HEADER = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
+
+
+class Page(HTMLParser):
+    """Collects text, links, images, and checks that every element is closed."""
+
+    VOID = frozenset({"meta", "img", "br"})
+
+    def __init__(self, html):
+        super().__init__()
+        self.open, self.links, self.images, self.ids, self.words = [], [], [], [], []
+        self.feed(html)
+        assert self.open == []
+        self.text = re.sub(r"\s+", " ", " ".join(self.words))
+
+    def handle_starttag(self, tag, attrs):
+        attributes = dict(attrs)
+        if tag not in self.VOID:
+            self.open.append(tag)
+        if tag == "a":
+            self.links.append(attributes)
+        if tag == "img":
+            self.images.append(attributes)
+        if "id" in attributes:
+            self.ids.append(attributes["id"])
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] not in ("style", "title"):
+            self.words.append(data)
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    image = np.zeros((1, 8, 8), np.uint8)
+    for name in FIGURES:
+        figures.save(figures.reconstructions(image, image, image), folder / f"{name}.png")
+    (folder / "benchmarks").mkdir()
+    (folder / "benchmarks" / "evaluate.tsv").write_text(
+        HEADER + "83.4\t0:01:23\t2048\t1\t1\t1\t0\t0\t9\t80.0\n"
+    )
+    return {
+        "figures": {name: folder / f"{name}.png" for name in FIGURES},
+        "captions": CAPTIONS,
+        "benchmarks": folder / "benchmarks",
+        "date": datetime.date(2026, 2, 3),
+    }
+
+
+def page(inputs, tables, ranking, raw=None):
+    config = check(raw if raw is not None else {"experiment": "trial", "predictor": {"epochs": 7}})
+    html = render(
+        config=config, random_effects=tables[0], longitudinal_nll=tables[1], latent_ranking=ranking, **inputs
+    )
+    return html, Page(html)
+
+
+def shown(value, digits):
+    return f"{value:,.{digits}f}".replace("-", "−")
+
+
+@pytest.mark.parametrize("tables", ["good", "blind", "two"])
+def test_every_number_of_the_tables_is_shown_and_can_be_downloaded(inputs, tables, ranking, request):
+    effects, nll = request.getfixturevalue(tables)
+    _, parsed = page(inputs, (effects, nll), ranking)
+    for column in ("mse", "r2"):
+        for row in effects.itertuples():
+            value, low, high = (getattr(row, f"{column}{end}") for end in ("", "_low", "_high"))
+            assert f"{shown(value, 4)} [{shown(low, 4)}, {shown(high, 4)}]" in parsed.text
+    for value in effects[["theoretical_max", "fraction_of_max"]].dropna().to_numpy().ravel():
+        assert f" {shown(value, 4)} " in parsed.text
+    for row in nll.itertuples():
+        assert f"{shown(row.nll, 1)} [{shown(row.nll_low, 1)}, {shown(row.nll_high, 1)}]" in parsed.text
+    files = {link["download"]: link["href"] for link in parsed.links if "download" in link}
+    assert set(files) == {"random_effects.csv", "longitudinal_nll.csv", "latent_ranking.csv", "runtime.csv"}
+    for name, table in (("random_effects", effects), ("longitudinal_nll", nll), ("latent_ranking", ranking)):
+        text = base64.b64decode(files[f"{name}.csv"].removeprefix("data:text/csv;base64,")).decode()
+        assert text == table.to_csv(index=False)
+        read = pd.read_csv(
+            io.StringIO(text), keep_default_na=False, na_values={"theoretical_max": "", "fraction_of_max": ""}
+        )
+        pd.testing.assert_frame_equal(read, table)
+
+
+def test_the_page_stands_alone(inputs, good, ranking):
+    html, parsed = page(inputs, good, ranking)
+    assert "http" not in html.lower() and "<script" not in html and "url(" not in html
+    assert len(parsed.images) == len(FIGURES)
+    assert all(image["src"].startswith("data:image/png;base64,") for image in parsed.images)
+    assert all(image["alt"] for image in parsed.images)
+    anchors = [link["href"][1:] for link in parsed.links if link["href"].startswith("#")]
+    assert anchors and set(anchors) <= set(parsed.ids)
+    assert len(parsed.ids) == len(set(parsed.ids))
+
+
+def test_configuration_runtime_and_versions_are_shown(inputs, good, ranking):
+    _, parsed = page(inputs, good, ranking)
+    assert "predictor.epochs 12 7" in parsed.text and "experiment demo trial" in parsed.text
+    assert "3 February 2026" in parsed.text and "seed 20241" in parsed.text
+    assert "evaluate 1 1 min 23 s 1 min 23 s 1 min 20 s 2,048 MiB" in parsed.text
+    assert f"numpy {np.__version__}" in parsed.text
+    assert "results/trial/dataset.zarr" in parsed.text and 'data["longitudinal/noise_49"]' in parsed.text
+    _, unchanged = page(inputs, good, ranking, raw={})
+    assert "Every setting has its default value" in unchanged.text
+
+
+def test_figures_and_tables_have_numbered_captions(inputs, good, ranking):
+    _, parsed = page(inputs, good, ranking)
+    for i in range(1, len(FIGURES) + 1):
+        assert f"Figure {i}. " in parsed.text
+    for name in (*FIGURES, "random_effects", "longitudinal_nll"):
+        title = (CAPTIONS / f"{name}.rst").read_text(encoding="utf-8").split("\n\n")[0].strip()
+        assert title in parsed.text
+
+
+def test_a_value_from_the_configuration_cannot_break_the_page(inputs, good, ranking):
+    raw = {"images": {"source": "folder", "folder": "<b>&\"scans'</b>"}}
+    html, _ = page(inputs, good, ranking, raw)
+    assert "<b>&" not in html and "&lt;b&gt;&amp;" in html
+
+
+def test_missing_parts_are_named(inputs, good, ranking, tmp_path):
+    without = {name: path for name, path in inputs["figures"].items() if name != "traversals"}
+    with pytest.raises(ValueError, match="got none for traversals"):
+        page(inputs | {"figures": without}, good, ranking)
+    with pytest.raises(ValueError, match=r"x\.pdf: expected a figure as \.svg or \.png"):
+        page(inputs | {"figures": inputs["figures"] | {"examples": tmp_path / "x.pdf"}}, good, ranking)
+    with pytest.raises(FileNotFoundError, match=r"examples\.rst"):
+        page(inputs | {"captions": tmp_path}, good, ranking)
+
+
+@pytest.mark.parametrize(
+    "seconds, text",
+    [
+        (8.3, "8.3 s"),
+        (59.94, "59.9 s"),
+        (59.97, "1 min 00 s"),
+        (125.0, "2 min 05 s"),
+        (3600.0 * 3 + 7 * 60, "3 h 07 min"),
+    ],
+)
+def test_durations(seconds, text):
+    assert _duration(seconds) == text

@@ -1,0 +1,141 @@
+"""What holds for all three trainings: a run that was killed ends with the weights of one that was not."""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from covary.config import Generator, Predictor, Section, Vae
+from covary.diffusion import train_generator
+from covary.predict import train_predictor
+from covary.training import Checkpoint, fingerprint, keyed_generator, seeded, shuffled_batches
+from covary.vae import VAE, train_vae
+from hypothesis import given
+from hypothesis import strategies as st
+
+SIZE_PX = 16
+SETTINGS: dict[str, Section] = {
+    "vae": Vae(latent_dim=2, base_channels=2, epochs=40, batch_size=8),
+    "generator": Generator(block_channels=[16, 16], steps=230, batch_size=4),
+    "predictor": Predictor(width=2, epochs=40, patience_epochs=40, batch_size=8),
+}
+
+
+def train(kind: str, checkpoint_dir: Path, seed: int = 1) -> tuple[dict[str, torch.Tensor], list[dict]]:
+    """Final weights and history of a tiny training of this kind."""
+    draw = np.random.default_rng(0)
+    images = draw.integers(0, 256, (20, SIZE_PX, SIZE_PX), dtype=np.uint8)
+    values = draw.normal(size=(20, 2)).astype(np.float32)
+    config = SETTINGS[kind]
+    match kind:
+        case "vae":
+            network, history = train_vae(images, images[:4], config, seed, checkpoint_dir)
+        case "generator":
+            torch.manual_seed(0)
+            vae = VAE(SIZE_PX, 2, 2)
+            generator, history = train_generator(
+                images, values, values - 2, vae, config, seed, checkpoint_dir
+            )
+            network = generator.unet
+        case "predictor":
+            network, history = train_predictor(
+                images, values, images[:4], values[:4], config, seed, checkpoint_dir
+            )
+    return network.state_dict(), history.to_dict("records")
+
+
+@pytest.mark.parametrize("kind", SETTINGS)
+def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(kind, tmp_path, caplog):
+    torch.set_num_threads(1)
+    expected, history = train(kind, tmp_path / "uninterrupted")
+
+    process = subprocess.Popen(
+        [sys.executable, __file__, kind, str(tmp_path / "killed")], stderr=subprocess.DEVNULL
+    )
+    checkpoint = tmp_path / "killed" / "checkpoint.pt"
+    while not checkpoint.exists() and process.poll() is None:
+        time.sleep(0.002)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+
+    with caplog.at_level(logging.INFO):
+        weights, resumed_history = train(kind, tmp_path / "killed")
+    assert "goes on from" in caplog.text
+    assert resumed_history == history
+    assert weights.keys() == expected.keys()
+    for name in expected:
+        assert torch.equal(weights[name], expected[name]), name
+    assert not checkpoint.exists()
+
+
+@pytest.mark.parametrize("kind", SETTINGS)
+def test_the_seed_decides_the_weights(kind, tmp_path):
+    state = torch.random.get_rng_state()
+    first, _ = train(kind, tmp_path / "1")
+    if kind != "generator":
+        assert torch.equal(torch.random.get_rng_state(), state)
+    other, _ = train(kind, tmp_path / "2", seed=2)
+    assert any(not torch.equal(first[name], other[name]) for name in first)
+
+
+def test_a_checkpoint_of_other_settings_is_not_taken_up(tmp_path, caplog):
+    network = torch.nn.Linear(2, 2)
+    Checkpoint(tmp_path, "a", network=network).write(3, [{"epoch": 1.0}])
+    assert Checkpoint(tmp_path, "a", network=network).resume() == (3, [{"epoch": 1.0}])
+    assert Checkpoint(tmp_path, "b", network=network).resume() == (0, [])
+    assert "belongs to other settings" in caplog.text
+
+
+def test_a_checkpoint_that_cannot_be_read_is_named(tmp_path):
+    (tmp_path / "checkpoint.pt").write_bytes(b"not a checkpoint")
+    with pytest.raises(ValueError, match=r"checkpoint.pt: not a checkpoint"):
+        Checkpoint(tmp_path, "a").resume()
+
+
+def test_fingerprint_tells_settings_seeds_and_images_apart():
+    image = np.zeros((1, 2), dtype=np.uint8)
+    kinds = [
+        (Vae(), 1, image),
+        (Vae(epochs=7), 1, image),
+        (Vae(), 2, image),
+        (Vae(), 1, image + 1),
+        (Vae(), 1, image.T),
+    ]
+    assert len({fingerprint(*kind) for kind in kinds}) == len(kinds)
+
+
+@given(st.integers(2, 300), st.integers(2, 64), st.integers(0, 50))
+def test_batches_hold_every_image_once_and_are_nearly_equal(n, batch_size, epoch):
+    batches = shuffled_batches(1, "order", epoch, n, batch_size)
+    assert sorted(np.concatenate(batches)) == list(range(n))
+    sizes = {len(batch) for batch in batches}
+    assert max(sizes) <= batch_size and max(sizes) - min(sizes) <= 1
+
+
+def test_one_image_is_too_few():
+    with pytest.raises(ValueError, match="at least 2 images"):
+        shuffled_batches(1, "order", 0, 1, 8)
+
+
+def test_draws_are_keyed_and_leave_the_global_generator_alone():
+    state = torch.random.get_rng_state()
+    with seeded(1, "weights"):
+        first = torch.randn(3)
+    with seeded(1, "weights"):
+        assert torch.equal(torch.randn(3), first)
+    with seeded(2, "weights"):
+        assert not torch.equal(torch.randn(3), first)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    steps = [torch.randn(3, generator=keyed_generator(1, "noise", step)) for step in (0, 1, 0)]
+    assert torch.equal(steps[0], steps[2]) and not torch.equal(steps[0], steps[1])
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    train(sys.argv[1], Path(sys.argv[2]))

@@ -1,0 +1,161 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from covary.config import Ranking, Vae
+from covary.training import place
+from covary.vae import (
+    VAE,
+    decode,
+    draw_posterior,
+    encode,
+    kl_divergence,
+    rank_latents,
+    train_vae,
+    warmed_up_beta,
+)
+from covary.vae.loss import negative_log_density
+from hypothesis import given
+from hypothesis import strategies as st
+
+SIZE_PX, LATENT_DIM = 32, 4
+
+
+@pytest.fixture(scope="module")
+def bands() -> np.ndarray:
+    """Bright bands of known vertical position on a dark ground."""
+    position = np.random.default_rng(0).uniform(6, 26, 48)
+    rows = np.arange(SIZE_PX)
+    profile = np.exp(-0.5 * ((rows[None] - position[:, None]) / 3) ** 2)
+    return np.round(255 * np.repeat(profile[:, :, None], SIZE_PX, axis=2)).astype(np.uint8)
+
+
+def small_vae(seed: int = 0) -> VAE:
+    torch.manual_seed(seed)
+    return place(VAE(SIZE_PX, LATENT_DIM, 4)).eval()
+
+
+def test_encoder_and_decoder_have_the_shapes_they_promise():
+    vae = small_vae()
+    mean, log_variance = vae.encode(torch.rand(3, 1, SIZE_PX, SIZE_PX))
+    assert mean.shape == log_variance.shape == (3, LATENT_DIM)
+    image = vae.decode(mean)
+    assert image.shape == (3, 1, SIZE_PX, SIZE_PX)
+    assert image.min() >= 0 and image.max() <= 1
+
+
+def test_size_must_be_a_multiple_of_sixteen():
+    with pytest.raises(ValueError, match="multiple of 16, got 40"):
+        VAE(40, LATENT_DIM, 4)
+
+
+@given(st.floats(-3, 3), st.floats(-4, 2))
+def test_kl_divergence_is_that_of_torch(mean, log_variance):
+    q = torch.distributions.Normal(mean, math.exp(0.5 * log_variance))
+    expected = torch.distributions.kl_divergence(q, torch.distributions.Normal(0.0, 1.0)).item()
+    kl = kl_divergence(torch.full((5, 1), mean), torch.full((5, 1), log_variance))
+    assert kl.item() == pytest.approx(expected, rel=1e-4, abs=1e-5)
+
+
+def test_kl_divergence_is_zero_only_at_the_prior():
+    zero = torch.zeros(2, 3)
+    assert torch.equal(kl_divergence(zero, zero), torch.zeros(3))
+    assert kl_divergence(zero + 1, zero).tolist() == [0.5] * 3
+
+
+@given(st.floats(-3, 3), st.floats(-4, 2), st.floats(-3, 3))
+def test_negative_log_density_is_that_of_torch(mean, log_variance, z):
+    q = torch.distributions.Normal(mean, math.exp(0.5 * log_variance))
+    expected = -q.log_prob(torch.tensor(z)).item() - 0.5 * math.log(2 * math.pi)
+    density = negative_log_density(*(torch.full((5, 1), value) for value in (z, mean, log_variance)))
+    assert density.item() == pytest.approx(expected, rel=1e-4, abs=1e-5)
+
+
+def test_beta_rises_linearly_and_stays():
+    assert warmed_up_beta(0.0, 0.0376, 5.0) == 0
+    assert warmed_up_beta(2.5, 0.0376, 5.0) == pytest.approx(0.0188)
+    assert warmed_up_beta(5.0, 0.0376, 5.0) == warmed_up_beta(80.0, 0.0376, 5.0) == 0.0376
+    assert warmed_up_beta(0.0, 0.0376, 0.0) == 0.0376
+
+
+def test_draws_from_the_posterior_have_its_moments():
+    mean, log_variance = torch.full((40_000, 2), 1.5), torch.full((40_000, 2), math.log(0.25))
+    z = draw_posterior(mean, log_variance, torch.Generator().manual_seed(1))
+    # Five standard errors of a mean and of a variance over 80,000 draws.
+    assert z.mean().item() == pytest.approx(1.5, abs=5 * 0.5 / math.sqrt(80_000))
+    assert z.var().item() == pytest.approx(0.25, abs=5 * 0.25 * math.sqrt(2 / 80_000))
+
+
+def test_training_overfits_few_images_and_uses_a_latent(bands, tmp_path):
+    config = Vae(
+        latent_dim=LATENT_DIM,
+        base_channels=8,
+        epochs=80,
+        batch_size=16,
+        learning_rate=3e-3,
+        beta=0.004,
+        horizontal_flip=False,
+    )
+    vae, history = train_vae(bands, bands, config, 3, tmp_path)
+    variance = (bands / 255).var()
+    assert history["mse"].iloc[-1] < 0.1 * variance
+    assert history["test_mse"].iloc[-1] < 0.1 * variance
+    assert history["active_units"].iloc[-1] >= 1
+    assert list(history["epoch"]) == list(range(1, 81))
+    assert not list(tmp_path.iterdir())
+    mean, _ = encode(vae, bands)
+    error = decode(vae, mean).astype(float) - bands
+    assert np.square(error / 255).mean() == pytest.approx(history["test_mse"].iloc[-1], rel=0.02)
+
+
+def test_saved_network_gives_the_same_numbers(bands, tmp_path):
+    vae = small_vae()
+    vae.save(tmp_path)
+    for a, b in zip(encode(vae, bands), encode(VAE.load(tmp_path), bands), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_missing_weights_are_named(tmp_path):
+    with pytest.raises(ValueError, match=r"config.json: no such file"):
+        VAE.load(tmp_path)
+
+
+class LinearVae(VAE):
+    """A VAE with known answers: latent j scales pixel j by gain[j] and is read back shrunk by fidelity[j]."""
+
+    def __init__(self, gain: list[float], fidelity: list[float]):
+        super().__init__(16, len(gain), 1)
+        self.gain, self.fidelity = torch.tensor(gain), torch.tensor(fidelity)
+
+    def decode(self, z):
+        return (z * self.gain)[:, None, None, :]
+
+    def encode(self, x):
+        mean = x[:, 0, 0] / self.gain * self.fidelity
+        return mean, torch.zeros_like(mean)
+
+
+def test_rankings_of_a_linear_vae_are_its_closed_forms():
+    gain, fidelity = [0.5, 3.0, 1.0, 2.0, 9.0], [0.9, 0.3, 1.0, 0.6, 1.0]
+    posterior_mean_variance = np.array([0.5, 0.4, 0.9, 0.02, 0.009])
+    vae, draws = LinearVae(gain, fidelity), 4000
+    table = rank_latents(
+        vae, posterior_mean_variance, Ranking(readback_draws=draws, sensitivity_draws=draws), 5
+    )
+    # E (z - f z)² = (1 - f)²; a redrawn latent moves its pixel, one of five, by g (z - z'): E = 2 g² / 5.
+    np.testing.assert_allclose(table["readback_mse"], (1 - np.array(fidelity)) ** 2, rtol=0.15, atol=1e-12)
+    np.testing.assert_allclose(table["sensitivity"], 2 * np.array(gain) ** 2 / 5, rtol=0.15)
+    np.testing.assert_allclose(table["readback_r2"], 1 - (1 - np.array(fidelity)) ** 2, atol=0.06)
+    assert table["active"].tolist() == [True, True, True, True, False]
+    assert table["rank_readback"].tolist() == [2, 4, 1, 3, -1]
+    assert table["rank_sensitivity"].tolist() == [4, 1, 3, 2, -1]
+    assert table["random_effect"].tolist() == [1, -1, 0, 2, -1]
+    by_sensitivity = Ranking(method="sensitivity", readback_draws=draws, sensitivity_draws=draws)
+    chosen = rank_latents(vae, posterior_mean_variance, by_sensitivity, 5)["random_effect"]
+    assert chosen.tolist() == [-1, 0, 2, 1, -1]
+
+
+def test_too_few_active_latents_stop_the_run():
+    with pytest.raises(ValueError, match="has 1 active latents, but 3 random effects are needed"):
+        rank_latents(small_vae(), np.array([0.5, 0.001, 0.0, 0.01]), Ranking(), 1)

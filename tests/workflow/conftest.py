@@ -1,0 +1,54 @@
+"""A copy of the workflow in a temporary folder, and one tiny experiment that has run there."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+class Project:
+    """A fresh checkout in a folder of its own."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        shutil.copy(ROOT / "Snakefile", folder)
+        shutil.copytree(ROOT / "config", folder / "config")
+        shutil.copytree(ROOT / "workflow", folder / "workflow", ignore=shutil.ignore_patterns("src"))
+        shutil.copy(ROOT / "tests" / "workflow" / "tiny.yaml", folder / "config" / "tiny.yaml")
+        self.results = folder / "results" / "tiny"
+
+    def snakemake(self, *arguments: str, config: str = "config/tiny.yaml") -> subprocess.CompletedProcess:
+        command = [
+            *(sys.executable, "-m", "snakemake", "--cores", "2"),
+            *("--workflow-profile", "workflow/profiles/default"),
+            *("--configfile", "config/config.yaml", config, *arguments),
+        ]
+        return subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=False)
+
+    def planned(self, *arguments: str, config: str = "config/tiny.yaml") -> dict[str, int]:
+        """How many jobs of each rule a run would start."""
+        run = self.snakemake("--dry-run", *arguments, config=config)
+        assert run.returncode == 0, run.stdout + run.stderr
+        lines = (run.stdout + run.stderr).splitlines()
+        if "Job stats:" not in lines:
+            return {}
+        table = lines[lines.index("Job stats:") + 3 :]
+        rows = [line.split() for line in table[: table.index("")]]
+        return {rule: int(count) for rule, count in rows if rule not in ("total", "all")}
+
+
+@pytest.fixture
+def project(tmp_path):
+    return Project(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    project = Project(tmp_path_factory.mktemp("tiny"))
+    run = project.snakemake()
+    assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-4000:]
+    return project

@@ -1,0 +1,142 @@
+"""The whole chain on real files, in a temporary folder, and what reruns after which change."""
+
+import os
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+import yaml
+
+from covary.store import read_marker
+
+
+def edited(project, name, **sections):
+    """A configuration beside tiny.yaml in which some sections differ."""
+    raw = yaml.safe_load((project.folder / "config" / "tiny.yaml").read_text())
+    for section, values in sections.items():
+        raw[section] = raw.get(section, {}) | values
+    (project.folder / "config" / name).write_text(yaml.safe_dump(raw))
+    return f"config/{name}"
+
+
+def test_the_dataset_opens_and_is_complete(finished):
+    tree = xr.open_datatree(finished.results / "dataset.zarr", engine="zarr", consolidated=True)
+    assert tree["images/image"].shape == (128, 32, 32)
+    assert np.array_equal(tree["subjects/eta"], tree["subjects/z"][:, tree["subjects/eta"].attrs["latents"]])
+    assert np.array_equal(tree["longitudinal/noise_0/eta_hat"], tree["subjects/eta"])
+    assert not np.allclose(tree["longitudinal/noise_9/eta_hat"], tree["subjects/eta"])
+    assert tree["estimates/noise_9/eta_approx"].shape == (128, 3)
+    assert tree["predictions/noise_9/resnet18_ebe_mse/eta_pred"].shape == (32, 3)
+    for node in tree.subtree:
+        for name, variable in node.data_vars.items():
+            assert {"long_name", "units"} <= variable.attrs.keys(), f"{node.path}/{name}"
+            assert np.isfinite(variable.values).all(), f"{node.path}/{name}"
+    manifest = read_marker(finished.results / "manifest.json")
+    assert len(manifest["groups"]) == 2 + 3 * 2
+
+
+def test_the_tables_have_the_papers_columns(finished):
+    effects = pd.read_csv(finished.results / "tables" / "random_effects.csv")
+    assert (
+        list(effects.columns)
+        == (
+            "noise_variance term_1 term_2 mse mse_low mse_high r2 r2_low r2_high theoretical_max fraction_of_max"
+        ).split()
+    )
+    assert len(effects) == 2 * 3
+    nll = pd.read_csv(finished.results / "tables" / "longitudinal_nll.csv")
+    assert list(nll.columns) == ["noise_variance", "population", "nll", "nll_low", "nll_high"]
+    assert list(nll["population"][:5]) == ["true", "predicted", "approximate", "average", "random"]
+    true = nll.query("noise_variance == 0 and population == 'true'")["nll"].item()
+    assert true == pytest.approx(-67.1, abs=4 * np.sqrt(21 / 2 / 32))
+
+
+def test_the_report_is_one_file_that_needs_no_network(finished):
+    html = (finished.results / "report.html").read_text()
+    assert "<html" in html and 'src="http' not in html and "<link" not in html
+
+
+def test_a_second_run_has_nothing_to_do(finished):
+    assert finished.planned() == {}
+
+
+def test_touching_files_reruns_nothing(finished):
+    for path in (finished.folder / "workflow").rglob("*.*"):
+        os.utime(path)
+    assert finished.planned() == {}
+
+
+def test_a_predictor_setting_reruns_predictors_and_what_follows(finished):
+    config = edited(finished, "predictor.yaml", predictor={"learning_rate": 0.002})
+    planned = finished.planned(config=config)
+    assert planned.pop("train_predictor") == planned.pop("predict") == 2
+    assert planned.keys() == AFTER_PREDICTION
+
+
+def test_a_new_noise_level_runs_only_its_own_jobs(finished):
+    config = edited(finished, "level.yaml", association={"noise_variances": [0, 9, 2.5]})
+    planned = finished.planned(config=config)
+    for rule in (
+        "simulate_longitudinal",
+        "fit_population",
+        "estimate_random_effects",
+        "train_predictor",
+        "predict",
+    ):
+        assert planned.pop(rule) == 1
+    assert planned.keys() == AFTER_PREDICTION
+
+
+def test_sampling_settings_do_not_retrain_the_generator(finished):
+    planned = finished.planned(config=edited(finished, "sampling.yaml", sampling={"steps": 3}))
+    assert planned["generate_images"] == 2
+    assert not {"train_generator", "train_image_vae", "simulate_longitudinal"} & planned.keys()
+
+
+AFTER_PREDICTION = {"finalise_dataset", "evaluate", "plot_association", "plot_training", "write_report"}
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"vae": {"epoch": 3}}, "config: vae.epoch: unknown key; did you mean `epochs`?"),
+        (
+            {"association": {"noise_variances": [0, 1, -9]}},
+            "config: association.noise_variances[2]: must be ≥ 0, got -9",
+        ),
+    ],
+)
+def test_a_faulty_config_stops_the_run_before_any_job(project, sections, message):
+    run = project.snakemake(config=edited(project, "faulty.yaml", **sections))
+    assert run.returncode != 0
+    assert message in run.stdout + run.stderr
+    assert "Traceback" not in run.stdout + run.stderr
+    assert not (project.folder / "results").exists()
+
+
+def test_an_empty_image_folder_is_named(project):
+    (project.folder / "scans").mkdir()
+    config = edited(project, "empty.yaml", images={"source": "folder", "folder": "scans"})
+    run = project.snakemake("results/tiny/images/index.parquet", config=config)
+    assert run.returncode != 0
+    assert "scans" in run.stderr and "images.folder" in run.stderr
+    assert not list((project.folder / "results").rglob("*.npy"))
+
+
+def test_too_many_unreadable_images_stop_the_run(finished, project):
+    source = finished.folder / "resources" / "phantom" / "tiny"
+    shutil.copytree(source, project.folder / "scans", ignore=shutil.ignore_patterns("*.parquet"))
+    damaged = sorted((project.folder / "scans").rglob("*.jpeg"))[0]
+    damaged.write_bytes(damaged.read_bytes()[: damaged.stat().st_size // 2])
+    settings = {"source": "folder", "folder": "scans", "crop": None, "size_px": 32}
+    target = "results/tiny/images/index.parquet"
+    strict = edited(project, "strict.yaml", images=settings | {"max_unreadable_fraction": 0.0})
+    run = project.snakemake(target, config=strict)
+    assert run.returncode != 0
+    assert not (project.folder / target).exists()
+    lenient = edited(project, "lenient.yaml", images=settings | {"max_unreadable_fraction": 0.1})
+    run = project.snakemake(target, config=lenient)
+    assert run.returncode == 0
+    assert damaged.name in (project.folder / "results/tiny/logs/prepare_images.log").read_text()

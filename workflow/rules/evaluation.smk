@@ -1,0 +1,216 @@
+"""
+Evaluation: tables, figures and the report.
+
+In: the dataset, the histories of all trainings and the ranking of latents. Out: `<results>/tables/`,
+`<results>/figures/` and the self-contained `<results>/report.html`.
+"""
+
+
+rule evaluate:
+    """Score random effects and records on the test subjects (the paper's Tables 1 and 2)."""
+    input:
+        manifest="<results>/manifest.json",
+    output:
+        random_effects=report(
+            "<results>/tables/random_effects.csv",
+            caption="../report/random_effects.rst",
+            category="Association",
+        ),
+        longitudinal_nll=report(
+            "<results>/tables/longitudinal_nll.csv",
+            caption="../report/longitudinal_nll.rst",
+            category="Association",
+        ),
+    log:
+        "<logs>/evaluate.log",
+    benchmark:
+        "<benchmarks>/evaluate.tsv"
+    conda:
+        "../../envs/covary.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        noises=NOISES,
+        predictors=PREDICTORS,
+        longitudinal={k: v for k, v in section("longitudinal").items() if k != "fit"},
+        resamples=settings.evaluation.bootstrap_resamples,
+        seed=settings.seed,
+        code=code("evaluate"),
+    script:
+        "../scripts/evaluate.py"
+
+
+rule plot_images:
+    """Real and generated images, reconstructions, traversals of the leading latents."""
+    input:
+        index="<results>/images/index.parquet",
+        encodings="<results>/vae/encodings.npz",
+        ranking="<results>/vae/latent_ranking.csv",
+        unet="<results>/generator/unet/diffusion_pytorch_model.safetensors",
+        images="<results>/markers/images.json",
+    output:
+        examples=report(
+            "<results>/figures/examples.png",
+            caption="../report/examples.rst",
+            category="Images",
+        ),
+        reconstructions=report(
+            "<results>/figures/reconstructions.png",
+            caption="../report/reconstructions.rst",
+            category="Images",
+        ),
+        traversals=report(
+            "<results>/figures/traversals.png",
+            caption="../report/traversals.rst",
+            category="Images",
+        ),
+    log:
+        "<logs>/plot_images.log",
+    benchmark:
+        "<benchmarks>/plot_images.tsv"
+    conda:
+        "../../envs/covary.yaml"
+    threads: workflow.cores
+    resources:
+        mem_mb=4000,
+        runtime=60,
+        gpu=1,
+    params:
+        sampling=section("sampling"),
+        seed=settings.seed,
+        code=code("plot_images"),
+    script:
+        "../scripts/plot_images.py"
+
+
+rule plot_association:
+    """Images with their records, predicted trajectories, R² against the explainable fraction."""
+    input:
+        manifest="<results>/manifest.json",
+        random_effects="<results>/tables/random_effects.csv",
+    output:
+        association=report(
+            "<results>/figures/association.svg",
+            caption="../report/association.rst",
+            category="Association",
+        ),
+        trajectories=report(
+            "<results>/figures/trajectories.svg",
+            caption="../report/trajectories.rst",
+            category="Association",
+        ),
+        r2_against_explainable_fraction=report(
+            "<results>/figures/r2_against_explainable_fraction.svg",
+            caption="../report/r2_against_explainable_fraction.rst",
+            category="Association",
+        ),
+    log:
+        "<logs>/plot_association.log",
+    benchmark:
+        "<benchmarks>/plot_association.tsv"
+    conda:
+        "../../envs/covary.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        noises=NOISES,
+        predictors=PREDICTORS,
+        longitudinal={k: v for k, v in section("longitudinal").items() if k != "fit"},
+        code=code("plot_association"),
+    script:
+        "../scripts/plot_association.py"
+
+
+rule plot_training:
+    """The ranking of the latents and the curves of all trainings."""
+    input:
+        ranking="<results>/vae/latent_ranking.csv",
+        vae="<results>/vae/history.csv",
+        generator="<results>/generator/history.csv",
+        predictors=expand(
+            "<results>/predictors/noise_{noise}/{predictor}/history.csv",
+            noise=NOISES,
+            predictor=PREDICTORS,
+        ),
+    output:
+        latent_ranking=report(
+            "<results>/figures/latent_ranking.svg",
+            caption="../report/latent_ranking.rst",
+            category="Images",
+        ),
+        training_curves=report(
+            "<results>/figures/training_curves.svg",
+            caption="../report/training_curves.rst",
+            category="Method",
+        ),
+    log:
+        "<logs>/plot_training.log",
+    benchmark:
+        "<benchmarks>/plot_training.tsv"
+    conda:
+        "../../envs/covary.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        code=code("plot_training"),
+    script:
+        "../scripts/plot_training.py"
+
+
+rule plot_workflow:
+    """The full configuration, and the graph of stages as Snakemake sees it."""
+    output:
+        config="<results>/config.yaml",
+        workflow_dag=report(
+            "<results>/figures/workflow_dag.svg",
+            caption="../report/workflow_dag.rst",
+            category="Method",
+        ),
+    log:
+        "<logs>/plot_workflow.log",
+    benchmark:
+        "<benchmarks>/plot_workflow.tsv"
+    conda:
+        "../../envs/covary.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        config=settings.model_dump(),
+        snakefile="Snakefile",
+        code=code("plot_workflow"),
+    script:
+        "../scripts/plot_workflow.py"
+
+
+rule write_report:
+    """One self-contained page with everything a reader needs."""
+    input:
+        random_effects="<results>/tables/random_effects.csv",
+        longitudinal_nll="<results>/tables/longitudinal_nll.csv",
+        ranking="<results>/vae/latent_ranking.csv",
+        figures=[
+            *rules.plot_images.output,
+            *rules.plot_association.output,
+            *rules.plot_training.output,
+            rules.plot_workflow.output.workflow_dag,
+        ],
+    output:
+        report="<results>/report.html",
+    log:
+        "<logs>/write_report.log",
+    conda:
+        "../../envs/covary.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        config=settings.model_dump(),
+        captions="workflow/report",
+        benchmarks=f"results/{settings.experiment}/benchmarks",
+        code=code("write_report"),
+    script:
+        "../scripts/write_report.py"

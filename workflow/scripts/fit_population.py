@@ -1,0 +1,25 @@
+"""Fit the population model to training records by maximum likelihood."""
+
+from pathlib import Path
+
+from covary import nlme, store
+from covary.config import Longitudinal
+from covary.job import job
+from covary.longitudinal import Study
+from covary.subjects import members
+
+with job(snakemake.log[0]):
+    settings = Longitudinal.model_validate(snakemake.params.longitudinal)
+    study = Study(settings)
+    dataset = Path(snakemake.input.records).parents[2] / "dataset.zarr"
+    train = members(store.read(dataset, "subjects"), "train")
+    chosen = slice(train.start, min(train.stop, train.start + settings.fit.subjects))
+    group = store.read(dataset, f"longitudinal/noise_{snakemake.wildcards.noise}")
+    fit = nlme.fit_population(
+        study.model,
+        study.records(group["observation"][chosen].values),
+        study.initial(settings.fit),
+        method=settings.fit.method,
+    )
+    Path(snakemake.output.parameters).write_text(nlme.parameters_to_json(fit.parameters))
+    fit.table().to_csv(snakemake.output.table, index=False)

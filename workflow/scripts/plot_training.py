@@ -1,0 +1,20 @@
+"""The ranking of the latents and the curves of all trainings."""
+
+from pathlib import Path
+
+import pandas as pd
+from covary import figures
+from covary.job import job
+
+with job(snakemake.log[0]):
+    predictors = {
+        (float(path.parts[-3].removeprefix("noise_")), path.parts[-2]): pd.read_csv(path)
+        for path in map(Path, snakemake.input.predictors)
+    }
+    figures.save(
+        figures.latent_ranking(pd.read_csv(snakemake.input.ranking)), Path(snakemake.output.latent_ranking)
+    )
+    curves = figures.training_curves(
+        pd.read_csv(snakemake.input.vae), pd.read_csv(snakemake.input.generator), predictors
+    )
+    figures.save(curves, Path(snakemake.output.training_curves))

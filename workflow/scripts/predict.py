@@ -1,0 +1,27 @@
+"""Predict the random effects of every test subject from the image alone."""
+
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+from covary import predict, store
+from covary.job import job
+from covary.subjects import members
+
+with job(snakemake.log[0]):
+    dataset = Path(snakemake.input.images).parents[1] / "dataset.zarr"
+    test = members(store.read(dataset, "subjects"), "test")
+    images = store.read(dataset, "images")["image"][test].values
+    network = predict.ResNet18.load(Path(snakemake.input.weights).parent)
+    eta_pred = predict.predict(network, images)
+    attributes = {"long_name": "random effects predicted from the image", "units": "1"}
+    store.write_group(
+        dataset,
+        f"predictions/noise_{snakemake.wildcards.noise}/{snakemake.wildcards.predictor}",
+        xr.Dataset(
+            {"eta_pred": (("subject", "random_effect"), eta_pred, attributes)},
+            coords={"subject": ("subject", np.arange(test.start, test.stop), {"long_name": "subject"})},
+        ),
+        Path(snakemake.output.marker),
+        {"code": snakemake.params.code},
+    )

@@ -1,0 +1,22 @@
+"""One self-contained page with everything a reader needs."""
+
+import datetime
+from pathlib import Path
+
+import pandas as pd
+from covary import report
+from covary.config import check
+from covary.job import job
+
+with job(snakemake.log[0]):
+    page = report.render(
+        config=check(snakemake.params.config),
+        random_effects=pd.read_csv(snakemake.input.random_effects),
+        longitudinal_nll=pd.read_csv(snakemake.input.longitudinal_nll),
+        latent_ranking=pd.read_csv(snakemake.input.ranking),
+        figures={Path(path).stem: Path(path) for path in snakemake.input.figures},
+        captions=Path(snakemake.params.captions),
+        benchmarks=Path(snakemake.params.benchmarks),
+        date=datetime.datetime.now(tz=datetime.UTC).date(),
+    )
+    Path(snakemake.output.report).write_text(page, encoding="utf-8")

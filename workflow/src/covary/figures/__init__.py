@@ -1,0 +1,24 @@
+"""One function per figure; each returns a matplotlib Figure, `save` writes it."""
+
+from covary.figures.effects import r2_against_explainable_fraction
+from covary.figures.images import examples, reconstructions, traversals
+from covary.figures.latents import latent_ranking
+from covary.figures.records import association, spread_subjects, trajectories
+from covary.figures.rulegraph import parse_rulegraph, workflow_dag
+from covary.figures.style import save
+from covary.figures.training import training_curves
+
+__all__ = [
+    "association",
+    "examples",
+    "latent_ranking",
+    "parse_rulegraph",
+    "r2_against_explainable_fraction",
+    "reconstructions",
+    "save",
+    "spread_subjects",
+    "training_curves",
+    "trajectories",
+    "traversals",
+    "workflow_dag",
+]

@@ -1,0 +1,96 @@
+"""Grids of images: examples, reconstructions, traversals."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from covary.figures.style import BLACK, FROM_IMAGE, WIDTH_IN, styled
+
+
+@styled
+def examples(
+    real: UInt8[np.ndarray, "n h w"], generated: UInt8[np.ndarray, "n h w"], columns: int = 4
+) -> Figure:
+    """Real images in a block on the left, generated ones on the right, both in the order given."""
+    rows = -(-len(real) // columns)
+    figure = Figure(
+        figsize=(WIDTH_IN, WIDTH_IN / 2 / columns * rows * _aspect(real) + 0.15), layout="constrained"
+    )
+    blocks = figure.subfigures(1, 2, wspace=0.04)
+    for block, title, images in zip(blocks, ("Real", "Generated"), (real, generated), strict=True):
+        block.suptitle(title, fontsize=9)
+        axes = block.subplots(rows, columns, squeeze=False)
+        for i, axis in enumerate(axes.flat):
+            if i < len(images):
+                show(axis, images[i])
+            else:
+                axis.set_axis_off()
+    _tighten(figure)
+    return figure
+
+
+@styled
+def reconstructions(
+    real: UInt8[np.ndarray, "n h w"],
+    vae: UInt8[np.ndarray, "n h w"],
+    generator: UInt8[np.ndarray, "n h w"],
+) -> Figure:
+    """Real images (top), and what VAE and generator draw from their latent vectors (the paper's Figure 4)."""
+    names = ("Real", "VAE", "Generator")
+    figure = Figure(
+        figsize=(WIDTH_IN, (WIDTH_IN - 0.2) / len(real) * 3 * _aspect(real)), layout="constrained"
+    )
+    axes = figure.subplots(3, len(real), squeeze=False)
+    for row, name, images in zip(axes, names, (real, vae, generator), strict=True):
+        for axis, image in zip(row, images, strict=True):
+            show(axis, image)
+        row[0].set_ylabel(name)
+    _tighten(figure)
+    return figure
+
+
+@styled
+def traversals(
+    images: UInt8[np.ndarray, "latent value h w"],
+    latents: Sequence[int],
+    values: Float[np.ndarray, " value"],
+) -> Figure:
+    """One latent varied along each row, the rest of z held fixed (the paper's Figure 5)."""
+    n_latents, n_values = images.shape[:2]
+    figure = Figure(
+        figsize=(WIDTH_IN, (WIDTH_IN - 0.25) / n_values * n_latents * _aspect(images) + 0.25),
+        layout="constrained",
+    )
+    axes = figure.subplots(n_latents, n_values, squeeze=False)
+    for row, latent, strip in zip(axes, latents, images, strict=True):
+        for axis, value, image in zip(row, values, strip, strict=True):
+            show(axis, image)
+            if value == 0:
+                for spine in axis.spines.values():
+                    spine.set(visible=True, color=FROM_IMAGE, linewidth=1.2)
+        row[0].set_ylabel(f"$z_{{{latent}}}$", rotation=0, labelpad=10, va="center")
+    for axis, value in zip(axes[0], values, strict=True):
+        axis.set_title(f"{value:+.2g}".replace("-", "−") if value else "0", pad=3)
+    _tighten(figure)
+    return figure
+
+
+def show(axis: Axes, image: UInt8[np.ndarray, "h w"]) -> None:
+    """Draw a grey image with the full range of grey values, without ticks or frame."""
+    axis.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    axis.set(xticks=[], yticks=[])
+    axis.grid(False)
+    axis.yaxis.label.set_color(BLACK)
+    for spine in axis.spines.values():
+        spine.set_visible(False)
+
+
+def _aspect(images: np.ndarray) -> float:
+    return images.shape[-2] / images.shape[-1]
+
+
+def _tighten(figure: Figure) -> None:
+    figure.get_layout_engine().set(w_pad=0.015, h_pad=0.015, wspace=0, hspace=0)

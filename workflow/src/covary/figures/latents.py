@@ -1,0 +1,45 @@
+"""Which latents the images depend on."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from covary.figures.style import BLACK, FROM_IMAGE, LIGHT_GREY, WIDTH_IN, styled
+
+_MOST = 30
+
+
+@styled
+def latent_ranking(ranking: pd.DataFrame) -> Figure:
+    """Active latents by both ranking methods; the random effects are marked.
+
+    `ranking` has one row per latent with the columns latent, active, posterior_mean_variance, readback_mse,
+    sensitivity, rank_readback and random_effect (-1 if the latent is none). Beyond 30 active latents, those
+    that rank lowest are left out.
+    """
+    active = ranking[ranking["active"]].sort_values("rank_readback").head(_MOST)
+    panels = {
+        "readback_mse": "read-back error (method 1)\nlower is more influential",
+        "sensitivity": "decoder sensitivity (method 2)\nhigher is more influential",
+        "posterior_mean_variance": "activity, Var of posterior mean\n1 is fully used",
+    }
+    chosen = active["random_effect"].to_numpy() >= 0
+    colours = np.where(chosen, FROM_IMAGE, LIGHT_GREY)
+    y = np.arange(len(active))
+
+    figure = Figure(figsize=(WIDTH_IN, 1.0 + 0.24 * len(active)), layout="constrained")
+    axes = figure.subplots(1, 3, sharey=True)
+    for axis, (column, label) in zip(axes, panels.items(), strict=True):
+        axis.barh(y, active[column], color=colours, edgecolor=np.where(chosen, BLACK, "#A6A6A6"), height=0.68,
+                  linewidth=0.5)  # fmt: skip
+        axis.grid(axis="y", visible=False)
+        axis.set_xlabel(label)
+        axis.set_xlim(0, 1.04 * max(active[column].max(), 1e-12))
+    names = [
+        rf"$z_{{{latent}}}$" + (rf" $= \eta_{{{effect + 1}}}$" if effect >= 0 else "")
+        for latent, effect in zip(active["latent"], active["random_effect"], strict=True)
+    ]
+    axes[0].set_yticks(y, names)
+    axes[0].invert_yaxis()
+    figure.suptitle(f"{ranking['active'].sum()} of {len(ranking)} latents are active", fontsize=9)
+    return figure

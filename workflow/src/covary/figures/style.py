@@ -1,0 +1,106 @@
+"""Sizes, colours and fonts of all figures, and how they are written to disk.
+
+Figures are made without pyplot, hence without global state. The colours are those of Okabe and Ito, which
+people with any common colour vision tell apart; what is told apart by colour is also told apart by a marker,
+a line style or its place.
+"""
+
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import ParamSpec
+
+import matplotlib as mpl
+from cycler import cycler
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+WIDTH_IN = 7.2  # a full text width in print
+
+BLACK = "#1A1A1A"
+GREY = "#7F7F7F"
+LIGHT_GREY = "#D9D9D9"
+BLUE = "#0072B2"
+VERMILION = "#D55E00"
+GREEN = "#009E73"
+ORANGE = "#E69F00"
+SKY = "#56B4E9"
+PURPLE = "#CC79A7"
+
+# One colour a thing, in every figure.
+OBSERVED = BLACK
+FROM_IMAGE = VERMILION
+FROM_RECORD = BLUE
+LIMIT = GREY
+PREDICTORS = (VERMILION, GREEN, PURPLE, ORANGE, SKY)
+MARKERS = ("o", "s", "D", "^", "v")
+
+_RC = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": GREY,
+    "axes.grid": True,
+    "axes.labelcolor": BLACK,
+    "axes.labelsize": 9,
+    "axes.linewidth": 0.7,
+    "axes.prop_cycle": cycler(color=[BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY]),
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": 9,
+    "figure.dpi": 100,
+    "figure.facecolor": "white",
+    "font.family": "DejaVu Sans",
+    "font.size": 8.5,
+    "grid.color": "#E6E6E6",
+    "grid.linewidth": 0.6,
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "lines.linewidth": 1.5,
+    "savefig.dpi": 200,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "covary",
+    "text.color": BLACK,
+    "xtick.color": GREY,
+    "xtick.labelcolor": BLACK,
+    "xtick.labelsize": 8,
+    "ytick.color": GREY,
+    "ytick.labelcolor": BLACK,
+    "ytick.labelsize": 8,
+}
+
+_Arguments = ParamSpec("_Arguments")
+
+
+def styled(draw: Callable[_Arguments, Figure]) -> Callable[_Arguments, Figure]:
+    """Draw a figure in the project's style, whatever the caller's own settings are."""
+
+    @wraps(draw)
+    def in_style(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> Figure:
+        with mpl.rc_context(dict(mpl.rcParamsDefault) | _RC):
+            figure = draw(*args, **kwargs)
+            FigureCanvasAgg(figure)
+            return figure
+
+    return in_style
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as SVG or PNG by the path's suffix; the same figure gives the same bytes.
+
+    Raises ValueError for another suffix.
+    """
+    metadata = {".svg": {"Date": None, "Creator": None}, ".png": {"Software": None}}
+    if path.suffix not in metadata:
+        raise ValueError(f"{path}: figures are written as .svg or .png")
+    with mpl.rc_context(_RC):
+        figure.savefig(path, metadata=metadata[path.suffix])
+
+
+def noise_label(noise_variance: float) -> str:
+    """How a noise level is called in figures."""
+    return f"σ²\u00a0=\u00a0{noise_variance:g}"
+
+
+def percent(fraction: float, decimals: int | None = None) -> str:
+    """A share in percent: with so many decimals, or with one where it is needed (100 %, 5.3 %, 2 %)."""
+    value = f"{round(100 * fraction, 1):g}" if decimals is None else f"{100 * fraction:.{decimals}f}"
+    return f"{value}\u00a0%".replace("-", "−")

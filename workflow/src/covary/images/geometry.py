@@ -1,0 +1,30 @@
+"""Bring images to one size."""
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+
+def centre_crop_or_pad(
+    image: UInt8[np.ndarray, "height width"], height_px: int, width_px: int
+) -> UInt8[np.ndarray, "height_px width_px"]:
+    """Keep the centre of each axis that is too long and pad each that is too short with black.
+
+    An odd pixel is cut off, or added, at the end of the axis.
+    """
+    for axis, target in enumerate((height_px, width_px)):
+        surplus = image.shape[axis] - target
+        if surplus > 0:
+            first = surplus // 2
+            image = image[first : first + target] if axis == 0 else image[:, first : first + target]
+        elif surplus < 0:
+            before = -surplus // 2
+            widths = [(0, 0), (0, 0)]
+            widths[axis] = (before, -surplus - before)
+            image = np.pad(image, widths)
+    return image
+
+
+def resize(image: UInt8[np.ndarray, "height width"], size_px: int) -> UInt8[np.ndarray, "size_px size_px"]:
+    """Resize to a square with a triangle filter that widens with the reduction, so nothing aliases."""
+    return np.asarray(Image.fromarray(image).resize((size_px, size_px), Image.Resampling.BILINEAR))

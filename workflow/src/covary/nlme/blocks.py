@@ -1,0 +1,40 @@
+"""Run a compiled function over many lanes, in blocks of one shape and on all cores.
+
+One block shape means one compiled program, whatever the number of subjects; the last block is filled with
+repeats. Lanes are independent, so no result depends on the block it was computed in.
+"""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Int
+
+# Small enough for a core's cache, large enough to vectorise; a GPU wants all the lanes it can get.
+CPU_LANES, GPU_LANES = 128, 65_536
+
+
+def lanes_per_block() -> int:
+    """Lanes in a block on the machine that JAX uses."""
+    return CPU_LANES if jax.default_backend() == "cpu" else GPU_LANES
+
+
+def map_lanes(function: Callable[[Int[np.ndarray, " lane"]], Any], n: int) -> Any:
+    """`function(index)` for blocks of lane indices that cover 0 … n - 1, put together along the last axis.
+
+    `function` gets a full block of indices each time and returns a pytree of arrays whose last axis is the lane.
+    Blocks run on as many threads as there are cores.
+    """
+    width = lanes_per_block()
+    index = np.arange(-(-n // width) * width)
+    index[n:] = n - 1
+    with ThreadPoolExecutor(_cores()) as pool:
+        parts = list(pool.map(lambda block: jax.tree.map(np.asarray, function(block)), index.reshape(-1, width)))
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=-1)[..., :n], *parts)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,183 @@
+"""Who was dosed and observed when: designs, records, and the schedule the solver follows.
+
+A `Design` is shared by all subjects (one row, whatever their number) or ragged (one row a subject, padded and
+masked). `Records` are a design with observations.
+"""
+
+from collections.abc import Sequence
+from typing import Self
+
+import equinox as eqx
+import numpy as np
+from jaxtyping import Bool, Float, Float64, Int
+
+_NO_RECORD = -1
+
+
+class Design(eqx.Module):
+    """Observation times, doses and covariates. All leading axes are `row`: 1 if shared, else one a subject.
+
+    Rows are padded: `observed` marks real observation times, and doses beyond a subject's own have amount 0.
+    `doses_before[i, j]` is how many of the row's doses come before observation j in the record.
+    """
+
+    n_subjects: int = eqx.field(static=True)
+    time_h: Float64[np.ndarray, "row time"]
+    observed: Bool[np.ndarray, "row time"]
+    dose_time_h: Float64[np.ndarray, "row dose"]
+    dose_amount: Float64[np.ndarray, "row dose"]
+    dose_duration_h: Float64[np.ndarray, "row dose"]  # 0 for a bolus
+    dose_compartment: Int[np.ndarray, "row dose"]  # counted from 0
+    doses_before: Int[np.ndarray, "row time"]
+    covariates: dict[str, Float64[np.ndarray, " row"]]
+    subject_ids: tuple[str, ...] | None = None
+
+    @property
+    def shared(self) -> bool:
+        """Whether one row serves all subjects."""
+        return self.time_h.shape[0] == 1
+
+    @classmethod
+    def regular(
+        cls, times_h: Sequence[float] | Float64[np.ndarray, " time"], *, n_subjects: int, dose: float = 0.0,
+        dose_time_h: float = 0.0, duration_h: float = 0.0, compartment: int = 1,
+        covariates: dict[str, float] | None = None,
+    ) -> Self:  # fmt: skip
+        """One design for all subjects: the same times and one dose (none if `dose` is 0).
+
+        An observation at the time of the dose comes after it. Compartments are counted from 1, as in NONMEM
+        tables. Raises ValueError if times are missing, not finite or do not increase.
+        """
+        time = np.asarray(times_h, dtype=np.float64)
+        if time.ndim != 1 or time.size == 0:
+            raise ValueError(f"times_h must be a list of times, got shape {time.shape}")
+        if not np.all(np.isfinite(time)) or np.any(np.diff(time) <= 0):
+            raise ValueError(f"times_h must increase, got {time.tolist()}")
+        if n_subjects < 1:
+            raise ValueError(f"n_subjects must be ≥ 1, got {n_subjects}")
+        n_doses = int(dose != 0)
+        return cls(
+            n_subjects, time[None], np.ones((1, time.size), dtype=bool),
+            np.full((1, n_doses), float(dose_time_h)), np.full((1, n_doses), float(dose)),
+            np.full((1, n_doses), float(duration_h)), np.full((1, n_doses), compartment - 1),
+            np.where(time >= dose_time_h, n_doses, 0)[None],
+            {name: np.array([float(value)]) for name, value in (covariates or {}).items()},
+        )  # fmt: skip
+
+    def rows(self, subjects: np.ndarray) -> Self:
+        """The design of some subjects, by index; repeats are allowed."""
+        taken = {} if self.shared else {
+            name: getattr(self, name)[subjects]
+            for name in ("time_h", "observed", "dose_time_h", "dose_amount", "dose_duration_h",
+                         "dose_compartment", "doses_before")
+        } | {"covariates": {name: values[subjects] for name, values in self.covariates.items()}}  # fmt: skip
+        ids = None if self.subject_ids is None else tuple(self.subject_ids[i] for i in subjects)
+        fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return Design(**(fields | taken | {"n_subjects": len(subjects), "subject_ids": ids}))
+
+    def name(self, subject: int) -> str:
+        """How to call a subject in a message."""
+        return str(subject) if self.subject_ids is None else self.subject_ids[subject]
+
+
+class Records(eqx.Module):
+    """A design and what was observed. `present` marks the observations that enter the likelihood."""
+
+    design: Design
+    observation: Float[np.ndarray, "subject time"]
+    present: Bool[np.ndarray, "subject time"]
+
+    @classmethod
+    def of(cls, design: Design, observation: Float[np.ndarray, "subject time"], *, missing_as_nan: bool = False) -> Self:
+        """Records of a design. A NaN is an error, or a missing visit if `missing_as_nan`.
+
+        Raises ValueError if shapes disagree, an observation is not finite, or a subject has none.
+        """
+        observation = np.asarray(observation)
+        expected = (design.n_subjects, design.time_h.shape[1])
+        if observation.shape != expected:
+            raise ValueError(f"observation must have shape {expected}, got {observation.shape}")
+        present = np.broadcast_to(design.observed, expected)
+        finite = np.isfinite(observation)
+        if missing_as_nan:
+            present = present & ~np.isnan(observation)
+        if np.any(bad := present & ~finite):
+            subject, time = np.argwhere(bad)[0]
+            at = design.time_h[0 if design.shared else subject, time]
+            raise ValueError(f"subject {design.name(subject)}: observation at {at:g} h must be a finite number, "
+                             f"got {observation[subject, time]}")  # fmt: skip
+        if np.any(empty := ~present.any(axis=1)):
+            raise ValueError(f"subject {design.name(int(np.argmax(empty)))} has no observations")
+        return cls(design, observation, present)
+
+    def __getitem__(self, subjects: slice | np.ndarray) -> "Records":
+        """The records of some subjects."""
+        index = np.arange(self.design.n_subjects)[subjects]
+        return Records(self.design.rows(index), self.observation[index], self.present[index])
+
+
+class Schedule(eqx.Module):
+    """What the solver does, segment by segment: act, integrate to `end_h`, record.
+
+    Arrays are (segment,) for a shared design, (segment, lane) for a ragged one.
+    """
+
+    start_h: Float[np.ndarray, "*lane"]
+    end_h: Float[np.ndarray, "segment *lane"]
+    record: Int[np.ndarray, "segment *lane"]  # index of the observation at the end, -1 for none
+    amount: Float[np.ndarray, "segment *lane"]  # bolus at the start of the segment
+    rate: Float[np.ndarray, "segment *lane"] | None  # change of the infusion rate there; None without infusions
+    compartment: Int[np.ndarray, "segment *lane"]
+
+    @classmethod
+    def of(cls, design: Design, n_segments: int | None = None) -> Self:
+        """The schedule of a design, padded to `n_segments`."""
+        rows = [_segments(design, row) for row in range(design.time_h.shape[0])]
+        width = n_segments or max(len(row) for row in rows)
+        start = np.array([min(row[0][0], row[0][1]) if row else 0.0 for row in rows])
+        table = np.zeros((len(rows), width, 5))
+        for row, segments in zip(table, rows, strict=True):
+            last = segments[-1][1] if segments else 0.0
+            row[:] = (last, _NO_RECORD, 0.0, 0.0, 0.0)
+            for i, (_, end, *rest) in enumerate(segments):
+                row[i] = (end, *rest)
+        table = np.moveaxis(table, 0, -1)  # (segment, field, lane)
+        if design.shared:
+            table, start = table[..., 0], start[0]
+        end, record, amount, rate, compartment = (np.ascontiguousarray(table[:, i]) for i in range(5))
+        infused = np.any(design.dose_duration_h > 0)
+        return cls(np.asarray(start), end, record.astype(np.int64), amount, rate if infused else None,
+                   compartment.astype(np.int64))  # fmt: skip
+
+
+def _segments(design: Design, row: int) -> list[tuple[float, float, int, float, float, int]]:
+    """(start, end, record, amount, rate change, compartment) of each segment of one row."""
+    # Each event sorts by time, then by its place in the record; infusions end after all else at that time.
+    events = []
+    before = design.doses_before[row]
+    n_doses = design.dose_amount.shape[1]
+    for j in np.flatnonzero(design.observed[row]):
+        events.append((design.time_h[row, j], before[j], 1, ("observe", int(j))))
+    for m in range(n_doses):
+        amount, duration = design.dose_amount[row, m], design.dose_duration_h[row, m]
+        if amount == 0:
+            continue
+        time, compartment = design.dose_time_h[row, m], int(design.dose_compartment[row, m])
+        if duration > 0:
+            events.append((time, m, 2, ("rate", amount / duration, compartment)))
+            events.append((time + duration, n_doses, 2, ("rate", -amount / duration, compartment)))
+        else:
+            events.append((time, m, 2, ("bolus", amount, compartment)))
+    events.sort(key=lambda event: event[:3])
+    segments = []
+    now, act = (events[0][0] if events else 0.0), (0.0, 0.0, 0)
+    for time, _, _, (kind, *what) in events:
+        if kind == "observe":
+            segments.append((now, time, what[0], *act))
+            now, act = time, (0.0, 0.0, 0)
+            continue
+        if act != (0.0, 0.0, 0) or time > now:
+            segments.append((now, time, _NO_RECORD, *act))
+        now = time
+        act = (what[0], 0.0, what[1]) if kind == "bolus" else (0.0, what[0], what[1])
+    return segments

@@ -1,0 +1,316 @@
+"""Empirical Bayes estimates: the mode of each subject's posterior p(η | y).
+
+A fixed cloud of points is scanned for the best start; Levenberg-Marquardt with Gauss-Newton curvature gets
+close, first with a coarse solver, then with the default one; exact Newton steps finish. Subjects that are done
+leave the batch. Those whose mode looks poor start again from other points of the cloud.
+"""
+
+from enum import IntEnum
+from functools import cache, partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Float64, Int8
+from scipy.special import chdtri, ndtri
+from scipy.stats import qmc
+
+from covary.nlme import joint
+from covary.nlme.blocks import map_lanes
+from covary.nlme.design import Records
+from covary.nlme.model import ClosedFormModel, OdeModel
+from covary.nlme.parameters import Parameters
+from covary.nlme.predict import Lanes, check_model, lanes_of, predict_block
+from covary.nlme.solve import DEFAULT, Tolerance
+
+GRADIENT_TOLERANCE = 1e-5
+_COARSE = Tolerance(1e-3, 1e-4)
+_COARSE_ROUNDS, _FINE_ROUNDS, _NEWTON_ROUNDS = 15, 4, 40
+_COARSE_DECREMENT = 1e-4  # of Φ; what is left after it is for the default tolerance
+_CLOUD_SHARED, _CLOUD_RAGGED = 1024, 32  # a shared design needs the cloud's predictions only once
+_RESTARTS = 6
+_POOR_FIT = 1e-3  # tail probability of the sum of squared weighted residuals below which a mode is suspect
+_MAX_STEP = 3.0  # in standard deviations of the random effects
+_SCAN_LANES = 16_384
+
+
+class Status(IntEnum):
+    """How an estimation ended."""
+
+    CONVERGED = 0
+    LOCAL_MODE_SUSPECTED = 1  # converged, but the record fits worse than chance allows, from every start
+    FAILED = 2  # no mode found: the gradient did not vanish, or the curvature there is not positive
+
+
+class EmpiricalBayes(NamedTuple):
+    """The mode of each subject, the Hessian of Φ there, Φ itself and how the search ended."""
+
+    eta: Float64[np.ndarray, "subject k"]
+    precision: Float64[np.ndarray, "subject k k"]
+    objective: Float64[np.ndarray, " subject"]
+    gradient_norm: Float64[np.ndarray, " subject"]
+    status: Int8[np.ndarray, " subject"]
+
+
+class _Search(NamedTuple):
+    eta: Float[Array, "k lane"]
+    at: joint.Expansion
+    damping: Float[Array, " lane"]
+
+
+def empirical_bayes(
+    model: OdeModel | ClosedFormModel, parameters: Parameters, records: Records, *, interaction: bool = True
+) -> EmpiricalBayes:
+    """Empirical Bayes estimates of every subject.
+
+    `interaction=False` freezes the residual variance at eta = 0, as FOCE does. A converged subject has
+    |∇Φ| ≤ 1e-5. Raises ValueError if records, model and parameters do not fit together.
+    """
+    check_model(model, parameters, records.design)
+    lanes = lanes_of(model, records)
+    return estimate(model, parameters.concrete(), lanes, interaction)
+
+
+def estimate(
+    model: OdeModel | ClosedFormModel, parameters: Parameters, lanes: Lanes, interaction: bool, *,
+    goal: float = GRADIENT_TOLERANCE, hessian: bool = True,
+) -> EmpiricalBayes:  # fmt: skip
+    """`empirical_bayes` for subjects that are lanes already.
+
+    The search goes on, within reason, until |∇Φ| ≤ `goal`. Without `hessian` the precision may be Gauss-Newton's.
+    """
+    frozen = _frozen(model, parameters, lanes, interaction)
+    starts = _Starts(model, parameters, lanes, frozen)
+    n = lanes.y.shape[1]
+    everyone = np.arange(n)
+    found = _minimise(model, parameters, lanes, frozen, everyone, starts.best(everyone), goal, hessian)
+    poor = _poorly_fitted(model, parameters, lanes, frozen, found.eta) | ~_is_mode(found.at)
+    suspects = np.flatnonzero(poor)
+    if suspects.size:
+        again = starts.others(suspects, found.eta[:, suspects], _RESTARTS)
+        subject = np.repeat(suspects, _RESTARTS)
+        retried = _minimise(model, parameters, lanes, frozen, subject, again, goal, hessian)
+        found, better = _keep_better(found, retried, suspects)
+        poor[suspects] = _poorly_fitted(model, parameters, lanes.select(suspects), _at(frozen, suspects),
+                                        found.eta[:, suspects])  # fmt: skip
+    status = np.where(_is_mode(found.at), np.where(poor, Status.LOCAL_MODE_SUSPECTED, Status.CONVERGED), Status.FAILED)
+    return EmpiricalBayes(
+        found.eta.T.copy(), np.moveaxis(found.at.curvature, -1, 0).copy(), found.at.value,
+        np.linalg.norm(found.at.gradient, axis=0), status.astype(np.int8),
+    )  # fmt: skip
+
+
+def _minimise(model, parameters, lanes, frozen, subject, eta, goal, hessian) -> _Search:
+    """Search from each start; lane i of the result belongs to `subject[i]`."""
+    n = len(subject)
+    k = eta.shape[0]
+    unknown = joint.Expansion(np.full(n, np.inf), np.zeros((k, n)), np.tile(np.eye(k)[..., None], n))
+    search = _Search(eta, unknown, np.full(n, 1e-3))
+
+    def run(rounds, expand, tolerance, finished, active):
+        nonlocal search
+        if not active.size:
+            return
+        # The last stage left a good step but, in its own precision, no comparable value.
+        search.at.value[active] = np.inf
+        for _ in range(rounds):
+            def block(index, active=active):
+                chosen = active[index]
+                return _advance(expand, model, parameters, lanes.select(subject[chosen]),
+                                _at(frozen, subject[chosen]), _at(search, chosen), tolerance)  # fmt: skip
+
+            update = map_lanes(block, len(active))
+            search = jax.tree.map(partial(_put, active), search, update)
+            active = active[~finished(_at(search, active))]
+            if not active.size:
+                return
+
+    run(_COARSE_ROUNDS, joint.gauss_newton, _COARSE, lambda s: _decrement(s.at) < _COARSE_DECREMENT, np.arange(n))
+    search = search._replace(damping=np.full(n, 1e-6))
+    run(_FINE_ROUNDS, joint.gauss_newton, DEFAULT, lambda s: _gradient_norm(s.at) <= goal, np.arange(n))
+    rest = np.arange(n) if hessian else np.flatnonzero(~_is_mode(search.at, goal))
+    run(_NEWTON_ROUNDS, joint.exact, DEFAULT, lambda s: _is_mode(s.at, goal) | (s.damping > 1e12), rest)
+    return search
+
+
+@partial(jax.jit, static_argnums=0)
+def _advance(expand, model, parameters, lanes, frozen, search: _Search, tolerance) -> _Search:
+    """One Levenberg-Marquardt round: try a step, keep it if Φ falls."""
+    at = search.at
+    step = _damped_step(at, search.damping, parameters.omega)
+    trial = search.eta + step
+    new = expand(model, parameters, trial, lanes, frozen, tolerance)
+    gain = at.value - new.value
+    expected = -jnp.sum(step * at.gradient, axis=0) - 0.5 * jnp.einsum("il,ijl,jl->l", step, at.curvature, step)
+    finite = jnp.isfinite(new.value) & jnp.all(jnp.isfinite(new.gradient), axis=0)
+    # Below the noise of the solver Φ cannot tell steps apart, but its gradient can.
+    level = jnp.abs(gain) <= 1e-7 * (1 + jnp.abs(new.value))
+    calmer = jnp.sum(new.gradient**2, axis=0) < jnp.sum(at.gradient**2, axis=0)
+    accept = finite & ((gain > 1e-3 * expected) & (gain > 0) | level & calmer)
+    ratio = jnp.where(jnp.isfinite(at.value), gain / jnp.maximum(expected, 1e-300), 1.0)
+    damping = jnp.where(
+        accept, search.damping * jnp.where(ratio > 0.75, 0.1, jnp.where(ratio < 0.25, 2.0, 0.5)), search.damping * 10
+    )
+    choose = partial(jnp.where, accept)
+    return _Search(choose(trial, search.eta), jax.tree.map(choose, new, at), jnp.maximum(damping, 1e-12))
+
+
+def _damped_step(at: joint.Expansion, damping, omega) -> Float[Array, "k lane"]:
+    """−(|H| + damping·D)⁻¹ g, with D the diagonal and |H| the curvature with its eigenvalues made positive."""
+    prior = jnp.diag(jnp.linalg.inv(omega))[:, None]
+    scale = jnp.sqrt(jnp.maximum(jnp.abs(jnp.diagonal(at.curvature, axis1=0, axis2=1).T), prior))
+    scaled = jnp.moveaxis(at.curvature / (scale[:, None] * scale[None]), -1, 0)
+    values, vectors = jnp.linalg.eigh(scaled)
+    along = jnp.einsum("lij,il->lj", vectors, at.gradient / scale) / (jnp.maximum(jnp.abs(values), 1e-8) + damping[:, None])
+    step = -jnp.einsum("lij,lj->il", vectors, along) / scale
+    length = jnp.sqrt(jnp.sum(step * jnp.linalg.solve(omega, step), axis=0))
+    return step * jnp.minimum(1.0, _MAX_STEP / jnp.maximum(length, 1e-300))
+
+
+def _decrement(at: joint.Expansion) -> np.ndarray:
+    """How much a full Newton step would lower Φ."""
+    curvature = np.moveaxis(at.curvature, -1, 0)
+    return 0.5 * np.einsum("il,li->l", at.gradient, np.linalg.solve(curvature, at.gradient.T[..., None])[..., 0])
+
+
+def _gradient_norm(at: joint.Expansion) -> np.ndarray:
+    return np.linalg.norm(at.gradient, axis=0)
+
+
+def _is_mode(at: joint.Expansion, goal: float = GRADIENT_TOLERANCE) -> Bool[np.ndarray, " lane"]:
+    """Whether the gradient vanishes and the (exact) curvature is positive."""
+    positive = np.linalg.eigvalsh(np.moveaxis(at.curvature, -1, 0))[:, 0] > 0
+    return np.isfinite(at.value) & (_gradient_norm(at) <= goal) & positive
+
+
+def _poorly_fitted(model, parameters, lanes, frozen, eta) -> Bool[np.ndarray, " lane"]:
+    """Whether the weighted residuals at eta are larger than chance allows."""
+
+    f = map_lanes(
+        lambda index: predict_block(model, parameters.theta, eta[:, index], lanes.select(index), DEFAULT)[0],
+        eta.shape[1],
+    )
+    return _squared_residuals(parameters.residual, lanes, f, frozen) > chdtri(lanes.present.sum(axis=0), _POOR_FIT)
+
+
+def _squared_residuals(residual, lanes, f, frozen) -> np.ndarray:
+    f = np.where(lanes.present, f, 1.0)
+    r = residual.variance(f if frozen is None else frozen)
+    squared = np.square(residual.transform(lanes.y) - residual.transform(f)) / r
+    return np.sum(np.where(lanes.present, squared, 0.0), axis=0)
+
+
+class _Starts:
+    """Where to start: points of a fixed cloud over the prior, ranked by Φ for each subject."""
+
+    def __init__(self, model, parameters, lanes, frozen):
+        size = _CLOUD_SHARED if lanes.shared else _CLOUD_RAGGED
+        self.white = _cloud(size, parameters.omega.shape[0])
+        self.factor = np.linalg.cholesky(parameters.omega)
+        self.points = self.factor @ self.white
+        self._arguments = model, parameters, lanes, frozen
+        if lanes.shared:
+            plan = Lanes(lanes.n_times, True, lanes.plan, lanes.covariates)
+            points = self.points
+            self._predictions = map_lanes(
+                lambda index: predict_block(model, parameters.theta, points[:, index], plan, _COARSE)[0], size
+            )
+
+    def best(self, subjects) -> Float64[np.ndarray, "k lane"]:
+        """The best point for each subject."""
+        chunks = np.array_split(subjects, -(-len(subjects) // _SCAN_LANES))
+        return np.concatenate([self.points[:, np.argmin(self._scores(chunk), axis=0)] for chunk in chunks], axis=1)
+
+    def others(self, subjects, modes, count: int) -> Float64[np.ndarray, "k lane"]:
+        """`count` good points for each subject, apart from each other and from the mode found, side by side."""
+        white_modes = np.linalg.solve(self.factor, modes)
+        chosen = []
+        for ranking, mode in zip(np.argsort(self._scores(subjects), axis=0).T, white_modes.T, strict=True):
+            taken = [mode]
+            picks = []
+            for candidate in ranking:
+                point = self.white[:, candidate]
+                if min(np.sum((point - other) ** 2) for other in taken) > 1.0:
+                    taken.append(point)
+                    picks.append(candidate)
+                if len(picks) == count:
+                    break
+            picks += list(ranking[: count - len(picks)])
+            chosen += picks
+        return self.points[:, chosen]
+
+    def _scores(self, subjects) -> Float64[np.ndarray, "point lane"]:
+        model, parameters, lanes, frozen = self._arguments
+        size = self.points.shape[1]
+        chosen = lanes.select(subjects)
+        if lanes.shared:
+            one = None if frozen is None else frozen[:, :1]
+            return np.asarray(_shared_scores(parameters, self.points, self._predictions, one, chosen.y, chosen.present))
+
+        def block(index):
+            subject, point = np.divmod(index, size)
+            return _coarse_joint(model, parameters, self.points[:, point], chosen.select(subject),
+                                 _at(frozen, subjects[subject]))  # fmt: skip
+
+        scores = map_lanes(block, size * len(subjects)).reshape(len(subjects), size).T
+        return np.where(np.isfinite(scores), scores, np.inf)
+
+
+@jax.jit
+def _coarse_joint(model, parameters, eta, lanes, frozen):
+    return joint.joint(model, parameters, eta, lanes, frozen, _COARSE)
+
+
+@jax.jit
+def _shared_scores(parameters, points, f, frozen, y, present):
+    """Φ of every point for every subject: the square expands, so that the sums over time are matrix products."""
+    residual = parameters.residual
+    r = residual.variance(f) if frozen is None else jnp.broadcast_to(residual.variance(frozen), f.shape)
+    usable = jnp.all(jnp.isfinite(f), axis=0)
+    u, g = jnp.where(present, residual.transform(y), 0.0), residual.transform(f)
+    weight = present.astype(float)
+    data = 0.5 * ((1 / r).T @ u**2 - 2 * (g / r).T @ u + (g**2 / r + jnp.log(r)).T @ weight)
+    prior = 0.5 * jnp.sum(points * jnp.linalg.solve(parameters.omega, points), axis=0)
+    scores = data + prior[:, None]
+    return jnp.where(usable[:, None] & jnp.isfinite(scores), scores, jnp.inf)
+
+
+@cache
+def _cloud(size: int, k: int) -> Float64[np.ndarray, "k point"]:
+    """Quasi-random standard normal points, the first at the origin, slightly wider than the prior."""
+    uniform = qmc.Halton(k, scramble=False).random(size + 1)[1:]
+    points = 1.2 * ndtri(uniform).T
+    points[:, 0] = 0.0
+    return points
+
+
+def _frozen(model, parameters, lanes, interaction):
+    if interaction or not parameters.residual.interacts:
+        return None
+    return map_lanes(lambda index: _frozen_block(model, parameters, lanes.select(index)), lanes.y.shape[1])
+
+
+@jax.jit
+def _frozen_block(model, parameters, lanes):
+    return joint.frozen_prediction(model, parameters, lanes, interaction=False)
+
+
+def _keep_better(found: _Search, retried: _Search, suspects):
+    """For each suspect, the best of the mode found first and its restarts."""
+    value = np.where(_is_mode(retried.at), retried.at.value, np.inf).reshape(len(suspects), _RESTARTS)
+    best = np.argmin(value, axis=1)
+    lane = np.arange(len(suspects)) * _RESTARTS + best
+    old = np.where(_is_mode(found.at), found.at.value, np.inf)[suspects]
+    better = value.min(axis=1) < old - 1e-9
+    return jax.tree.map(partial(_put, suspects[better]), found, _at(retried, lane[better])), better
+
+
+def _at(tree, index):
+    return jax.tree.map(lambda leaf: leaf[..., index], tree)
+
+
+def _put(index, leaf, update):
+    leaf = np.array(leaf)
+    leaf[..., index] = update
+    return leaf

@@ -1,0 +1,135 @@
+"""The joint density of a subject's observations and random effects, and its derivatives in eta.
+
+Φ(η) = ½ Σ_j [(y_j − f_j)²/R_j + ln R_j] + ½ η' Ω⁻¹ η, up to constants, on the scale of the residual error model.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from covary.nlme.model import ClosedFormModel, OdeModel
+from covary.nlme.parameters import Parameters
+from covary.nlme.predict import Lanes, predict
+from covary.nlme.residual import ResidualError
+from covary.nlme.solve import DEFAULT, Tolerance
+
+
+class Expansion(NamedTuple):
+    """Φ at eta with its gradient and a matrix of second derivatives, exact or Gauss-Newton."""
+
+    value: Float[Array, " lane"]
+    gradient: Float[Array, "k lane"]
+    curvature: Float[Array, "k k lane"]
+
+
+def data_terms(
+    residual: ResidualError, lanes: Lanes, f: Float[Array, "time lane"], frozen: Float[Array, "time lane"] | None
+) -> Float[Array, "time lane"]:
+    """Each observation's ½ [(y − f)²/R + ln R], 0 where there is none; R at the prediction, or at `frozen`."""
+    f = jnp.where(lanes.present, f, 1.0)
+    r = residual.variance(f if frozen is None else jnp.where(lanes.present, frozen, 1.0))
+    deviation = residual.transform(lanes.y) - residual.transform(f)
+    terms = 0.5 * (jnp.square(deviation) / r + jnp.log(r)) - residual.log_jacobian(lanes.y)
+    return jnp.where(lanes.present, terms, 0.0)
+
+
+def information(
+    residual: ResidualError, present: Bool[Array, "time lane"], f: Float[Array, "time lane"],
+    frozen: Float[Array, "time lane"] | None,
+) -> Float[Array, "time lane"]:  # fmt: skip
+    """Each observation's Fisher information about its prediction: (d transform/df)²/R + ½ (R'/R)²."""
+    f = jnp.where(present, f, 1.0)
+    ones = jnp.ones_like(f)
+    slope = jax.jvp(residual.transform, (f,), (ones,))[1]
+    if frozen is not None:
+        w = jnp.square(slope) / residual.variance(jnp.where(present, frozen, 1.0))
+    else:
+        r, dr = jax.jvp(residual.variance, (f,), (ones,))
+        w = jnp.square(slope) / r + 0.5 * jnp.square(dr / r)
+    return jnp.where(present, w, 0.0)
+
+
+def frozen_prediction(
+    model: OdeModel | ClosedFormModel, parameters: Parameters, lanes: Lanes, interaction: bool,
+    tolerance: Tolerance = DEFAULT,
+) -> Float[Array, "time lane"] | None:  # fmt: skip
+    """Predictions at eta = 0, where methods without interaction take the variance; None where it is not frozen."""
+    if interaction or not parameters.residual.interacts:
+        return None
+    eta = jnp.zeros((parameters.omega.shape[0], lanes.y.shape[1]))
+    return predict(model, parameters.theta, eta, lanes, tolerance)[0]
+
+
+def joint(
+    model: OdeModel | ClosedFormModel, parameters: Parameters, eta: Float[Array, "k lane"], lanes: Lanes,
+    frozen: Float[Array, "time lane"] | None, tolerance: Tolerance = DEFAULT,
+) -> Float[Array, " lane"]:  # fmt: skip
+    """Φ of each lane."""
+    f = predict(model, parameters.theta, eta, lanes, tolerance)[0]
+    prior = 0.5 * jnp.sum(eta * (jnp.linalg.inv(parameters.omega) @ eta), axis=0)
+    return jnp.sum(data_terms(parameters.residual, lanes, f, frozen), axis=0) + prior
+
+
+def sensitivities(function, eta: Float[Array, "k lane"]):
+    """`function(eta)` and its derivatives in each random effect, stacked in front."""
+    k = eta.shape[0]
+    directions = jnp.broadcast_to(jnp.eye(k)[:, :, None], (k, *eta.shape))
+    return jax.vmap(lambda d: jax.jvp(function, (eta,), (d,)), out_axes=(None, 0))(directions)
+
+
+def second_sensitivities(function, eta: Float[Array, "k lane"]):
+    """`function(eta)`, its first and its second derivatives in the random effects, (k, …) and (k, k, …)."""
+    k = eta.shape[0]
+    rows, columns = np.triu_indices(k)
+    basis = jnp.broadcast_to(jnp.eye(k)[:, :, None], (k, *eta.shape))
+
+    def along(u, v):
+        return jax.jvp(lambda e: jax.jvp(function, (e,), (u,)), (eta,), (v,))
+
+    # One pair of directions a lane of the batch, rather than all against all, halves the arithmetic.
+    (f, by_row), (_, second) = jax.vmap(along, out_axes=((None, 0), 0))(basis[rows], basis[columns])
+    first = by_row[np.flatnonzero(rows == columns)]
+    index = np.zeros((k, k), dtype=int)
+    index[rows, columns] = index[columns, rows] = np.arange(len(rows))
+    return f, first, second[index]
+
+
+def gauss_newton(
+    model: OdeModel | ClosedFormModel, parameters: Parameters, eta: Float[Array, "k lane"], lanes: Lanes,
+    frozen: Float[Array, "time lane"] | None, tolerance: Tolerance = DEFAULT,
+) -> Expansion:  # fmt: skip
+    """Φ, its gradient, and Σ_j w_j a_j a_j' + Ω⁻¹ with a = df/dη and w the Fisher information of the observation."""
+    f, a = sensitivities(lambda e: predict(model, parameters.theta, e, lanes, tolerance)[0], eta)
+    residual = parameters.residual
+    terms, slope = jax.jvp(lambda f: data_terms(residual, lanes, f, frozen), (f,), (jnp.ones_like(f),))
+    omega_inverse = jnp.linalg.inv(parameters.omega)
+    w = information(residual, lanes.present, f, frozen)
+    a = jnp.where(lanes.present, a, 0.0)
+    curvature = jnp.sum(a[:, None] * a[None] * w, axis=2) + omega_inverse[:, :, None]
+    gradient = jnp.sum(a * slope, axis=1) + omega_inverse @ eta
+    value = jnp.sum(terms, axis=0) + 0.5 * jnp.sum(eta * (omega_inverse @ eta), axis=0)
+    return Expansion(value, gradient, curvature)
+
+
+def exact(
+    model: OdeModel | ClosedFormModel, parameters: Parameters, eta: Float[Array, "k lane"], lanes: Lanes,
+    frozen: Float[Array, "time lane"] | None, tolerance: Tolerance = DEFAULT,
+) -> Expansion:  # fmt: skip
+    """Φ, its gradient, and its Hessian."""
+    f, a, b = second_sensitivities(lambda e: predict(model, parameters.theta, e, lanes, tolerance)[0], eta)
+    residual = parameters.residual
+    ones = jnp.ones_like(f)
+
+    def slope(f):
+        return jax.jvp(lambda f: data_terms(residual, lanes, f, frozen), (f,), (ones,))[1]
+
+    first, second = jax.jvp(slope, (f,), (ones,))
+    omega_inverse = jnp.linalg.inv(parameters.omega)
+    a, b = jnp.where(lanes.present, a, 0.0), jnp.where(lanes.present, b, 0.0)
+    hessian = jnp.sum(a[:, None] * a[None] * second + b * first, axis=2) + omega_inverse[:, :, None]
+    value = jnp.sum(data_terms(residual, lanes, f, frozen), axis=0)
+    value = value + 0.5 * jnp.sum(eta * (omega_inverse @ eta), axis=0)
+    return Expansion(value, jnp.sum(a * first, axis=1) + omega_inverse @ eta, hessian)

@@ -1,0 +1,197 @@
+"""The marginal likelihood of each subject and its exact gradient in the population parameters.
+
+OFV_i = 2 Φ_i(η̂) + ln|Ω| + ln|H_i| − k-independent constants, NONMEM's convention: without the n ln 2π. H is the
+Gauss-Newton curvature (FOCE, FOCEI) or the Hessian (Laplace) at the mode η̂; FO linearises at η = 0 instead.
+
+The solver is differentiated in forward mode, in the few directions that matter: random effects and fixed effects.
+Everything else (Ω, residual error, determinants, the movement of the mode by the implicit function theorem) is
+algebra on those derivatives.
+"""
+
+from functools import partial
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Float64, Int8
+
+from covary.nlme import joint
+from covary.nlme.blocks import map_lanes
+from covary.nlme.design import Records
+from covary.nlme.empirical_bayes import Status, estimate
+from covary.nlme.model import ClosedFormModel, OdeModel
+from covary.nlme.parameters import Parameters
+from covary.nlme.predict import Lanes, check_model, lanes_of, predict
+
+Method = Literal["fo", "foce", "focei", "laplace", "laplacei"]
+_MODE_GOAL = 1e-8  # ln|H| feels the distance to the mode to first order, Φ only to second
+METHODS: tuple[Method, ...] = ("fo", "foce", "focei", "laplace", "laplacei")
+
+
+class Marginal(NamedTuple):
+    """Each subject's OFV, its gradient in the unconstrained parameters, the mode, and how the search for it ended."""
+
+    ofv: Float64[np.ndarray, " subject"]
+    gradient: Float64[np.ndarray, "p subject"] | None
+    eta: Float64[np.ndarray, "subject k"]
+    status: Int8[np.ndarray, " subject"]
+
+
+class _Derivatives(NamedTuple):
+    """What the approximations need of the predictions f at η: a = df/dη, b = d²f/dη² (Laplace), f at η = 0."""
+
+    f: Float[Array, "time lane"]
+    a: Float[Array, "k time lane"]
+    b: Float[Array, "k k time lane"] | None
+    frozen: Float[Array, "time lane"] | None
+
+
+def objective(
+    model: OdeModel | ClosedFormModel, parameters: Parameters, records: Records, *, method: Method = "focei"
+) -> Marginal:
+    """OFV of each subject at given parameters, without gradient; its sum is the OFV that NONMEM prints.
+
+    A pure function of its arguments: nothing is remembered between calls. Raises ValueError if the method is unknown
+    or model, parameters and records do not fit together.
+    """
+    check_method(method)
+    check_model(model, parameters, records.design)
+    return marginal(model, parameters.concrete(), lanes_of(model, records), method, gradient=False)
+
+
+def check_method(method: str) -> None:
+    """Raise ValueError unless the method is known."""
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
+
+
+def marginal(
+    model: OdeModel | ClosedFormModel, parameters: Parameters, lanes: Lanes, method: Method, *, gradient: bool
+) -> Marginal:
+    """OFV of each lane, and its gradient on the scale of `parameters.to_vector()` if wanted."""
+    interaction = method in ("fo", "focei", "laplacei")
+    n, k = lanes.y.shape[1], parameters.omega.shape[0]
+    if method == "fo":
+        eta, status = np.zeros((k, n)), np.zeros(n, dtype=np.int8)
+    else:
+        modes = estimate(model, parameters, lanes, interaction, goal=_MODE_GOAL, hessian=False)
+        eta, status = np.ascontiguousarray(modes.eta.T), modes.status
+    vector = parameters.to_vector()
+
+    def block(index):
+        return _block(method, gradient, model, parameters, vector, eta[:, index], lanes.select(index))
+
+    ofv, slopes = map_lanes(block, n)
+    failed = (status == Status.FAILED) | ~np.isfinite(ofv)
+    return Marginal(ofv, slopes, eta.T, np.where(failed, Status.FAILED, status).astype(np.int8))
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _block(method, gradient, model, structure: Parameters, vector, eta, lanes):
+    """OFV (lane,) and its gradient (p, lane) or None."""
+    n_theta = len(structure.theta)
+
+    def function(eta, vector):
+        return predict(model, structure.from_vector(vector).theta, eta, lanes)[0]
+
+    def derivatives(eta, vector):
+        frozen = None
+        if method in ("foce", "laplace") and structure.residual.interacts:
+            frozen = function(jnp.zeros_like(eta), vector)
+        if method in ("laplace", "laplacei"):
+            f, a, b = joint.second_sensitivities(lambda e: function(e, vector), eta)
+        else:
+            (f, a), b = joint.sensitivities(lambda e: function(e, vector), eta), None
+        return jax.tree.map(lambda v: jnp.where(lanes.present, v, 0.0), _Derivatives(f, a, b, frozen))
+
+    ofv = partial(_linearised if method == "fo" else _approximate, structure, lanes)
+    if not gradient:
+        return ofv(vector, eta, derivatives(eta, vector)), None
+    directions = np.eye(len(vector))
+    theta_directions = jnp.asarray(directions[:n_theta])
+
+    def along_theta(direction):
+        return jax.jvp(lambda v: derivatives(eta, v), (vector,), (direction,))
+
+    def along_eta(direction):
+        tangent = jnp.broadcast_to(direction[:, None], eta.shape)
+        return jax.jvp(lambda e: derivatives(e, vector), (eta,), (tangent,))[1]
+
+    at, by_theta = jax.vmap(along_theta, out_axes=(None, 0))(theta_directions)
+    # Ω and the residual error leave the predictions alone.
+    by_vector = jax.tree.map(
+        lambda v: jnp.concatenate([v, jnp.zeros((len(vector) - n_theta, *v.shape[1:]))]), by_theta
+    )
+    if method == "fo":
+        slope = jax.vmap(lambda d, t: jax.jvp(lambda v, x: ofv(v, eta, x), (vector, at), (d, t))[1])
+        return ofv(vector, eta, at), slope(jnp.asarray(directions), by_vector)
+
+    by_eta = jax.vmap(along_eta)(jnp.eye(eta.shape[0]))
+    by_eta = by_eta._replace(frozen=jax.tree.map(jnp.zeros_like, by_eta.frozen))
+
+    def phi_slope(vector, eta, at):
+        return _phi_slope(structure, lanes, vector, eta, at)
+
+    def total(direction, along):
+        """Derivative of the OFV along one parameter, the mode moving with it."""
+        mixed = jax.jvp(phi_slope, (vector, eta, at), (direction, jnp.zeros_like(eta), along))[1]
+        moved = -jnp.linalg.solve(jnp.moveaxis(hessian, -1, 0), mixed.T[..., None])[..., 0].T
+        along = jax.tree.map(lambda p, e: p + jnp.einsum("i...l,il->...l", e, moved), along, by_eta)
+        return jax.jvp(ofv, (vector, eta, at), (direction, moved, along))[1]
+
+    def phi_second(direction, along):
+        tangent = jnp.broadcast_to(direction[:, None], eta.shape)
+        return jax.jvp(phi_slope, (vector, eta, at), (jnp.zeros_like(vector), tangent, along))[1]
+
+    hessian = jax.vmap(phi_second)(jnp.eye(eta.shape[0]), by_eta)
+    return ofv(vector, eta, at), jax.vmap(total)(jnp.asarray(directions), by_vector)
+
+
+def _phi_slope(structure, lanes, vector, eta, at: _Derivatives) -> Float[Array, "k lane"]:
+    """∇Φ from the sensitivities."""
+    parameters = structure.from_vector(vector)
+    ones = jnp.ones_like(at.f)
+    slope = jax.jvp(lambda f: joint.data_terms(parameters.residual, lanes, f, at.frozen), (at.f,), (ones,))[1]
+    return jnp.sum(at.a * slope, axis=1) + jnp.linalg.inv(parameters.omega) @ eta
+
+
+def _approximate(structure, lanes, vector, eta, at: _Derivatives) -> Float[Array, " lane"]:
+    """2 Φ + ln|Ω| + ln|H|."""
+    parameters = structure.from_vector(vector)
+    residual, omega_inverse = parameters.residual, jnp.linalg.inv(parameters.omega)
+
+    def terms(f):
+        return joint.data_terms(residual, lanes, f, at.frozen)
+
+    if at.b is None:
+        w = joint.information(residual, lanes.present, at.f, at.frozen)
+        h = jnp.einsum("itl,jtl,tl->ijl", at.a, at.a, w)
+    else:
+        ones = jnp.ones_like(at.f)
+        first, second = jax.jvp(lambda f: jax.jvp(terms, (f,), (ones,))[1], (at.f,), (ones,))
+        h = jnp.einsum("itl,jtl,tl->ijl", at.a, at.a, second) + jnp.sum(at.b * first, axis=2)
+    h = h + omega_inverse[:, :, None]
+    phi = jnp.sum(terms(at.f), axis=0) + 0.5 * jnp.sum(eta * (omega_inverse @ eta), axis=0)
+    return 2 * phi + _log_determinant(parameters.omega) + _log_determinant(jnp.moveaxis(h, -1, 0))
+
+
+def _linearised(structure, lanes, vector, eta, at: _Derivatives) -> Float[Array, " lane"]:
+    """FO: ln|C| + (y − f)' C⁻¹ (y − f) with C = J Ω J' + R at η = 0."""
+    parameters = structure.from_vector(vector)
+    residual = parameters.residual
+    f = jnp.where(lanes.present, at.f, 1.0)
+    slope = jax.jvp(residual.transform, (f,), (jnp.ones_like(f),))[1]
+    j = at.a * slope
+    r = jnp.where(lanes.present, residual.variance(f), 1.0)  # an absent observation adds ln 1 = 0
+    c = jnp.einsum("itl,ij,jsl->lts", j, parameters.omega, j) + jax.vmap(jnp.diag)(r.T)
+    deviation = jnp.where(lanes.present, residual.transform(lanes.y) - residual.transform(f), 0.0).T
+    weighted = jnp.linalg.solve(c, deviation[..., None])[..., 0]
+    jacobian = jnp.sum(jnp.where(lanes.present, residual.log_jacobian(lanes.y), 0.0), axis=0)
+    return _log_determinant(c) + jnp.sum(deviation * weighted, axis=1) - 2 * jacobian
+
+
+def _log_determinant(matrix: Float[Array, "*lane n n"]) -> Float[Array, "*lane"]:
+    """ln|M| of a positive definite matrix, NaN where it is not."""
+    factor = jnp.linalg.cholesky(matrix)
+    return 2 * jnp.sum(jnp.log(jnp.diagonal(factor, axis1=-2, axis2=-1)), axis=-1)

@@ -1,0 +1,134 @@
+"""Structural models: from fixed effects, random effects and covariates to a prediction over time.
+
+A model is a small class. It derives from `OdeModel` (initial state, vector field, prediction) or from
+`ClosedFormModel` (the prediction as a formula). Every method is written for one subject in `jax.numpy`; the
+engine batches and differentiates it.
+"""
+
+import abc
+import importlib.util
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import equinox as eqx
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from covary.nlme.parameters import Parameters
+from covary.nlme.residual import ResidualError
+
+Individual = dict[str, Float[Array, ""]]
+Covariates = dict[str, Float[Array, ""]]
+
+
+class Doses(eqx.Module):
+    """The doses of one subject, in the order of the record, as a closed form sees them."""
+
+    amount: Float[Array, " dose"]
+    duration_h: Float[Array, " dose"]  # 0 for a bolus
+    compartment: Int[Array, " dose"]  # counted from 0
+    elapsed_h: Float[Array, "time dose"]  # time since the dose at each observation
+    given: Bool[Array, "time dose"]  # whether the dose comes before the observation in the record
+
+
+class StructuralModel(eqx.Module):
+    """What every structural model declares. Derive from `OdeModel` or `ClosedFormModel` instead.
+
+    `fixed_effects` names the typical values and the range each lives in; `random_effects` names the entries
+    of eta.
+    """
+
+    fixed_effects: ClassVar[dict[str, Literal["real", "positive"]]]
+    random_effects: ClassVar[tuple[str, ...]]
+
+    @abc.abstractmethod
+    def individual(self, theta: dict, eta: Float[Array, " k"], covariates: dict) -> dict:
+        """Individual parameters of one subject from fixed effects, random effects and covariates, all by name."""
+
+    def default_parameters(self) -> Parameters:
+        """Population parameters of a sensible example, where the model has one."""
+        raise NotImplementedError(f"{type(self).__name__} has no default_parameters(); give the parameters")
+
+    def parameters(
+        self, fixed_effects: dict[str, float] | list[float], omega, residual: ResidualError
+    ) -> Parameters:
+        """Checked population parameters of this model.
+
+        `fixed_effects` by name, or in the order of the model's own; `omega` a number (times the identity), the
+        diagonal, or the matrix, whose non-zero off-diagonal entries are the ones a fit estimates.
+
+        Raises ValueError if a name is missing or unknown, a value is outside its range, or Ω is not a positive
+        definite matrix of the right size.
+        """
+        names = list(self.fixed_effects)
+        if not isinstance(fixed_effects, dict):
+            if len(fixed_effects) != len(names):
+                raise ValueError(f"fixed effects must be {len(names)} numbers ({', '.join(names)}), "
+                                 f"got {len(fixed_effects)}")  # fmt: skip
+            fixed_effects = dict(zip(names, fixed_effects, strict=True))
+        if set(fixed_effects) != set(names):
+            raise ValueError(f"fixed effects must be {', '.join(names)}, got {', '.join(fixed_effects)}")
+        omega = np.asarray(omega, dtype=np.float64)
+        if omega.ndim == 0:
+            omega = omega * np.eye(len(self.random_effects))
+        elif omega.ndim == 1:
+            omega = np.diag(omega)
+        return Parameters.checked(
+            {name: float(fixed_effects[name]) for name in names}, dict(self.fixed_effects), omega,
+            self.random_effects, residual
+        )  # fmt: skip
+
+
+class OdeModel(StructuralModel):
+    """A structural model given by ordinary differential equations."""
+
+    @abc.abstractmethod
+    def initial_state(self, p: dict) -> Float[Array, " state"]:
+        """State before the first dose."""
+
+    @abc.abstractmethod
+    def vector_field(self, t: Float[Array, ""], y: Float[Array, " state"], p: dict) -> Float[Array, " state"]:
+        """Time derivative of the state; infusions are added by the engine."""
+
+    @abc.abstractmethod
+    def prediction(self, t: Float[Array, ""], y: Float[Array, " state"], p: dict) -> Float[Array, ""]:
+        """What is observed, without residual error."""
+
+
+class ClosedFormModel(StructuralModel):
+    """A structural model whose prediction is a formula."""
+
+    @abc.abstractmethod
+    def closed_form(self, time_h: Float[Array, " time"], doses: Doses, p: dict) -> Float[Array, " time"]:
+        """What is observed at each time, without residual error."""
+
+
+def load_model(name: str) -> OdeModel | ClosedFormModel:
+    """A shipped model by its name, or the class of a Python file by `path/to/file.py:ClassName`.
+
+    Raises ValueError if there is no such model, file or class, or the class is not a complete model.
+    """
+    from covary.nlme.models import SHIPPED
+
+    if ":" not in name:
+        if name not in SHIPPED:
+            raise ValueError(f"longitudinal.model: must be one of {', '.join(SHIPPED)} or my_model.py:MyModel, "
+                             f"got {name!r}")  # fmt: skip
+        return SHIPPED[name]()
+    file, _, class_name = name.rpartition(":")
+    path = Path(file)
+    if not path.is_file():
+        raise ValueError(f"longitudinal.model: there is no file {file}")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    cls = getattr(module, class_name, None)
+    if not (isinstance(cls, type) and issubclass(cls, OdeModel | ClosedFormModel)):
+        raise ValueError(f"longitudinal.model: {file} must define a class {class_name} that derives from "
+                         f"nlme.OdeModel or nlme.ClosedFormModel")  # fmt: skip
+    missing = sorted(cls.__abstractmethods__) + [
+        attribute for attribute in ("fixed_effects", "random_effects") if not hasattr(cls, attribute)
+    ]
+    if missing:
+        raise ValueError(f"longitudinal.model: {class_name} in {file} must define {', '.join(missing)}")
+    return cls()

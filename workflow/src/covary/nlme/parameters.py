@@ -1,0 +1,148 @@
+"""Population parameters: fixed effects θ, covariance Ω of the random effects, residual error.
+
+A fit works on an unconstrained vector: fixed effects as they are or as logarithms, each block of Ω as a
+Cholesky factor with the logarithm of its diagonal, residual standard deviations as logarithms.
+"""
+
+import dataclasses
+import json
+from typing import Self
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from covary.nlme.residual import RESIDUAL_ERRORS, ResidualError
+
+Blocks = tuple[tuple[int, ...], ...]
+
+
+class Parameters(eqx.Module):
+    """Population parameters; make them with `model.parameters(...)`, which checks them."""
+
+    theta: dict[str, Float[Array, ""] | float]
+    omega: Float[Array | np.ndarray, "k k"]
+    residual: ResidualError
+    domains: tuple[tuple[str, str], ...] = eqx.field(static=True)
+    random_effects: tuple[str, ...] = eqx.field(static=True)
+    blocks: Blocks = eqx.field(static=True)
+
+    @classmethod
+    def checked(
+        cls, theta: dict[str, float], domains: dict[str, str], omega: np.ndarray, random_effects: tuple[str, ...],
+        residual: ResidualError,
+    ) -> Self:  # fmt: skip
+        """Parameters whose values are known to make sense.
+
+        Raises ValueError if a value is outside its range or Ω is not a positive definite matrix of the right size.
+        """
+        for name, value in theta.items():
+            if not np.isfinite(value) or (domains[name] == "positive" and value <= 0):
+                raise ValueError(f"fixed effect {name} must be a {domains[name]} number, got {value:g}")
+        for field, value in _standard_deviations(residual).items():
+            if not (np.isfinite(value) and value > 0):
+                raise ValueError(f"residual {field} must be > 0, got {value:g}")
+        k = len(random_effects)
+        if omega.shape != (k, k):
+            raise ValueError(f"Ω must be {k} × {k} ({', '.join(random_effects)}), got shape {omega.shape}")
+        if not np.array_equal(omega, omega.T):
+            raise ValueError(f"Ω must be symmetric, got {omega.tolist()}")
+        if not np.all(np.isfinite(omega)) or np.linalg.eigvalsh(omega)[0] <= 0:
+            raise ValueError(f"Ω must be positive definite, got {omega.tolist()}")
+        return cls(theta, omega, residual, tuple(domains.items()), tuple(random_effects), _connected(omega))
+
+    def to_vector(self) -> np.ndarray:
+        """The parameters on the unconstrained scale, in the order of `vector_names`."""
+        # The order is that of `domains`: JAX sorts the keys of a dictionary that passes through it.
+        values = [np.log(self.theta[n]) if d == "positive" else self.theta[n] for n, d in self.domains]
+        for block in self.blocks:
+            factor = np.linalg.cholesky(np.asarray(self.omega)[np.ix_(block, block)])
+            values += [
+                np.log(factor[i, i]) if i == j else factor[i, j] for i in range(len(block)) for j in range(i + 1)
+            ]
+        values += [np.log(v) for v in _standard_deviations(self.residual).values()]
+        return np.array(values, dtype=np.float64)
+
+    def from_vector(self, vector: Float[Array | np.ndarray, " p"]) -> Self:
+        """Parameters of this structure from an unconstrained vector; differentiable."""
+        vector = jnp.asarray(vector)
+        values = iter(range(vector.shape[0]))
+        theta = {
+            n: jnp.exp(vector[next(values)]) if domain == "positive" else vector[next(values)]
+            for n, domain in self.domains
+        }
+        factor = jnp.zeros(self.omega.shape)
+        for block in self.blocks:
+            for i, row in enumerate(block):
+                for j, column in enumerate(block[: i + 1]):
+                    value = vector[next(values)]
+                    factor = factor.at[row, column].set(jnp.exp(value) if i == j else value)
+        sds = {name: jnp.exp(vector[next(values)]) for name in _standard_deviations(self.residual)}
+        residual = dataclasses.replace(self.residual, **sds)
+        return Parameters(theta, factor @ factor.T, residual, self.domains, self.random_effects, self.blocks)
+
+    def natural(self) -> dict[str, Float[Array, ""] | float]:
+        """Every estimated quantity by name on its natural scale: fixed effects, entries of Ω, residual sd."""
+        entries = {}
+        for block in self.blocks:
+            for i, row in enumerate(block):
+                for column in block[: i + 1]:
+                    entries[f"omega({self.random_effects[row]},{self.random_effects[column]})"] = self.omega[
+                        row, column
+                    ]
+        residual = {f"residual {name}": value for name, value in _standard_deviations(self.residual).items()}
+        return {n: self.theta[n] for n, _ in self.domains} | entries | residual
+
+    def concrete(self) -> Self:
+        """The same with plain floats and a NumPy matrix."""
+        sds = {name: float(value) for name, value in _standard_deviations(self.residual).items()}
+        return Parameters(
+            {n: float(self.theta[n]) for n, _ in self.domains}, np.asarray(self.omega, dtype=np.float64),
+            dataclasses.replace(self.residual, **sds), self.domains, self.random_effects, self.blocks,
+        )  # fmt: skip
+
+
+def parameters_to_json(parameters: Parameters) -> str:
+    """Parameters as JSON text; `parameters_from_json` gives back the same numbers to the last bit."""
+    concrete = parameters.concrete()
+    options = {f.name: getattr(concrete.residual, f.name) for f in dataclasses.fields(concrete.residual)}
+    return json.dumps(
+        {
+            "theta": concrete.theta,
+            "domains": dict(concrete.domains),
+            "random_effects": list(concrete.random_effects),
+            "omega": concrete.omega.tolist(),
+            "residual": {"error": type(concrete.residual).__name__} | options,
+        },
+        indent=2,
+    )
+
+
+def parameters_from_json(text: str) -> Parameters:
+    """Parameters from the text that `parameters_to_json` wrote.
+
+    Raises ValueError if the text is something else.
+    """
+    try:
+        raw = json.loads(text)
+        residual = dict(raw["residual"])
+        error = RESIDUAL_ERRORS[residual.pop("error")](**residual)
+        return Parameters.checked(
+            raw["theta"], raw["domains"], np.array(raw["omega"]), tuple(raw["random_effects"]), error
+        )
+    except (KeyError, TypeError, json.JSONDecodeError) as fault:
+        raise ValueError(f"population parameters must be JSON written by parameters_to_json: {fault!r}") from None
+
+
+def _standard_deviations(residual: ResidualError) -> dict:
+    return {
+        f.name: getattr(residual, f.name) for f in dataclasses.fields(residual) if not f.metadata.get("static")
+    }
+
+
+def _connected(omega: np.ndarray) -> Blocks:
+    """Groups of random effects that are correlated, as index tuples."""
+    k = omega.shape[0]
+    reach = np.linalg.matrix_power((omega != 0).astype(int) + np.eye(k, dtype=int), k) > 0
+    return tuple(sorted({tuple(int(i) for i in np.flatnonzero(row)) for row in reach}))

@@ -1,0 +1,41 @@
+"""Apply a function to many items in worker processes, in order, with a progress bar."""
+
+import multiprocessing
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from typing import TypeVar
+
+from tqdm import tqdm
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+_LOG_INTERVAL_S = 15.0  # between lines when the bar goes to a file
+
+
+def ordered_map(
+    function: Callable[[Item], Result], items: Sequence[Item], workers: int, description: str
+) -> Iterator[Result]:
+    """Yield `function(item)` for each item, in the order of `items`.
+
+    With more than one worker the function and the items are pickled and run in freshly started processes.
+    An exception in a worker is raised here, and what has not started is dropped.
+    """
+    bar = tqdm(
+        total=len(items), desc=description, unit="img", dynamic_ncols=True,
+        mininterval=0.2 if sys.stderr.isatty() else _LOG_INTERVAL_S,
+    )  # fmt: skip
+    with bar:
+        if workers == 1:
+            for item in items:
+                yield function(item)
+                bar.update()
+            return
+        pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+        try:
+            chunk = max(1, min(64, len(items) // (4 * workers)))
+            for result in pool.map(function, items, chunksize=chunk):
+                yield result
+                bar.update()
+        finally:
+            pool.shutdown(cancel_futures=True)

@@ -1,0 +1,107 @@
+"""Training of a predictor and its use."""
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float, Float32, UInt8
+
+from covary.config import Predictor
+from covary.predict.network import ResNet18
+from covary.training import (
+    Checkpoint,
+    History,
+    choose_device,
+    device_of,
+    fingerprint,
+    mixed_precision,
+    place,
+    progress,
+    seeded,
+    shuffled_batches,
+    to_unit_range,
+)
+
+_INFERENCE_BATCH = 256
+
+
+def train_predictor(
+    images: UInt8[np.ndarray, "n h w"],
+    targets: Float[np.ndarray, "n random_effect"],
+    validation_images: UInt8[np.ndarray, "m h w"],
+    validation_targets: Float[np.ndarray, "m random_effect"],
+    config: Predictor,
+    seed: int,
+    checkpoint_dir: Path,
+) -> tuple[ResNet18, pd.DataFrame]:
+    """Minimise the mean squared error of the targets by Adam; stop when validation no longer improves.
+
+    Returns the network of the epoch with the least validation loss, and one row an epoch: epoch, loss,
+    validation_loss, best (whether this epoch was the best so far). Resumes as `train_vae` does.
+    Raises ValueError if a target is not finite.
+    """
+    if not (np.isfinite(targets).all() and np.isfinite(validation_targets).all()):
+        raise ValueError("targets of the predictor must be finite")
+    device = choose_device()
+    with seeded(seed, "predictor_weights"):
+        network = ResNet18(targets.shape[1], config.width)
+    # The mean of the targets is where an uninformed prediction belongs.
+    network.fc.bias.data = torch.from_numpy(targets.mean(axis=0)).float()
+    network = place(network)
+    best = copy.deepcopy(network)
+    optimiser = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
+    identity = fingerprint(config, seed, images, targets, validation_images, validation_targets)
+    checkpoint = Checkpoint(checkpoint_dir, identity, network=network, best=best, optimiser=optimiser)
+    first_epoch, history = checkpoint.resume()
+
+    with progress(config.epochs, first_epoch, "train predictor (epochs)") as bar:
+        for epoch in range(first_epoch, config.epochs):
+            if _epochs_since_best(history) >= config.patience_epochs:
+                break
+            network.train()
+            squared_errors = []
+            for batch in shuffled_batches(seed, "predictor_order", epoch, len(images), config.batch_size):
+                x = to_unit_range(images[batch], device)
+                target = torch.from_numpy(targets[batch]).float().to(device)
+                with mixed_precision(device):
+                    loss = torch.nn.functional.mse_loss(network(x), target)
+                optimiser.zero_grad(set_to_none=True)
+                loss.backward()
+                optimiser.step()
+                squared_errors.append(loss.detach() * len(batch))
+            validation_loss = float(
+                np.square(predict(network, validation_images) - validation_targets).mean()
+            )
+            is_best = validation_loss < min((row["validation_loss"] for row in history), default=np.inf)
+            if is_best:
+                best.load_state_dict(network.state_dict())
+            history.append(
+                {
+                    "epoch": epoch + 1,
+                    "loss": (torch.stack(squared_errors).sum() / len(images)).item(),
+                    "validation_loss": validation_loss,
+                    "best": is_best,
+                }
+            )
+            checkpoint.write(epoch + 1, history)
+            bar.set_postfix(validation_loss=f"{validation_loss:.4f}", refresh=False)
+            bar.update()
+    checkpoint.discard()
+    return best.eval(), pd.DataFrame(history)
+
+
+@torch.no_grad()
+def predict(
+    network: torch.nn.Module, images: UInt8[np.ndarray, "n h w"]
+) -> Float32[np.ndarray, "n random_effect"]:
+    """eta_pred: the random effects that the network reads from grey images."""
+    network.eval()
+    device = device_of(network)
+    batches = (images[i : i + _INFERENCE_BATCH] for i in range(0, len(images), _INFERENCE_BATCH))
+    return torch.cat([network(to_unit_range(batch, device)) for batch in batches]).cpu().numpy()
+
+
+def _epochs_since_best(history: History) -> int:
+    return next((i for i, row in enumerate(reversed(history)) if row["best"]), len(history))

@@ -1,0 +1,141 @@
+"""The page itself: gathers what it shows and fills the template."""
+
+import base64
+import datetime
+import os
+import platform
+import re
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from covary.config import Config
+from covary.report import summary
+from covary.report.runtime import read_benchmarks
+
+FIGURES = (
+    "examples",
+    "reconstructions",
+    "traversals",
+    "latent_ranking",
+    "association",
+    "trajectories",
+    "r2_against_explainable_fraction",
+    "training_curves",
+    "workflow_dag",
+)
+_MEDIA_TYPES = {".svg": "image/svg+xml", ".png": "image/png"}
+_PACKAGES = ("covary", "torch", "torchvision", "diffusers", "jax", "diffrax", "optimistix", "numpy", "pandas",
+             "xarray", "zarr", "snakemake")  # fmt: skip
+
+
+def render(
+    *,
+    config: Config,
+    random_effects: pd.DataFrame,
+    longitudinal_nll: pd.DataFrame,
+    latent_ranking: pd.DataFrame,
+    figures: Mapping[str, Path],
+    captions: Path,
+    benchmarks: Path,
+    date: datetime.date,
+) -> str:
+    """The report of one run as HTML that needs no other file and no network.
+
+    `random_effects` and `longitudinal_nll` are the tables of `covary.evaluate`, `latent_ranking` that of
+    `covary.vae`. `figures` has an SVG or PNG file for each of `FIGURES`; `captions` is a folder with a
+    caption `<name>.rst` for every figure and table; `benchmarks` is the folder of Snakemake's benchmarks.
+
+    Raises ValueError if a figure is missing or of another kind, FileNotFoundError if a caption is missing.
+    """
+    missing = [name for name in FIGURES if name not in figures]
+    if missing:
+        raise ValueError(f"report: expected a file for each figure, got none for {', '.join(missing)}")
+    environment = Environment(
+        loader=PackageLoader("covary.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": _number, "duration": _duration, "csv": _csv_uri}
+    environment.globals |= {"percent": summary.percent}
+    template = environment.get_template("report.html.j2")
+    return template.render(
+        config=config,
+        config_yaml=yaml.safe_dump(config.model_dump(), sort_keys=False, allow_unicode=True),
+        changes=_changes(Config().model_dump(), config.model_dump()),
+        date=date,
+        paragraph=summary.paragraph(config, random_effects, longitudinal_nll),
+        verdicts=summary.verdicts(random_effects),
+        concerns=summary.concerns(config, random_effects, longitudinal_nll, latent_ranking),
+        random_effects=random_effects,
+        longitudinal_nll=longitudinal_nll,
+        latent_ranking=latent_ranking,
+        figures={name: _data_uri(figures[name]) for name in FIGURES},
+        captions={
+            name: _caption(captions / f"{name}.rst")
+            for name in (*FIGURES, "random_effects", "longitudinal_nll")
+        },
+        runtime=read_benchmarks(benchmarks),
+        versions=_versions(),
+        machine=f"{platform.system()} on {platform.machine()}, {os.cpu_count()} cores",
+    )
+
+
+def _caption(path: Path) -> tuple[str, Markup]:
+    """Title and text of a caption: its first paragraph, and the others."""
+    title, _, text = path.read_text(encoding="utf-8").strip().partition("\n\n")
+    unbroken = re.sub(" (?=[=+~%])|(?<=[=+~]) ", "\u00a0", text)
+    return title, Markup(re.sub(r"η_(\w+)", r"η<sub>\1</sub>", str(escape(unbroken))))
+
+
+def _data_uri(path: Path) -> str:
+    if path.suffix not in _MEDIA_TYPES:
+        raise ValueError(f"{path}: expected a figure as .svg or .png")
+    return f"data:{_MEDIA_TYPES[path.suffix]};base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+def _csv_uri(table: pd.DataFrame) -> str:
+    return f"data:text/csv;base64,{base64.b64encode(table.to_csv(index=False).encode()).decode()}"
+
+
+def _number(value: float, digits: int) -> str:
+    """Fixed digits with thousands separated, and a true minus sign."""
+    return f"{value:,.{digits}f}".replace("-", "−")
+
+
+def _duration(seconds: float) -> str:
+    """Seconds as 8.3 s, 2 min 05 s or 3 h 07 min."""
+    if round(seconds, 1) < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _changes(
+    default: Mapping[str, Any], value: Mapping[str, Any], prefix: str = ""
+) -> list[tuple[str, str, str]]:
+    """Key, default and value of everything that differs."""
+    changes = []
+    for key in value:
+        old, new = default[key], value[key]
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            changes += _changes(old, new, f"{prefix}{key}.")
+        elif old != new:
+            changes.append((f"{prefix}{key}", _plain(old), _plain(new)))
+    return changes
+
+
+def _plain(value: Any) -> str:
+    return yaml.safe_dump(value, default_flow_style=True, allow_unicode=True).removesuffix("...\n").strip()
+
+
+def _versions() -> dict[str, str]:
+    return {"Python": platform.python_version()} | {name: metadata.version(name) for name in _PACKAGES}

@@ -1,0 +1,90 @@
+"""Which latents the images depend on most: the two methods of the paper's section 2.4, on active latents."""
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float, Float64
+
+from covary import rng
+from covary.config import Ranking
+from covary.training import device_of
+from covary.vae.network import VAE
+
+_BATCH = 250
+
+
+def rank_latents(
+    vae: VAE,
+    posterior_mean_variance: Float[np.ndarray, " latent"],
+    config: Ranking,
+    seed: int,
+    *,
+    random_effects: int = 3,
+) -> pd.DataFrame:
+    """Rank the latents by both methods and choose the random effects by `config.method`.
+
+    `posterior_mean_variance` is Var over real images of the posterior mean: a latent is active if it exceeds
+    `config.active_variance`. Method 1, read-back: mean squared error between z ~ N(0, I) and the posterior
+    mean of its decoding; small is influential. Method 2, sensitivity: mean squared change of the decoding
+    (values 0 … 1) when one latent is redrawn; large is influential.
+
+    Returns one row a latent: latent, posterior_mean_variance, active, readback_mse, readback_r2, sensitivity,
+    rank_readback and rank_sensitivity (1 is best; -1: not active), random_effect (0 … k-1; -1: not chosen).
+    Raises ValueError if fewer latents are active than there are random effects.
+    """
+    vae.eval()
+    active = np.asarray(posterior_mean_variance) > config.active_variance
+    if active.sum() < random_effects:
+        raise ValueError(
+            f"the VAE has {active.sum()} active latents, but {random_effects} random effects are needed: "
+            "lower vae.beta or ranking.active_variance, or train on more varied images"
+        )
+    z, z_hat = _read_back(vae, config.readback_draws, seed)
+    readback_mse = np.square(z - z_hat).mean(axis=0)
+    sensitivity = _sensitivity(vae, config.sensitivity_draws, seed)
+    table = pd.DataFrame(
+        {
+            "latent": np.arange(vae.latent_dim),
+            "posterior_mean_variance": posterior_mean_variance,
+            "active": active,
+            "readback_mse": readback_mse,
+            "readback_r2": 1 - readback_mse / z.var(axis=0),
+            "sensitivity": sensitivity,
+            "rank_readback": _rank(readback_mse, active),
+            "rank_sensitivity": _rank(-sensitivity, active),
+        }
+    )
+    rank = table[f"rank_{config.method}"]
+    return table.assign(random_effect=np.where(rank.between(1, random_effects), rank - 1, -1))
+
+
+@torch.no_grad()
+def _read_back(
+    vae: VAE, draws: int, seed: int
+) -> tuple[Float64[np.ndarray, "draw latent"], Float64[np.ndarray, "draw latent"]]:
+    """z ~ N(0, I) and the posterior mean of its decoding."""
+    z = rng.normal(seed, "ranking_readback", 0, draws, (vae.latent_dim,))
+    batches = torch.from_numpy(z).float().to(device_of(vae)).split(_BATCH)
+    return z, torch.cat([vae.encode(vae.decode(batch))[0] for batch in batches]).double().cpu().numpy()
+
+
+@torch.no_grad()
+def _sensitivity(vae: VAE, draws: int, seed: int) -> Float64[np.ndarray, " latent"]:
+    """Mean squared change of the decoding when one latent is redrawn from N(0, 1)."""
+    pairs = rng.normal(seed, "ranking_sensitivity", 0, draws, (2, vae.latent_dim))
+    change = torch.zeros(vae.latent_dim, dtype=torch.float64)
+    for batch in torch.from_numpy(pairs).float().to(device_of(vae)).split(_BATCH):
+        z, redrawn = batch.unbind(dim=1)
+        image = vae.decode(z)
+        for j in range(vae.latent_dim):
+            other = z.clone()
+            other[:, j] = redrawn[:, j]
+            change[j] += (vae.decode(other) - image).square().mean(dim=(1, 2, 3)).double().sum().cpu()
+    return (change / draws).numpy()
+
+
+def _rank(score: Float[np.ndarray, " latent"], active: np.ndarray) -> np.ndarray:
+    """1, 2, … by rising score among the active latents, -1 for the others."""
+    rank = np.full(len(score), -1)
+    rank[np.flatnonzero(active)[np.argsort(score[active], kind="stable")]] = np.arange(1, active.sum() + 1)
+    return rank

@@ -1,9 +1,10 @@
 import jaxtyping
 import numpy as np
 import pytest
-from covary import association, rng
 from hypothesis import given
 from hypothesis import strategies as st
+
+from covary import association, rng
 
 variances = st.floats(0.0, 1e6)
 

@@ -3,10 +3,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from covary import config
-from covary.config import Config, ConfigError
 from hypothesis import given
 from hypothesis import strategies as st
+
+from covary import config
+from covary.config import Config, ConfigError
 
 ROOT = Path(__file__).parents[1]
 

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+
 from covary import fingerprint as module
 from covary.fingerprint import fingerprint
 

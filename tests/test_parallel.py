@@ -1,6 +1,7 @@
 import math
 
 import pytest
+
 from covary.parallel import ordered_map
 
 

@@ -2,10 +2,11 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from covary import rng
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import kstest
+
+from covary import rng
 
 
 @given(

@@ -1,9 +1,10 @@
 from itertools import pairwise
 
 import pytest
-from covary.shards import partition
 from hypothesis import given
 from hypothesis import strategies as st
+
+from covary.shards import partition
 
 
 @given(st.integers(1, 10**7), st.integers(1, 10**5).filter(lambda n: n > 50))

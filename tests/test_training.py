@@ -11,19 +11,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
 from covary.config import Generator, Predictor, Section, Vae
 from covary.diffusion import train_generator
 from covary.predict import train_predictor
 from covary.training import Checkpoint, fingerprint, keyed_generator, seeded, shuffled_batches
 from covary.vae import VAE, train_vae
-from hypothesis import given
-from hypothesis import strategies as st
 
 SIZE_PX = 16
 SETTINGS: dict[str, Section] = {
-    "vae": Vae(latent_dim=2, base_channels=2, epochs=40, batch_size=8),
-    "generator": Generator(block_channels=[16, 16], steps=230, batch_size=4),
-    "predictor": Predictor(width=2, epochs=40, patience_epochs=40, batch_size=8),
+    "vae": Vae(latent_dim=2, base_channels=2, epochs=20, batch_size=8),
+    "generator": Generator(block_channels=[16, 16], steps=140, batch_size=4),
+    "predictor": Predictor(width=2, epochs=20, patience_epochs=20, batch_size=8),
 }
 
 

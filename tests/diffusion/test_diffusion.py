@@ -1,14 +1,15 @@
 import numpy as np
 import pytest
 import torch
+from diffusers import DDPMScheduler, UNet2DConditionModel
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from covary import rng
 from covary.config import Generator, Sampling
 from covary.diffusion import ImageGenerator, generate, initial_noise, train_generator
 from covary.diffusion.generator import fold, unfold
 from covary.vae import VAE
-from diffusers import DDPMScheduler, UNet2DConditionModel
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 SIZE_PX, LATENT_DIM = 16, 3
 SMALL = Generator(block_channels=[16, 16])
@@ -42,11 +43,20 @@ def test_one_token_is_the_same_function_as_77_equal_tokens():
     assert (one - other).abs().max() > 1e-3
 
 
+@pytest.mark.parametrize("conditioning", ["residual", "token"])
+def test_image_is_the_inverse_of_diffusable(conditioning):
+    generator = small_generator(Generator(block_channels=[16, 16], conditioning=conditioning))
+    generator.residual_scale = 0.3
+    x, decoding = torch.rand(2, 1, SIZE_PX, SIZE_PX), generator.decoding(torch.randn(2, LATENT_DIM))
+    assert (decoding is None) == (conditioning == "token")
+    torch.testing.assert_close(generator.image(generator.diffusable(x, decoding), decoding), x)
+
+
 def test_the_schedule_ends_in_pure_noise():
     assert small_generator().scheduler.alphas_cumprod[-1] < 1e-6
 
 
-@pytest.mark.parametrize("conditioning", ["decoded", "token"])
+@pytest.mark.parametrize("conditioning", ["residual", "token"])
 def test_training_overfits_two_images_told_apart_by_z(conditioning, tmp_path):
     images = np.zeros((32, SIZE_PX, SIZE_PX), dtype=np.uint8)
     images[:16, :8], images[16:, :, :8] = 255, 255

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from covary import rng
 from covary.evaluate import percentile_interval, resampled_sums
 

@@ -2,12 +2,13 @@ import math
 
 import numpy as np
 import pytest
-from covary import rng
-from covary.evaluate import conditional_nll, mean_squared_error, r2
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.metrics import r2_score
+
+from covary import rng
+from covary.evaluate import conditional_nll, mean_squared_error, r2
 
 tables = arrays(np.float64, (7, 3), elements=st.floats(-1e3, 1e3), unique=True)
 

@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+
 from covary import figures, rng
 from covary.association import blur
 from covary.evaluate import RandomEffects, random_effects_table

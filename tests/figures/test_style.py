@@ -3,9 +3,10 @@ import xml.etree.ElementTree as ET
 import matplotlib as mpl
 import numpy as np
 import pytest
+from PIL import Image
+
 from covary import figures
 from covary.figures.style import noise_label, percent
-from PIL import Image
 
 IMAGES = np.arange(4 * 8 * 8, dtype=np.uint8).reshape(4, 8, 8)
 

@@ -1,8 +1,9 @@
 import numpy as np
-from covary.images.corners import corner_mask, fill_white_corners
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+
+from covary.images.corners import corner_mask, fill_white_corners
 
 
 def dark_image(seed=1, shape=(60, 80)):

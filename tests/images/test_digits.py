@@ -1,10 +1,11 @@
 import numpy as np
 import pandas as pd
+from PIL import Image
+from sklearn.datasets import load_digits
+
 from covary import images
 from covary.config import Images
 from covary.images.digits import write_digits
-from PIL import Image
-from sklearn.datasets import load_digits
 
 
 def test_every_digit_is_written_once_and_split_evenly(tmp_path):

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
-from covary.images.geometry import centre_crop_or_pad, resize
 from hypothesis import given
 from hypothesis import strategies as st
+
+from covary.images.geometry import centre_crop_or_pad, resize
 
 COUNTED = np.arange(1, 31, dtype=np.uint8).reshape(5, 6)
 

@@ -3,10 +3,11 @@ import logging
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
+
 from covary import images
 from covary.config import Crop, Images
 from covary.images.prepare import prepare_image
-from PIL import Image
 
 CONFIG = Images(size_px=16, crop=Crop(height_px=40, width_px=40), max_unreadable_fraction=0.2)
 

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
-from covary.images.reading import UnreadableImage, read_grey
 from PIL import Image
+
+from covary.images.reading import UnreadableImage, read_grey
 
 
 def noise(shape):

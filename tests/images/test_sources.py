@@ -1,6 +1,7 @@
 import logging
 
 import pytest
+
 from covary.images.sources import find_images
 
 

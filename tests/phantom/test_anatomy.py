@@ -1,7 +1,8 @@
 import numpy as np
-from covary.phantom.anatomy import INDEX, LAYERS, healthy_thickness_um
 from hypothesis import given
 from hypothesis import strategies as st
+
+from covary.phantom.anatomy import INDEX, LAYERS, healthy_thickness_um
 
 
 def test_thickness_at_the_nodes_is_the_table():

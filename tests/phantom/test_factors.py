@@ -1,11 +1,12 @@
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from covary.config import Phantom
 from covary.phantom import CLASSES, draw_factors
 from covary.phantom.factors import CLASS_FREQUENCIES, IMAGE_FACTORS, PATIENT_FACTORS
-from hypothesis import given
-from hypothesis import strategies as st
 
 CONFIG = Phantom()
 

@@ -1,4 +1,5 @@
 import numpy as np
+
 from covary import rng
 from covary.phantom.fields import smooth_curve, smooth_field
 

@@ -1,7 +1,8 @@
 import numpy as np
+from scipy import stats
+
 from covary import rng
 from covary.phantom.optics import NOISE_FLOOR, blur, display, log_speckle, power, quantise
-from scipy import stats
 
 
 def test_forty_decibels_span_the_display():

@@ -1,12 +1,13 @@
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from covary import rng
 from covary.config import Phantom
 from covary.phantom import CLASSES, draw_factors, lesions, render
 from covary.phantom.anatomy import DEPTH_UM, INDEX, LAYERS, WIDTH_MM
 from covary.phantom.factors import IMAGE_FACTORS
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 FULL = Phantom(corner_fraction=0.0)
 SMALL = Phantom(height_px=96, width_px=80)

@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
 import torch
+from torchvision.models import resnet18
+
 from covary.config import Predictor
 from covary.predict import ResNet18, predict, train_predictor
 from covary.training import place
-from torchvision.models import resnet18
 
 SIZE_PX = 32
 

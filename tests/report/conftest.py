@@ -1,6 +1,9 @@
+import io
+
 import numpy as np
 import pandas as pd
 import pytest
+
 from covary import rng
 from covary.association import blur
 from covary.evaluate import RandomEffects, Records, longitudinal_nll_table, random_effects_table
@@ -40,10 +43,11 @@ def run(predictors=("network",), skill=0.8, error=0.4):
             )
         )  # fmt: skip
     prediction = eta.sum(axis=1, keepdims=True) * np.linspace(0, 0.1, 21)
-    return (
+    tables = (
         random_effects_table(effects, seed=1, resamples=200),
         longitudinal_nll_table(records, prediction, residual_sd=sd, seed=1, resamples=200),
     )
+    return tuple(pd.read_csv(io.StringIO(table.to_csv(index=False))) for table in tables)  # as in a run
 
 
 @pytest.fixture(scope="session")

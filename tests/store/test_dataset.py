@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 import xarray as xr
+
 from covary import rng, store
 from covary.shards import Shard, partition
 from covary.store.markers import array_sha256, read_marker

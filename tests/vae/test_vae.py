@@ -3,6 +3,9 @@ import math
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
 from covary.config import Ranking, Vae
 from covary.training import place
 from covary.vae import (
@@ -16,8 +19,6 @@ from covary.vae import (
     warmed_up_beta,
 )
 from covary.vae.loss import negative_log_density
-from hypothesis import given
-from hypothesis import strategies as st
 
 SIZE_PX, LATENT_DIM = 32, 4
 
@@ -91,7 +92,7 @@ def test_training_overfits_few_images_and_uses_a_latent(bands, tmp_path):
     config = Vae(
         latent_dim=LATENT_DIM,
         base_channels=8,
-        epochs=80,
+        epochs=60,
         batch_size=16,
         learning_rate=3e-3,
         beta=0.004,
@@ -102,11 +103,23 @@ def test_training_overfits_few_images_and_uses_a_latent(bands, tmp_path):
     assert history["mse"].iloc[-1] < 0.1 * variance
     assert history["test_mse"].iloc[-1] < 0.1 * variance
     assert history["active_units"].iloc[-1] >= 1
-    assert list(history["epoch"]) == list(range(1, 81))
+    assert list(history["epoch"]) == list(range(1, 61))
     assert not list(tmp_path.iterdir())
     mean, _ = encode(vae, bands)
     error = decode(vae, mean).astype(float) - bands
     assert np.square(error / 255).mean() == pytest.approx(history["test_mse"].iloc[-1], rel=0.02)
+
+
+def test_the_encoder_learns_asleep_to_read_what_the_decoder_draws(bands, tmp_path):
+    config = Vae(latent_dim=LATENT_DIM, base_channels=4, epochs=40, batch_size=16, learning_rate=3e-3)
+    vae, history = train_vae(bands, bands, config, 3, tmp_path / "with_sleep")
+    # An encoder that knew nothing of z could do no better than N(0, 1), at E ½z² = ½ a latent.
+    assert history["sleep"].iloc[-1] < 0.8 * 0.5 * LATENT_DIM
+    z = np.random.default_rng(1).normal(size=(500, LATENT_DIM))
+    mean, _ = encode(vae, decode(vae, z))
+    assert np.square(z - mean).mean(axis=0).min() < 0.5
+    awake = config.model_copy(update={"sleep_weight": 0.0, "epochs": 2})
+    assert (train_vae(bands, bands, awake, 3, tmp_path / "awake")[1]["sleep"] == 0).all()
 
 
 def test_saved_network_gives_the_same_numbers(bands, tmp_path):

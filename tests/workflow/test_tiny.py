@@ -41,9 +41,7 @@ def test_the_tables_have_the_papers_columns(finished):
     effects = pd.read_csv(finished.results / "tables" / "random_effects.csv")
     assert (
         list(effects.columns)
-        == (
-            "noise_variance term_1 term_2 mse mse_low mse_high r2 r2_low r2_high theoretical_max fraction_of_max"
-        ).split()
+        == ["noise_variance", "term_1", "term_2", "mse", "mse_low", "mse_high", "r2", "r2_low", "r2_high", "theoretical_max", "fraction_of_max"]
     )
     assert len(effects) == 2 * 3
     nll = pd.read_csv(finished.results / "tables" / "longitudinal_nll.csv")

@@ -1,6 +1,7 @@
 """Helpers of the rules: the checked configuration, its slices, fingerprints of code, lists of files. No rules here."""
 
 import sys
+from os import path
 from pathlib import Path
 
 from covary import config as covary_config
@@ -54,3 +55,11 @@ def source_folder():
     if settings.images.source == "phantom":
         return f"resources/phantom/{settings.experiment}"
     return settings.images.folder
+
+
+def relative(*patterns):
+    """Files of the workflow that match, as paths from here, so that a moved checkout reruns nothing."""
+    base = Path(workflow.basedir)
+    return sorted(
+        path.relpath(file) for pattern in patterns for file in base.glob(pattern)
+    )

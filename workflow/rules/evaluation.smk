@@ -198,6 +198,10 @@ rule write_report:
             *rules.plot_training.output,
             rules.plot_workflow.output.workflow_dag,
         ],
+        captions=relative("workflow/report/*.rst"),
+        page=relative(
+            "workflow/src/covary/report/*.j2", "workflow/src/covary/report/*.css"
+        ),
     output:
         report="<results>/report.html",
     log:
@@ -209,7 +213,6 @@ rule write_report:
         runtime=30,
     params:
         config=settings.model_dump(),
-        captions="workflow/report",
         benchmarks=f"results/{settings.experiment}/benchmarks",
         code=code("write_report"),
     script:

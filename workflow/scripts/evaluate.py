@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+
 from covary import evaluate, store
 from covary.config import Longitudinal
 from covary.job import job

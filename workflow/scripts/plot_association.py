@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+
 from covary import figures, store
 from covary.config import Longitudinal
 from covary.job import job

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+
 from covary import diffusion, figures, images, rng, store, vae
 from covary.config import Sampling
 from covary.job import job

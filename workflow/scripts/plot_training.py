@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pandas as pd
+
 from covary import figures
 from covary.job import job
 

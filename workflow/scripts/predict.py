@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import xarray as xr
+
 from covary import predict, store
 from covary.job import job
 from covary.subjects import members

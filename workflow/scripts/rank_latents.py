@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+
 from covary import nlme, vae
 from covary.config import Ranking
 from covary.job import job

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pandas as pd
+
 from covary import store, subjects
 from covary.config import Subjects
 from covary.job import job

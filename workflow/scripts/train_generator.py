@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+
 from covary import diffusion, images, vae
 from covary.config import Generator
 from covary.job import job

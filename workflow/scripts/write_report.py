@@ -4,6 +4,7 @@ import datetime
 from pathlib import Path
 
 import pandas as pd
+
 from covary import report
 from covary.config import check
 from covary.job import job
@@ -15,7 +16,7 @@ with job(snakemake.log[0]):
         longitudinal_nll=pd.read_csv(snakemake.input.longitudinal_nll),
         latent_ranking=pd.read_csv(snakemake.input.ranking),
         figures={Path(path).stem: Path(path) for path in snakemake.input.figures},
-        captions=Path(snakemake.params.captions),
+        captions=Path(snakemake.input.captions[0]).parent,
         benchmarks=Path(snakemake.params.benchmarks),
         date=datetime.datetime.now(tz=datetime.UTC).date(),
     )

@@ -72,11 +72,13 @@ class Vae(Section):
 
     latent_dim: Positive = Field(16, description="Width of z")
     base_channels: Positive = Field(
-        32, description="Channels of the first convolution; doubles as size halves"
+        16, description="Channels of the first convolution; doubles as size halves"
     )
-    epochs: Positive = Field(30, description="Passes over the training images")
+    epochs: Positive = Field(24, description="Passes over the training images")
     batch_size: Positive = Field(32, description="Images a step")
-    learning_rate: float = Field(0.001, gt=0, description="Adam step size")
+    learning_rate: float = Field(
+        0.001, gt=0, description="Adam step size at first; falls to 0 along half a cosine"
+    )
     horizontal_flip: bool = Field(True, description="Mirror half of the training images, anew each epoch")
     mse_weight: float = Field(400 / 3, gt=0, description="α, weight of the mean squared error per pixel")
     beta: float = Field(
@@ -110,23 +112,27 @@ class Generator(Section):
     """The diffusion model that draws an image for a z."""
 
     patch_px: Positive = Field(4, description="Pixels folded into channels along each side (space to depth)")
-    block_channels: list[Positive] = Field(
-        [64, 128], min_length=1, description="UNet channels at each resolution"
+    block_channels: list[Annotated[int, Field(ge=16, multiple_of=16)]] = Field(
+        [32, 64, 128], min_length=1, description="UNet channels at each resolution, multiples of 16"
     )
     layers_per_block: Positive = Field(1, description="Residual blocks at each resolution")
     conditioning_source: Literal["posterior_sample", "posterior_mean"] = Field(
         "posterior_sample",
         description="z seen in training: a draw from q(z|x), distributed as at sampling, or its mean",
     )
-    conditioning: Literal["decoded", "token"] = Field(
-        "decoded",
-        description="How z enters the UNet: as one cross-attention token (the paper's 77 equal ones are the "
-        "same function), or as that and the VAE's decoding of z in further input channels",
+    conditioning: Literal["residual", "token"] = Field(
+        "residual",
+        description="How z enters: as one cross-attention token (the same function as the paper's 77), or as "
+        "that and the VAE's decoding of z, to which the diffusion model adds what it lacks",
     )
-    min_snr_gamma: float = Field(5.0, gt=0, description="γ of min-SNR loss weighting")
-    steps: Positive = Field(1500, description="Training steps")
-    batch_size: Positive = Field(64, description="Images a training step")
-    learning_rate: float = Field(0.0005, gt=0, description="AdamW step size")
+    min_snr_gamma: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="γ of min-SNR loss weighting; null weights all noise levels alike"
+    )
+    steps: Positive = Field(1400, description="Training steps")
+    batch_size: Positive = Field(24, description="Images a training step")
+    learning_rate: float = Field(
+        0.001, gt=0, description="AdamW step size after warm-up; falls to 0 along half a cosine"
+    )
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = Field(0.995, description="Decay of the weight average")
 
 
@@ -134,9 +140,9 @@ class Sampling(Section):
     """How the trained generator draws images."""
 
     solver: Literal["dpmsolver++", "unipc", "ddim"] = Field(
-        "dpmsolver++", description="Deterministic solver of the probability-flow ODE"
+        "ddim", description="Deterministic solver of the probability-flow ODE"
     )
-    steps: Positive = Field(8, description="Network evaluations an image")
+    steps: Positive = Field(6, description="Network evaluations an image")
     batch_size: Positive = Field(256, description="Images drawn at once")
 
 
@@ -233,12 +239,12 @@ class Predictor(Section):
 
     network: Literal["resnet18"] = Field("resnet18", description="Network family")
     width: Positive = Field(
-        32, description="Channels of the first stage; 64 is the ResNet-18 of the literature"
+        16, description="Channels of the first stage; 64 is the ResNet-18 of the literature"
     )
     objectives: list[Literal["ebe_mse"]] = Field(
         ["ebe_mse"], min_length=1, description="Training objectives; each gives a predictor of its own"
     )
-    epochs: Positive = Field(12, description="At most this many passes over the training subjects")
+    epochs: Positive = Field(10, description="At most this many passes over the training subjects")
     patience_epochs: Positive = Field(3, description="Stop when validation has not improved for so long")
     batch_size: Positive = Field(32, description="Images a step")
     learning_rate: float = Field(0.001, gt=0, description="Adam step size")

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
+
 log = logging.getLogger("covary")
 
 
@@ -14,7 +16,8 @@ log = logging.getLogger("covary")
 def job(log_file: str) -> Iterator[None]:
     """Log to a file and to the terminal; end the process with one line and status 1 on bad input.
 
-    Bad input is any ValueError or OSError; other exceptions are faults of Covary and keep their traceback.
+    Bad input is a ValueError or OSError; its traceback goes to the log file only. Any other exception is a fault of
+    Covary and keeps its traceback on the terminal too.
     """
     path = Path(log_file)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -22,7 +25,8 @@ def job(log_file: str) -> Iterator[None]:
     to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     to_terminal = logging.StreamHandler(sys.stderr)
     to_terminal.setFormatter(logging.Formatter("%(message)s"))
-    log.setLevel(logging.INFO)
+    to_terminal.setLevel(logging.INFO)
+    log.setLevel(logging.DEBUG)
     log.addHandler(to_file)
     log.addHandler(to_terminal)
     logging.captureWarnings(True)
@@ -30,10 +34,13 @@ def job(log_file: str) -> Iterator[None]:
     try:
         yield
     except (ValueError, OSError) as error:
+        log.debug("traceback", exc_info=True)
+        if isinstance(error, np.linalg.LinAlgError):
+            raise
         log.error("error: %s", error)
         sys.exit(1)
-    except BaseException:
-        log.exception("unexpected failure")
+    except Exception:
+        log.debug("traceback", exc_info=True)
         raise
 
 

@@ -123,10 +123,8 @@ class Checkpoint:
             return 0, []
         try:
             state = torch.load(self._path, map_location="cpu", weights_only=True)
-        except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            raise ValueError(
-                f"{self._path}: not a checkpoint of Covary ({error}); delete it to start afresh"
-            ) from None
+        except (RuntimeError, EOFError, pickle.UnpicklingError):
+            raise ValueError(f"{self._path}: not a checkpoint; delete it to start training afresh") from None
         if state["identity"] != self._identity:
             log.warning("%s belongs to other settings or images; training starts afresh", self._path)
             return 0, []
@@ -156,9 +154,8 @@ class SavedModule(nn.Module):
     """A network that is stored as the arguments of its constructor and a safetensors file of weights."""
 
     def __init__(self, **arguments: int):
-        nn.Module.__init__(
-            self
-        )  # not super(): a subclass may bring a network of another library as second base
+        # Not super(): a subclass may have a network of another library as its second base.
+        nn.Module.__init__(self)
         self.arguments = arguments
 
     def save(self, directory: Path) -> None:

@@ -1,5 +1,6 @@
 """The conditional UNet with its noise schedule, and how z enters it."""
 
+import json
 from pathlib import Path
 
 import torch
@@ -12,20 +13,24 @@ from covary.training import place
 from covary.vae import VAE
 
 _TRAINING_TIMESTEPS = 1000
+_RESIDUAL_FILE = "residual.json"
 
 
 class ImageGenerator:
     """A network v(x_t, t; z) over folded pixels, its noise schedule, and the VAE whose z it knows.
 
-    The condition enters as one cross-attention token, as a shift of the time embedding, and, if the UNet has
-    the input channels for it, as the VAE's decoding of z beside x_t (as in DiffuseVAE, arXiv:2201.00308). The
-    paper repeats its token 77 times; attention over equal tokens returns the token, so one does the same.
+    z enters as one cross-attention token and as a shift of the time embedding. The paper repeats its token 77
+    times; attention over equal tokens returns the token, so one does the same. If the UNet has the input
+    channels for it, it also sees the VAE's decoding of z, and what is diffused is what the decoding lacks:
+    the image is decoding + residual_scale · x_0 (a VAE refined by diffusion: DiffuseVAE, arXiv:2201.00308).
     """
 
-    def __init__(self, unet: UNet2DConditionModel, scheduler: SchedulerMixin, vae: VAE):
-        self.unet, self.scheduler, self.vae = unet, scheduler, vae
+    def __init__(
+        self, unet: UNet2DConditionModel, scheduler: SchedulerMixin, vae: VAE, residual_scale: float = 1.0
+    ):
+        self.unet, self.scheduler, self.vae, self.residual_scale = unet, scheduler, vae, residual_scale
         self.patch_px = round(unet.config.out_channels**0.5)
-        self.sees_decoding = unet.config.in_channels > unet.config.out_channels
+        self.refines_decoding = unet.config.in_channels > unet.config.out_channels
 
     @classmethod
     def initialise(cls, config: Generator, vae: VAE) -> "ImageGenerator":
@@ -34,7 +39,7 @@ class ImageGenerator:
         blocks = config.block_channels
         unet = UNet2DConditionModel(
             sample_size=vae.arguments["size_px"] // config.patch_px,
-            in_channels=channels * (2 if config.conditioning == "decoded" else 1),
+            in_channels=channels * (2 if config.conditioning == "residual" else 1),
             out_channels=channels,
             block_out_channels=tuple(blocks),
             layers_per_block=config.layers_per_block,
@@ -70,15 +75,32 @@ class ImageGenerator:
 
     @torch.no_grad()
     def decoding(self, z: Float[Tensor, "batch latent"]) -> Float[Tensor, "batch c h w"] | None:
-        """The VAE's folded image of z, for the UNet's input; None if it takes none."""
-        return fold(2 * self.vae.decode(z) - 1, self.patch_px) if self.sees_decoding else None
+        """The VAE's folded image of z with values -1 … 1; None if the generator draws whole images."""
+        return fold(2 * self.vae.decode(z) - 1, self.patch_px) if self.refines_decoding else None
+
+    def diffusable(
+        self, images: Float[Tensor, "batch 1 h w"], decoding: Float[Tensor, "batch c grid_h grid_w"] | None
+    ) -> Float[Tensor, "batch c grid_h grid_w"]:
+        """x_0 of images with values 0 … 1: they themselves, or their scaled residual, folded."""
+        x = fold(2 * images - 1, self.patch_px)
+        return x if decoding is None else (x - decoding) / self.residual_scale
+
+    def image(
+        self,
+        x_0: Float[Tensor, "batch c grid_h grid_w"],
+        decoding: Float[Tensor, "batch c grid_h grid_w"] | None,
+    ) -> Float[Tensor, "batch 1 h w"]:
+        """The inverse of `diffusable`."""
+        x = x_0 if decoding is None else decoding + self.residual_scale * x_0
+        return 0.5 * (unfold(x, self.patch_px) + 1)
 
     def save(self, directory: Path) -> None:
-        """Write unet/ and scheduler/ in the format of diffusers, and vae/."""
+        """Write unet/ and scheduler/ in the format of diffusers, vae/ and residual.json."""
         directory = Path(directory)
         self.unet.save_pretrained(directory / "unet")
         self.scheduler.save_pretrained(directory / "scheduler")
         self.vae.save(directory / "vae")
+        (directory / _RESIDUAL_FILE).write_text(json.dumps({"residual_scale": self.residual_scale}) + "\n")
 
     @classmethod
     def load(cls, directory: Path) -> "ImageGenerator":
@@ -88,12 +110,14 @@ class ImageGenerator:
             "unet/config.json",
             "unet/diffusion_pytorch_model.safetensors",
             "scheduler/scheduler_config.json",
+            _RESIDUAL_FILE,
         ):
             if not (directory / name).is_file():
                 raise ValueError(f"{directory / name}: no such file; expected a generator")
         unet = UNet2DConditionModel.from_pretrained(directory / "unet", use_safetensors=True)
         scheduler = DDPMScheduler.from_pretrained(directory / "scheduler")
-        return cls(place(unet).eval(), scheduler, VAE.load(directory / "vae"))
+        residual = json.loads((directory / _RESIDUAL_FILE).read_text())
+        return cls(place(unet).eval(), scheduler, VAE.load(directory / "vae"), **residual)
 
 
 def fold(x: Float[Tensor, "batch 1 h w"], patch_px: int) -> Float[Tensor, "batch c h2 w2"]:

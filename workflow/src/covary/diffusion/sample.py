@@ -7,7 +7,7 @@ from jaxtyping import Float, UInt8
 
 from covary import rng
 from covary.config import Sampling
-from covary.diffusion.generator import ImageGenerator, fold, unfold
+from covary.diffusion.generator import ImageGenerator, fold
 from covary.training import device_of, mixed_precision, progress, to_grey
 
 
@@ -43,7 +43,7 @@ def generate(
                 with mixed_precision(device):
                     v = generator.velocity(x, times, condition, decoding)
                 x = solver.step(v.float(), t, x).prev_sample
-            images.append(to_grey(0.5 * (unfold(x, generator.patch_px) + 1)))
+            images.append(to_grey(generator.image(x, decoding)))
             bar.update(len(x))
     return np.concatenate(images)
 

@@ -55,7 +55,7 @@ def random_effects_table(levels: Sequence[RandomEffects], *, seed: int, resample
     Three rows per noise level: (eta_hat, eta_pred), (eta_hat, eta_approx), (eta_approx, eta_pred). R² is the
     share of term_1's variance that term_2 explains. The theoretical maximum is 1/(1 + σ²) and stands, with
     the fraction of it that was reached, where an image is asked to explain eta_hat. With more than one
-    predictor, a column `predictor` follows the noise variance; it is empty where no predictor is involved.
+    predictor, a column `predictor` follows the noise variance; it is missing where no predictor is involved.
 
     Raises ValueError if there is nothing to compare, if shapes differ, or if a value is not finite.
     """
@@ -127,18 +127,18 @@ def _comparisons(level: RandomEffects):
     for predictor, eta_pred in level.eta_pred.items():
         _check(f"eta_pred ({predictor}) {where}", eta_pred, level.eta_hat)
         yield predictor, "eta_hat", "eta_pred", level.eta_hat, eta_pred
-    yield "", "eta_hat", "eta_approx", level.eta_hat, level.eta_approx
+    yield None, "eta_hat", "eta_approx", level.eta_hat, level.eta_approx
     for predictor, eta_pred in level.eta_pred.items():
         yield predictor, "eta_approx", "eta_pred", level.eta_approx, eta_pred
 
 
 def _populations(level: Records):
-    yield "", "true", level.true
+    yield None, "true", level.true
     for predictor, observation in level.predicted.items():
         yield predictor, "predicted", observation
-    yield "", "approximate", level.approximate
-    yield "", "average", level.average
-    yield "", "random", level.random
+    yield None, "approximate", level.approximate
+    yield None, "average", level.average
+    yield None, "random", level.random
 
 
 def _check(name: str, array: np.ndarray, reference: np.ndarray) -> None:

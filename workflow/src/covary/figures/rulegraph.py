@@ -138,12 +138,18 @@ def _colour(rule: str) -> str:
 
 
 def _curve(route: list[tuple[float, float]]) -> Path:
-    """A smooth line through the points, vertical at each, that starts below a box and ends above another."""
-    points = list(route)
-    points[0] = (points[0][0], points[0][1] - _BOX_HEIGHT_IN / 2)
-    points[-1] = (points[-1][0], points[-1][1] + _BOX_HEIGHT_IN / 2 + 0.015)
-    vertices, codes = [points[0]], [Path.MOVETO]
-    for (x0, y0), (x1, y1) in pairwise(points):
+    """A smooth line from the lower edge of a box to the upper edge of another.
+
+    Where it passes a layer on its way, it is straight for the height of the boxes there.
+    """
+    half_box = _BOX_HEIGHT_IN / 2
+    exits = [(x, y - half_box) for x, y in route[:-1]]
+    entries = [(x, y + half_box) for x, y in route[1:]]
+    vertices, codes = [exits[0]], [Path.MOVETO]
+    for i, ((x0, y0), (x1, y1)) in enumerate(zip(exits, entries, strict=True)):
+        if i:
+            vertices.append((x0, y0))
+            codes.append(Path.LINETO)
         half = (y0 - y1) / 2
         vertices += [(x0, y0 - half), (x1, y1 + half), (x1, y1)]
         codes += [Path.CURVE4] * 3

@@ -1,5 +1,11 @@
 """Nonlinear mixed-effects models: simulation and estimation, batched over subjects, in float64.
 
+    model = nlme.load_model("saturable_elimination")
+    design = nlme.Design.regular(times_h, n_subjects=1000, dose=1.0)
+    simulation = nlme.simulate(model, model.default_parameters(), eta, design, seed)
+    fit = nlme.fit_population(model, nlme.Records.of(design, simulation.observation), initial)
+    modes = nlme.empirical_bayes(model, fit.parameters, records)
+
 Importing this package switches JAX to 64-bit numbers. The first call of each kind compiles for some seconds;
 set the environment variable JAX_COMPILATION_CACHE_DIR to a folder to keep compiled programs between processes.
 """
@@ -16,6 +22,16 @@ from covary.nlme.fit import PopulationFit, fit_population  # noqa: E402
 from covary.nlme.marginal import Marginal, objective  # noqa: E402
 from covary.nlme.model import ClosedFormModel, Doses, OdeModel, StructuralModel, load_model  # noqa: E402
 from covary.nlme.models import IndirectResponse, OneCompartmentOral, SaturableElimination  # noqa: E402
+from covary.nlme.nonmem import read_nonmem, write_nonmem  # noqa: E402
 from covary.nlme.parameters import Parameters, parameters_from_json, parameters_to_json  # noqa: E402
+from covary.nlme.posterior import Draws, adaptive_quadrature, posterior_draws  # noqa: E402
 from covary.nlme.residual import Additive, Combined, LogNormal, Proportional, ResidualError  # noqa: E402
 from covary.nlme.simulate import Simulation, SimulationStatus, predictions, simulate  # noqa: E402
+
+__all__ = [
+    "Additive", "ClosedFormModel", "Combined", "Design", "Doses", "Draws", "EmpiricalBayes", "IndirectResponse",
+    "LogNormal", "Marginal", "OdeModel", "OneCompartmentOral", "Parameters", "PopulationFit", "Proportional", "Records",
+    "ResidualError", "SaturableElimination", "Simulation", "SimulationStatus", "Status", "StructuralModel",
+    "adaptive_quadrature", "empirical_bayes", "fit_population", "load_model", "objective", "parameters_from_json",
+    "parameters_to_json", "posterior_draws", "predictions", "read_nonmem", "simulate", "write_nonmem",
+]  # fmt: skip

@@ -7,6 +7,7 @@ repeats. Lanes are independent, so no result depends on the block it was compute
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import jax
@@ -14,7 +15,20 @@ import numpy as np
 from jaxtyping import Int
 
 # Small enough for a core's cache, large enough to vectorise; a GPU wants all the lanes it can get.
-CPU_LANES, GPU_LANES = 128, 65_536
+CPU_LANES, GPU_LANES = 64, 65_536
+
+# Fused multiply-add and sums in any order, but NaN, infinity, division and functions as IEEE has them: twice the
+# speed on CPUs with wide vectors. Other backends ignore it.
+_COMPILER_OPTIONS = {
+    "xla_cpu_enable_fast_math": True,
+    "xla_cpu_fast_math_honor_nans": True,
+    "xla_cpu_fast_math_honor_infs": True,
+    "xla_cpu_fast_math_honor_division": True,
+    "xla_cpu_fast_math_honor_functions": True,
+    "xla_cpu_prefer_vector_width": 512,
+}
+
+jit = partial(jax.jit, compiler_options=_COMPILER_OPTIONS)
 
 
 def lanes_per_block() -> int:
@@ -32,7 +46,9 @@ def map_lanes(function: Callable[[Int[np.ndarray, " lane"]], Any], n: int) -> An
     index = np.arange(-(-n // width) * width)
     index[n:] = n - 1
     with ThreadPoolExecutor(_cores()) as pool:
-        parts = list(pool.map(lambda block: jax.tree.map(np.asarray, function(block)), index.reshape(-1, width)))
+        parts = list(
+            pool.map(lambda block: jax.tree.map(np.asarray, function(block)), index.reshape(-1, width))
+        )
     return jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=-1)[..., :n], *parts)
 
 

@@ -5,11 +5,12 @@ masked). `Records` are a design with observations.
 """
 
 from collections.abc import Sequence
-from typing import Self
 
 import equinox as eqx
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int
+
+from covary.nlme.arrays import Array
 
 _NO_RECORD = -1
 
@@ -23,12 +24,12 @@ class Design(eqx.Module):
 
     n_subjects: int = eqx.field(static=True)
     time_h: Float64[np.ndarray, "row time"]
-    observed: Bool[np.ndarray, "row time"]
+    observed: Bool[Array, "row time"]
     dose_time_h: Float64[np.ndarray, "row dose"]
     dose_amount: Float64[np.ndarray, "row dose"]
     dose_duration_h: Float64[np.ndarray, "row dose"]  # 0 for a bolus
-    dose_compartment: Int[np.ndarray, "row dose"]  # counted from 0
-    doses_before: Int[np.ndarray, "row time"]
+    dose_compartment: Int[Array, "row dose"]  # counted from 0
+    doses_before: Int[Array, "row time"]
     covariates: dict[str, Float64[np.ndarray, " row"]]
     subject_ids: tuple[str, ...] | None = None
 
@@ -42,7 +43,7 @@ class Design(eqx.Module):
         cls, times_h: Sequence[float] | Float64[np.ndarray, " time"], *, n_subjects: int, dose: float = 0.0,
         dose_time_h: float = 0.0, duration_h: float = 0.0, compartment: int = 1,
         covariates: dict[str, float] | None = None,
-    ) -> Self:  # fmt: skip
+    ) -> "Design":  # fmt: skip
         """One design for all subjects: the same times and one dose (none if `dose` is 0).
 
         An observation at the time of the dose comes after it. Compartments are counted from 1, as in NONMEM
@@ -64,7 +65,7 @@ class Design(eqx.Module):
             {name: np.array([float(value)]) for name, value in (covariates or {}).items()},
         )  # fmt: skip
 
-    def rows(self, subjects: np.ndarray) -> Self:
+    def rows(self, subjects: np.ndarray) -> "Design":
         """The design of some subjects, by index; repeats are allowed."""
         taken = {} if self.shared else {
             name: getattr(self, name)[subjects]
@@ -84,11 +85,13 @@ class Records(eqx.Module):
     """A design and what was observed. `present` marks the observations that enter the likelihood."""
 
     design: Design
-    observation: Float[np.ndarray, "subject time"]
-    present: Bool[np.ndarray, "subject time"]
+    observation: Float[Array, "subject time"]
+    present: Bool[Array, "subject time"]
 
     @classmethod
-    def of(cls, design: Design, observation: Float[np.ndarray, "subject time"], *, missing_as_nan: bool = False) -> Self:
+    def of(
+        cls, design: Design, observation: Float[Array, "subject time"], *, missing_as_nan: bool = False
+    ) -> "Records":
         """Records of a design. A NaN is an error, or a missing visit if `missing_as_nan`.
 
         Raises ValueError if shapes disagree, an observation is not finite, or a subject has none.
@@ -122,15 +125,17 @@ class Schedule(eqx.Module):
     Arrays are (segment,) for a shared design, (segment, lane) for a ragged one.
     """
 
-    start_h: Float[np.ndarray, "*lane"]
-    end_h: Float[np.ndarray, "segment *lane"]
-    record: Int[np.ndarray, "segment *lane"]  # index of the observation at the end, -1 for none
-    amount: Float[np.ndarray, "segment *lane"]  # bolus at the start of the segment
-    rate: Float[np.ndarray, "segment *lane"] | None  # change of the infusion rate there; None without infusions
-    compartment: Int[np.ndarray, "segment *lane"]
+    start_h: Float[Array, "*lane"]
+    end_h: Float[Array, "segment *lane"]
+    record: Int[Array, "segment *lane"]  # index of the observation at the end, -1 for none
+    amount: Float[Array, "segment *lane"]  # bolus at the start of the segment
+    rate: (
+        Float[Array, "segment *lane"] | None
+    )  # change of the infusion rate there; None without infusions
+    compartment: Int[Array, "segment *lane"]
 
     @classmethod
-    def of(cls, design: Design, n_segments: int | None = None) -> Self:
+    def of(cls, design: Design, n_segments: int | None = None) -> "Schedule":
         """The schedule of a design, padded to `n_segments`."""
         rows = [_segments(design, row) for row in range(design.time_h.shape[0])]
         width = n_segments or max(len(row) for row in rows)

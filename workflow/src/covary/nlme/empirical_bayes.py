@@ -2,7 +2,7 @@
 
 A fixed cloud of points is scanned for the best start; Levenberg-Marquardt with Gauss-Newton curvature gets
 close, first with a coarse solver, then with the default one; exact Newton steps finish. Subjects that are done
-leave the batch. Those whose mode looks poor start again from other points of the cloud.
+leave the batch. Where a point of the cloud far from the mode is almost as good, the search starts again from there.
 """
 
 from enum import IntEnum
@@ -12,12 +12,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Float64, Int8
+from jaxtyping import Bool, Float, Float64, Int8
 from scipy.special import chdtri, ndtri
 from scipy.stats import qmc
 
 from covary.nlme import joint
-from covary.nlme.blocks import map_lanes
+from covary.nlme.arrays import Array
+from covary.nlme.blocks import jit, map_lanes
 from covary.nlme.design import Records
 from covary.nlme.model import ClosedFormModel, OdeModel
 from covary.nlme.parameters import Parameters
@@ -26,20 +27,21 @@ from covary.nlme.solve import DEFAULT, Tolerance
 
 GRADIENT_TOLERANCE = 1e-5
 _COARSE = Tolerance(1e-3, 1e-4)
-_COARSE_ROUNDS, _FINE_ROUNDS, _NEWTON_ROUNDS = 15, 4, 40
+_COARSE_ROUNDS, _FINE_ROUNDS, _NEWTON_ROUNDS = 15, 2, 40
 _COARSE_DECREMENT = 1e-4  # of Φ; what is left after it is for the default tolerance
-_CLOUD_SHARED, _CLOUD_RAGGED = 1024, 32  # a shared design needs the cloud's predictions only once
-_RESTARTS = 6
+_CLOUD_SHARED, _CLOUD_RAGGED = 1024, 64  # a shared design needs the cloud's predictions only once
+# A point of the cloud this far from the mode (in standard deviations) and almost as good may belong to a better mode.
+_RIVAL_DISTANCE, _RIVAL_MARGIN = 1.0, 0.3
 _POOR_FIT = 1e-3  # tail probability of the sum of squared weighted residuals below which a mode is suspect
 _MAX_STEP = 3.0  # in standard deviations of the random effects
-_SCAN_LANES = 16_384
+_SCAN_LANES = 4096
 
 
 class Status(IntEnum):
     """How an estimation ended."""
 
     CONVERGED = 0
-    LOCAL_MODE_SUSPECTED = 1  # converged, but the record fits worse than chance allows, from every start
+    LOCAL_MODE_SUSPECTED = 1  # converged, but the record fits worse there than chance allows
     FAILED = 2  # no mode found: the gradient did not vanish, or the curvature there is not positive
 
 
@@ -85,16 +87,15 @@ def estimate(
     n = lanes.y.shape[1]
     everyone = np.arange(n)
     found = _minimise(model, parameters, lanes, frozen, everyone, starts.best(everyone), goal, hessian)
-    poor = _poorly_fitted(model, parameters, lanes, frozen, found.eta) | ~_is_mode(found.at)
-    suspects = np.flatnonzero(poor)
+    rivals, rival_scores = starts.rivals(everyone, found.eta)
+    suspects = np.flatnonzero((rival_scores < found.at.value + _RIVAL_MARGIN) | ~_is_mode(found.at))
     if suspects.size:
-        again = starts.others(suspects, found.eta[:, suspects], _RESTARTS)
-        subject = np.repeat(suspects, _RESTARTS)
-        retried = _minimise(model, parameters, lanes, frozen, subject, again, goal, hessian)
-        found, better = _keep_better(found, retried, suspects)
-        poor[suspects] = _poorly_fitted(model, parameters, lanes.select(suspects), _at(frozen, suspects),
-                                        found.eta[:, suspects])  # fmt: skip
-    status = np.where(_is_mode(found.at), np.where(poor, Status.LOCAL_MODE_SUSPECTED, Status.CONVERGED), Status.FAILED)
+        retried = _minimise(model, parameters, lanes, frozen, suspects, rivals[:, suspects], goal, hessian)
+        found = _keep_better(found, retried, suspects)
+    poor = _poorly_fitted(model, parameters, lanes, frozen, found.eta) if hessian else np.zeros(n, dtype=bool)
+    status = np.where(
+        _is_mode(found.at), np.where(poor, Status.LOCAL_MODE_SUSPECTED, Status.CONVERGED), Status.FAILED
+    )
     return EmpiricalBayes(
         found.eta.T.copy(), np.moveaxis(found.at.curvature, -1, 0).copy(), found.at.value,
         np.linalg.norm(found.at.gradient, axis=0), status.astype(np.int8),
@@ -115,6 +116,7 @@ def _minimise(model, parameters, lanes, frozen, subject, eta, goal, hessian) -> 
         # The last stage left a good step but, in its own precision, no comparable value.
         search.at.value[active] = np.inf
         for _ in range(rounds):
+
             def block(index, active=active):
                 chosen = active[index]
                 return _advance(expand, model, parameters, lanes.select(subject[chosen]),
@@ -126,15 +128,21 @@ def _minimise(model, parameters, lanes, frozen, subject, eta, goal, hessian) -> 
             if not active.size:
                 return
 
-    run(_COARSE_ROUNDS, joint.gauss_newton, _COARSE, lambda s: _decrement(s.at) < _COARSE_DECREMENT, np.arange(n))
+    run(
+        _COARSE_ROUNDS,
+        joint.gauss_newton,
+        _COARSE,
+        lambda s: _decrement(s.at) < _COARSE_DECREMENT,
+        np.arange(n),
+    )
     search = search._replace(damping=np.full(n, 1e-6))
     run(_FINE_ROUNDS, joint.gauss_newton, DEFAULT, lambda s: _gradient_norm(s.at) <= goal, np.arange(n))
     rest = np.arange(n) if hessian else np.flatnonzero(~_is_mode(search.at, goal))
-    run(_NEWTON_ROUNDS, joint.exact, DEFAULT, lambda s: _is_mode(s.at, goal) | (s.damping > 1e12), rest)
+    run(_NEWTON_ROUNDS, joint.exact, DEFAULT, lambda s: _is_mode(s.at, goal) | _stuck(s), rest)
     return search
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(jit, static_argnums=0)
 def _advance(expand, model, parameters, lanes, frozen, search: _Search, tolerance) -> _Search:
     """One Levenberg-Marquardt round: try a step, keep it if Φ falls."""
     at = search.at
@@ -142,7 +150,9 @@ def _advance(expand, model, parameters, lanes, frozen, search: _Search, toleranc
     trial = search.eta + step
     new = expand(model, parameters, trial, lanes, frozen, tolerance)
     gain = at.value - new.value
-    expected = -jnp.sum(step * at.gradient, axis=0) - 0.5 * jnp.einsum("il,ijl,jl->l", step, at.curvature, step)
+    expected = -jnp.sum(step * at.gradient, axis=0) - 0.5 * jnp.einsum(
+        "il,ijl,jl->l", step, at.curvature, step
+    )
     finite = jnp.isfinite(new.value) & jnp.all(jnp.isfinite(new.gradient), axis=0)
     # Below the noise of the solver Φ cannot tell steps apart, but its gradient can.
     level = jnp.abs(gain) <= 1e-7 * (1 + jnp.abs(new.value))
@@ -150,7 +160,9 @@ def _advance(expand, model, parameters, lanes, frozen, search: _Search, toleranc
     accept = finite & ((gain > 1e-3 * expected) & (gain > 0) | level & calmer)
     ratio = jnp.where(jnp.isfinite(at.value), gain / jnp.maximum(expected, 1e-300), 1.0)
     damping = jnp.where(
-        accept, search.damping * jnp.where(ratio > 0.75, 0.1, jnp.where(ratio < 0.25, 2.0, 0.5)), search.damping * 10
+        accept,
+        search.damping * jnp.where(ratio > 0.75, 0.1, jnp.where(ratio < 0.25, 2.0, 0.5)),
+        search.damping * 10,
     )
     choose = partial(jnp.where, accept)
     return _Search(choose(trial, search.eta), jax.tree.map(choose, new, at), jnp.maximum(damping, 1e-12))
@@ -162,16 +174,25 @@ def _damped_step(at: joint.Expansion, damping, omega) -> Float[Array, "k lane"]:
     scale = jnp.sqrt(jnp.maximum(jnp.abs(jnp.diagonal(at.curvature, axis1=0, axis2=1).T), prior))
     scaled = jnp.moveaxis(at.curvature / (scale[:, None] * scale[None]), -1, 0)
     values, vectors = jnp.linalg.eigh(scaled)
-    along = jnp.einsum("lij,il->lj", vectors, at.gradient / scale) / (jnp.maximum(jnp.abs(values), 1e-8) + damping[:, None])
+    along = jnp.einsum("lij,il->lj", vectors, at.gradient / scale) / (
+        jnp.maximum(jnp.abs(values), 1e-8) + damping[:, None]
+    )
     step = -jnp.einsum("lij,lj->il", vectors, along) / scale
     length = jnp.sqrt(jnp.sum(step * jnp.linalg.solve(omega, step), axis=0))
     return step * jnp.minimum(1.0, _MAX_STEP / jnp.maximum(length, 1e-300))
 
 
+def _stuck(search: _Search) -> Bool[np.ndarray, " lane"]:
+    """Whether no step is accepted any more: at a mode, after a few rejections, this is the noise of the solver."""
+    return (search.damping > 1e12) | (_is_mode(search.at) & (search.damping > 1e-3))
+
+
 def _decrement(at: joint.Expansion) -> np.ndarray:
     """How much a full Newton step would lower Φ."""
     curvature = np.moveaxis(at.curvature, -1, 0)
-    return 0.5 * np.einsum("il,li->l", at.gradient, np.linalg.solve(curvature, at.gradient.T[..., None])[..., 0])
+    return 0.5 * np.einsum(
+        "il,li->l", at.gradient, np.linalg.solve(curvature, at.gradient.T[..., None])[..., 0]
+    )
 
 
 def _gradient_norm(at: joint.Expansion) -> np.ndarray:
@@ -191,7 +212,9 @@ def _poorly_fitted(model, parameters, lanes, frozen, eta) -> Bool[np.ndarray, " 
         lambda index: predict_block(model, parameters.theta, eta[:, index], lanes.select(index), DEFAULT)[0],
         eta.shape[1],
     )
-    return _squared_residuals(parameters.residual, lanes, f, frozen) > chdtri(lanes.present.sum(axis=0), _POOR_FIT)
+    return _squared_residuals(parameters.residual, lanes, f, frozen) > chdtri(
+        lanes.present.sum(axis=0), _POOR_FIT
+    )
 
 
 def _squared_residuals(residual, lanes, f, frozen) -> np.ndarray:
@@ -219,26 +242,22 @@ class _Starts:
 
     def best(self, subjects) -> Float64[np.ndarray, "k lane"]:
         """The best point for each subject."""
-        chunks = np.array_split(subjects, -(-len(subjects) // _SCAN_LANES))
-        return np.concatenate([self.points[:, np.argmin(self._scores(chunk), axis=0)] for chunk in chunks], axis=1)
+        return np.concatenate(
+            [self.points[:, np.argmin(self._scores(chunk), axis=0)] for chunk in _chunks(subjects)], axis=1
+        )
 
-    def others(self, subjects, modes, count: int) -> Float64[np.ndarray, "k lane"]:
-        """`count` good points for each subject, apart from each other and from the mode found, side by side."""
-        white_modes = np.linalg.solve(self.factor, modes)
-        chosen = []
-        for ranking, mode in zip(np.argsort(self._scores(subjects), axis=0).T, white_modes.T, strict=True):
-            taken = [mode]
-            picks = []
-            for candidate in ranking:
-                point = self.white[:, candidate]
-                if min(np.sum((point - other) ** 2) for other in taken) > 1.0:
-                    taken.append(point)
-                    picks.append(candidate)
-                if len(picks) == count:
-                    break
-            picks += list(ranking[: count - len(picks)])
-            chosen += picks
-        return self.points[:, chosen]
+    def rivals(self, subjects, modes) -> tuple[Float64[np.ndarray, "k lane"], Float64[np.ndarray, " lane"]]:
+        """The best point for each subject away from the mode found, and Φ there."""
+        chosen, scores = [], []
+        for chunk in _chunks(np.arange(len(subjects))):
+            white = np.linalg.solve(self.factor, modes[:, chunk])
+            distance = (
+                np.sum(self.white**2, axis=0)[:, None] + np.sum(white**2, axis=0) - 2 * self.white.T @ white
+            )
+            away = np.where(distance > _RIVAL_DISTANCE**2, self._scores(subjects[chunk]), np.inf)
+            chosen.append(np.argmin(away, axis=0))
+            scores.append(np.min(away, axis=0))
+        return self.points[:, np.concatenate(chosen)], np.concatenate(scores)
 
     def _scores(self, subjects) -> Float64[np.ndarray, "point lane"]:
         model, parameters, lanes, frozen = self._arguments
@@ -246,7 +265,9 @@ class _Starts:
         chosen = lanes.select(subjects)
         if lanes.shared:
             one = None if frozen is None else frozen[:, :1]
-            return np.asarray(_shared_scores(parameters, self.points, self._predictions, one, chosen.y, chosen.present))
+            return np.asarray(
+                _shared_scores(parameters, self.points, self._predictions, one, chosen.y, chosen.present)
+            )
 
         def block(index):
             subject, point = np.divmod(index, size)
@@ -257,12 +278,12 @@ class _Starts:
         return np.where(np.isfinite(scores), scores, np.inf)
 
 
-@jax.jit
+@jit
 def _coarse_joint(model, parameters, eta, lanes, frozen):
     return joint.joint(model, parameters, eta, lanes, frozen, _COARSE)
 
 
-@jax.jit
+@jit
 def _shared_scores(parameters, points, f, frozen, y, present):
     """Φ of every point for every subject: the square expands, so that the sums over time are matrix products."""
     residual = parameters.residual
@@ -291,19 +312,20 @@ def _frozen(model, parameters, lanes, interaction):
     return map_lanes(lambda index: _frozen_block(model, parameters, lanes.select(index)), lanes.y.shape[1])
 
 
-@jax.jit
+@jit
 def _frozen_block(model, parameters, lanes):
     return joint.frozen_prediction(model, parameters, lanes, interaction=False)
 
 
-def _keep_better(found: _Search, retried: _Search, suspects):
-    """For each suspect, the best of the mode found first and its restarts."""
-    value = np.where(_is_mode(retried.at), retried.at.value, np.inf).reshape(len(suspects), _RESTARTS)
-    best = np.argmin(value, axis=1)
-    lane = np.arange(len(suspects)) * _RESTARTS + best
+def _chunks(subjects) -> list[np.ndarray]:
+    return np.array_split(subjects, -(-len(subjects) // _SCAN_LANES))
+
+
+def _keep_better(found: _Search, retried: _Search, suspects) -> _Search:
+    """For each suspect, the better of the mode found first and that from its rival start."""
     old = np.where(_is_mode(found.at), found.at.value, np.inf)[suspects]
-    better = value.min(axis=1) < old - 1e-9
-    return jax.tree.map(partial(_put, suspects[better]), found, _at(retried, lane[better])), better
+    better = np.flatnonzero(_is_mode(retried.at) & (retried.at.value < old - 1e-9))
+    return jax.tree.map(partial(_put, suspects[better]), found, _at(retried, better))
 
 
 def _at(tree, index):

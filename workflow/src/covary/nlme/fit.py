@@ -37,6 +37,61 @@ class PopulationFit(NamedTuple):
     eta: Float64[np.ndarray, "subject k"]
     fixed: tuple[str, ...]
 
+    def shrinkage(self) -> Float64[np.ndarray, " k"]:
+        """1 − sd(η̂)/ω of each random effect."""
+        return 1 - np.std(self.eta, axis=0, ddof=1) / np.sqrt(np.diag(self.parameters.omega))
+
+    def condition_number(self) -> float:
+        """Of the correlation matrix of the estimates: the ratio of its largest to its smallest eigenvalue."""
+        free = _free(self.parameters, self.fixed)
+        covariance = self.covariance()[np.ix_(free, free)]
+        sd = np.sqrt(np.diag(covariance))
+        values = np.linalg.eigvalsh(covariance / np.outer(sd, sd))
+        return float(values[-1] / values[0]) if values[0] > 0 else float("inf")
+
+    def table(self, kind: str = "hessian") -> pd.DataFrame:
+        """One row a parameter: estimate, standard error, RSE %, 95 % interval, BSV CV %, shrinkage %.
+
+        Intervals are symmetric on the unconstrained scale where a parameter has one of its own there, so that a
+        variance has a positive interval. The between-subject CV is that of a log-normal parameter.
+        """
+        natural = self.parameters.natural()
+        rows = pd.DataFrame({"parameter": list(natural), "estimate": [float(v) for v in natural.values()]})
+        rows["se"] = self.standard_errors(kind) if self.hessian is not None else np.nan
+        rows["rse_percent"] = 100 * rows["se"] / rows["estimate"].abs()
+        # A positive quantity v has the delta-method error se/v on the scale of ln v.
+        names = dict(self.parameters.domains)
+        k = len(self.parameters.random_effects)
+        diagonal = {f"omega({r},{r})": i for i, r in enumerate(self.parameters.random_effects)}
+        logarithmic = np.array(
+            [names.get(n) == "positive" or n in diagonal or n.startswith("residual ") for n in natural]
+        )
+        factor = np.exp(1.96 * rows["se"] / rows["estimate"].abs())
+        rows["ci_low"] = np.where(
+            logarithmic, rows["estimate"] / factor, rows["estimate"] - 1.96 * rows["se"]
+        )
+        rows["ci_high"] = np.where(
+            logarithmic, rows["estimate"] * factor, rows["estimate"] + 1.96 * rows["se"]
+        )
+        which = [diagonal.get(n, k) for n in natural]
+        cv = np.append(100 * np.sqrt(np.expm1(np.diag(self.parameters.omega))), np.nan)
+        rows["bsv_cv_percent"] = cv[which]
+        rows["shrinkage_percent"] = np.append(100 * self.shrinkage(), np.nan)[which]
+        rows["fixed"] = [n in self.fixed for n in natural]
+        return rows
+
+    def summary(self, kind: str = "hessian") -> str:
+        """The table and the objective as text, as population PK programs print them."""
+        head = [
+            f"{self.method.upper()}: {self.verdict}",
+            f"OFV {self.objective:.4f}   -2 log likelihood {self.minus_two_log_likelihood:.4f}   "
+            f"{self.n_observations} observations of {len(self.eta)} subjects   {self.n_evaluations} evaluations",
+        ]
+        if self.hessian is not None:
+            head.append(f"condition number {self.condition_number():.4g}   standard errors: {kind}")
+        body = self.table(kind).to_string(index=False, float_format=lambda v: f"{v:.5g}", na_rep="")
+        return "\n".join([*head, body])
+
     def standard_errors(self, kind: str = "hessian") -> Float64[np.ndarray, " p"]:
         """Standard errors on the natural scale, in the order of `parameters.natural()`; NaN for what is fixed.
 
@@ -44,9 +99,13 @@ class PopulationFit(NamedTuple):
         if the fit was made without covariance.
         """
         covariance = self.covariance(kind)
-        slope = np.asarray(jax.jacfwd(lambda v: _natural_vector(self.parameters, v))(self.parameters.to_vector()))
+        slope = np.asarray(
+            jax.jacfwd(lambda v: _natural_vector(self.parameters, v))(self.parameters.to_vector())
+        )
         variance = np.einsum("ni,ij,nj->n", slope, np.nan_to_num(covariance), slope)
-        return np.where(np.abs(slope) @ np.isnan(np.diag(covariance)) > 0, np.nan, np.sqrt(np.maximum(variance, 0)))
+        return np.where(
+            np.abs(slope) @ np.isnan(np.diag(covariance)) > 0, np.nan, np.sqrt(np.maximum(variance, 0))
+        )
 
     def covariance(self, kind: str = "hessian") -> Float64[np.ndarray, "p p"]:
         """Covariance of the estimates on the unconstrained scale, NaN for what is fixed."""
@@ -96,13 +155,17 @@ def fit_population(
         at = evaluate(x)
         value = float(np.sum(at.ofv))
         # A failed subject has no OFV: the line search must come back from there.
-        return (value, at.gradient[free].sum(axis=1)) if np.isfinite(value) else (np.inf, np.zeros(free.sum()))
+        return (
+            (value, at.gradient[free].sum(axis=1)) if np.isfinite(value) else (np.inf, np.zeros(free.sum()))
+        )
 
     evaluate.count = 0
     first = evaluate(start[free])
     if not np.all(np.isfinite(first.ofv)):
         subject = records.design.name(int(np.argmax(~np.isfinite(first.ofv))))
-        raise ValueError(f"the OFV of subject {subject} cannot be computed at the initial values; choose others")
+        raise ValueError(
+            f"the OFV of subject {subject} cannot be computed at the initial values; choose others"
+        )
     n = lanes.y.shape[1]
     iterations = [0]
 
@@ -151,13 +214,19 @@ def _verdict(slope, hessian, at: Marginal, n_iterations, max_iterations) -> tupl
         return False, f"not converged: stopped after {n_iterations} iterations"
     values = np.linalg.eigvalsh(hessian)
     if values[0] <= 0:
-        return False, "not converged: the Hessian of the OFV is not positive definite; the parameters may not be identified"
+        return (
+            False,
+            "not converged: the Hessian of the OFV is not positive definite; the parameters may not be identified",
+        )
     decrement = float(slope @ np.linalg.solve(hessian, slope) / 2)
     if decrement > _DECREMENT_TOLERANCE:
         return False, f"not converged: a Newton step would still lower the OFV by {decrement:.1e}"
     condition = values[-1] / values[0]
     if condition > 1e8:
-        return True, f"converged, but nearly singular (condition number {condition:.0e}): some parameters are not identified"
+        return (
+            True,
+            f"converged, but nearly singular (condition number {condition:.0e}): some parameters are not identified",
+        )
     return True, f"converged: a Newton step would lower the OFV by {decrement:.1e}"
 
 
@@ -165,7 +234,9 @@ def _free(parameters: Parameters, fixed: tuple[str, ...]) -> np.ndarray:
     """Which entries of the unconstrained vector are estimated."""
     names = list(parameters.natural())
     if unknown := set(fixed) - set(names):
-        raise ValueError(f"fixed: there is no parameter {', '.join(sorted(unknown))}; there are {', '.join(names)}")
+        raise ValueError(
+            f"fixed: there is no parameter {', '.join(sorted(unknown))}; there are {', '.join(names)}"
+        )
     return np.array([name not in fixed for name in names])
 
 

@@ -8,8 +8,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Bool, Float
 
+from covary.nlme.arrays import Array
 from covary.nlme.model import ClosedFormModel, OdeModel
 from covary.nlme.parameters import Parameters
 from covary.nlme.predict import Lanes, predict
@@ -26,7 +27,10 @@ class Expansion(NamedTuple):
 
 
 def data_terms(
-    residual: ResidualError, lanes: Lanes, f: Float[Array, "time lane"], frozen: Float[Array, "time lane"] | None
+    residual: ResidualError,
+    lanes: Lanes,
+    f: Float[Array, "time lane"],
+    frozen: Float[Array, "time lane"] | None,
 ) -> Float[Array, "time lane"]:
     """Each observation's ½ [(y − f)²/R + ln R], 0 where there is none; R at the prediction, or at `frozen`."""
     f = jnp.where(lanes.present, f, 1.0)
@@ -80,20 +84,26 @@ def sensitivities(function, eta: Float[Array, "k lane"]):
     return jax.vmap(lambda d: jax.jvp(function, (eta,), (d,)), out_axes=(None, 0))(directions)
 
 
-def second_sensitivities(function, eta: Float[Array, "k lane"]):
-    """`function(eta)`, its first and its second derivatives in the random effects, (k, …) and (k, k, …)."""
-    k = eta.shape[0]
-    rows, columns = np.triu_indices(k)
-    basis = jnp.broadcast_to(jnp.eye(k)[:, :, None], (k, *eta.shape))
+def second_sensitivities(function, x: Float[Array, "n lane"], k: int | None = None):
+    """`function(x)`, its derivatives in every coordinate (n, …), and the second derivatives (k, n, …).
+
+    One of the two directions of a second derivative is among the first `k` coordinates (default: all).
+    """
+    n = x.shape[0]
+    k = n if k is None else k
+    pairs = [(i, j) for i in range(k) for j in range(i, n)]
+    place = {pair: at for at, pair in enumerate(pairs)}
+    rows, columns = np.array(pairs).T
+    basis = jnp.broadcast_to(jnp.eye(n)[:, :, None], (n, *x.shape))
 
     def along(u, v):
-        return jax.jvp(lambda e: jax.jvp(function, (e,), (u,)), (eta,), (v,))
+        (f, _), (first, second) = jax.jvp(lambda x: jax.jvp(function, (x,), (u,)), (x,), (v,))
+        return f, first, second
 
-    # One pair of directions a lane of the batch, rather than all against all, halves the arithmetic.
-    (f, by_row), (_, second) = jax.vmap(along, out_axes=((None, 0), 0))(basis[rows], basis[columns])
-    first = by_row[np.flatnonzero(rows == columns)]
-    index = np.zeros((k, k), dtype=int)
-    index[rows, columns] = index[columns, rows] = np.arange(len(rows))
+    # A batch of pairs, rather than all directions against all, halves the arithmetic.
+    f, first, second = jax.vmap(along, out_axes=(None, 0, 0))(basis[rows], basis[columns])
+    first = first[np.array([place[0, j] for j in range(n)])]
+    index = np.array([[place[min(i, j), max(i, j)] for j in range(n)] for i in range(k)])
     return f, first, second[index]
 
 

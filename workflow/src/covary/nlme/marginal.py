@@ -14,10 +14,11 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Float64, Int8
+from jaxtyping import Float, Float64, Int8
 
 from covary.nlme import joint
-from covary.nlme.blocks import map_lanes
+from covary.nlme.arrays import Array
+from covary.nlme.blocks import jit, map_lanes
 from covary.nlme.design import Records
 from covary.nlme.empirical_bayes import Status, estimate
 from covary.nlme.model import ClosedFormModel, OdeModel
@@ -41,23 +42,26 @@ class Marginal(NamedTuple):
 class _Derivatives(NamedTuple):
     """What the approximations need of the predictions f at η: a = df/dη, b = d²f/dη² (Laplace), f at η = 0."""
 
-    f: Float[Array, "time lane"]
-    a: Float[Array, "k time lane"]
-    b: Float[Array, "k k time lane"] | None
-    frozen: Float[Array, "time lane"] | None
+    f: Float[Array, "*direction time lane"]
+    a: Float[Array, "*direction k time lane"]
+    b: Float[Array, "*direction k k time lane"] | None
+    frozen: Float[Array, "*direction time lane"] | None
 
 
 def objective(
-    model: OdeModel | ClosedFormModel, parameters: Parameters, records: Records, *, method: Method = "focei"
-) -> Marginal:
-    """OFV of each subject at given parameters, without gradient; its sum is the OFV that NONMEM prints.
+    model: OdeModel | ClosedFormModel, parameters: Parameters, records: Records, *, method: Method = "focei",
+    gradient: bool = False,
+) -> Marginal:  # fmt: skip
+    """OFV of each subject at given parameters; its sum is the OFV that NONMEM prints.
+
+    The gradient is on the scale of `parameters.to_vector()`.
 
     A pure function of its arguments: nothing is remembered between calls. Raises ValueError if the method is unknown
     or model, parameters and records do not fit together.
     """
     check_method(method)
     check_model(model, parameters, records.design)
-    return marginal(model, parameters.concrete(), lanes_of(model, records), method, gradient=False)
+    return marginal(model, parameters.concrete(), lanes_of(model, records), method, gradient=gradient)
 
 
 def check_method(method: str) -> None:
@@ -87,65 +91,84 @@ def marginal(
     return Marginal(ofv, slopes, eta.T, np.where(failed, Status.FAILED, status).astype(np.int8))
 
 
-@partial(jax.jit, static_argnums=(0, 1))
+@partial(jit, static_argnums=(0, 1))
 def _block(method, gradient, model, structure: Parameters, vector, eta, lanes):
     """OFV (lane,) and its gradient (p, lane) or None."""
-    n_theta = len(structure.theta)
-
-    def function(eta, vector):
-        return predict(model, structure.from_vector(vector).theta, eta, lanes)[0]
-
-    def derivatives(eta, vector):
-        frozen = None
-        if method in ("foce", "laplace") and structure.residual.interacts:
-            frozen = function(jnp.zeros_like(eta), vector)
-        if method in ("laplace", "laplacei"):
-            f, a, b = joint.second_sensitivities(lambda e: function(e, vector), eta)
-        else:
-            (f, a), b = joint.sensitivities(lambda e: function(e, vector), eta), None
-        return jax.tree.map(lambda v: jnp.where(lanes.present, v, 0.0), _Derivatives(f, a, b, frozen))
-
+    at, slopes = _derivatives(method, model, structure, vector, eta, lanes, gradient)
     ofv = partial(_linearised if method == "fo" else _approximate, structure, lanes)
     if not gradient:
-        return ofv(vector, eta, derivatives(eta, vector)), None
-    directions = np.eye(len(vector))
-    theta_directions = jnp.asarray(directions[:n_theta])
-
-    def along_theta(direction):
-        return jax.jvp(lambda v: derivatives(eta, v), (vector,), (direction,))
-
-    def along_eta(direction):
-        tangent = jnp.broadcast_to(direction[:, None], eta.shape)
-        return jax.jvp(lambda e: derivatives(e, vector), (eta,), (tangent,))[1]
-
-    at, by_theta = jax.vmap(along_theta, out_axes=(None, 0))(theta_directions)
+        return ofv(vector, eta, at), None
+    k, p = eta.shape[0], vector.shape[0]
+    by_eta = jax.tree.map(lambda v: v[:k], slopes)
     # Ω and the residual error leave the predictions alone.
     by_vector = jax.tree.map(
-        lambda v: jnp.concatenate([v, jnp.zeros((len(vector) - n_theta, *v.shape[1:]))]), by_theta
+        lambda v: jnp.concatenate([v[k:], jnp.zeros((p - (v.shape[0] - k), *v.shape[1:]))]), slopes
     )
+    directions = jnp.eye(p)
     if method == "fo":
-        slope = jax.vmap(lambda d, t: jax.jvp(lambda v, x: ofv(v, eta, x), (vector, at), (d, t))[1])
-        return ofv(vector, eta, at), slope(jnp.asarray(directions), by_vector)
-
-    by_eta = jax.vmap(along_eta)(jnp.eye(eta.shape[0]))
-    by_eta = by_eta._replace(frozen=jax.tree.map(jnp.zeros_like, by_eta.frozen))
+        slope = jax.vmap(lambda d, along: jax.jvp(lambda v, x: ofv(v, eta, x), (vector, at), (d, along))[1])
+        return ofv(vector, eta, at), slope(directions, by_vector)
 
     def phi_slope(vector, eta, at):
         return _phi_slope(structure, lanes, vector, eta, at)
 
-    def total(direction, along):
-        """Derivative of the OFV along one parameter, the mode moving with it."""
-        mixed = jax.jvp(phi_slope, (vector, eta, at), (direction, jnp.zeros_like(eta), along))[1]
-        moved = -jnp.linalg.solve(jnp.moveaxis(hessian, -1, 0), mixed.T[..., None])[..., 0].T
-        along = jax.tree.map(lambda p, e: p + jnp.einsum("i...l,il->...l", e, moved), along, by_eta)
-        return jax.jvp(ofv, (vector, eta, at), (direction, moved, along))[1]
-
-    def phi_second(direction, along):
+    def hessian_row(direction, along):
         tangent = jnp.broadcast_to(direction[:, None], eta.shape)
         return jax.jvp(phi_slope, (vector, eta, at), (jnp.zeros_like(vector), tangent, along))[1]
 
-    hessian = jax.vmap(phi_second)(jnp.eye(eta.shape[0]), by_eta)
-    return ofv(vector, eta, at), jax.vmap(total)(jnp.asarray(directions), by_vector)
+    hessian = jnp.moveaxis(jax.vmap(hessian_row)(jnp.eye(k), by_eta), -1, 0)
+
+    def total(direction, along):
+        """Derivative of the OFV along one parameter, the mode moving with it."""
+        mixed = jax.jvp(phi_slope, (vector, eta, at), (direction, jnp.zeros_like(eta), along))[1]
+        moved = -jnp.linalg.solve(hessian, mixed.T[..., None])[..., 0].T
+        along = jax.tree.map(lambda v, e: v + jnp.einsum("i...l,il->...l", e, moved), along, by_eta)
+        return jax.jvp(ofv, (vector, eta, at), (direction, moved, along))[1]
+
+    return ofv(vector, eta, at), jax.vmap(total)(directions, by_vector)
+
+
+def _derivatives(
+    method, model, structure, vector, eta, lanes, gradient
+) -> tuple[_Derivatives, _Derivatives | None]:
+    """The predictions' derivatives, and the derivatives of those along each random and each fixed effect."""
+    k, n_theta = eta.shape[0], len(structure.domains)
+    theta = jnp.broadcast_to(vector[:n_theta, None], (n_theta, eta.shape[1]))
+    laplace = method in ("laplace", "laplacei")
+
+    def function(x):
+        return jnp.where(lanes.present, predict(model, structure.theta_from(x[k:]), x[:k], lanes)[0], 0.0)
+
+    x = jnp.concatenate([eta, theta])
+    n = k + n_theta
+
+    def second(x):
+        return joint.second_sensitivities(function, x, k)
+
+    frozen = frozen_slopes = None
+    if method in ("foce", "laplace") and structure.residual.interacts:
+        at_zero = jnp.concatenate([jnp.zeros_like(eta), theta])
+        frozen, frozen_slopes = joint.sensitivities(function, at_zero)
+        frozen_slopes = frozen_slopes.at[:k].set(0.0)
+    if not gradient:
+
+        def of_eta(e):
+            return function(jnp.concatenate([e, theta]))
+
+        (f, a), b = joint.sensitivities(of_eta, eta), None
+        if laplace:
+            f, a, b = joint.second_sensitivities(of_eta, eta)
+        return _Derivatives(f, a, b, frozen), None
+    if not laplace:
+        f, first, a_slopes = second(x)
+        return (_Derivatives(f, first[:k], None, frozen),
+                _Derivatives(first, jnp.swapaxes(a_slopes, 0, 1), None, frozen_slopes))  # fmt: skip
+    directions = jnp.broadcast_to(jnp.eye(n)[:, :, None], (n, *x.shape))
+    (f, first, a_slopes), (_, _, b_slopes) = jax.vmap(
+        lambda d: jax.jvp(second, (x,), (d,)), out_axes=(None, 0)
+    )(directions)
+    return (_Derivatives(f, first[:k], a_slopes[:, :k], frozen),
+            _Derivatives(first, jnp.swapaxes(a_slopes, 0, 1), b_slopes[:, :, :k], frozen_slopes))  # fmt: skip
 
 
 def _phi_slope(structure, lanes, vector, eta, at: _Derivatives) -> Float[Array, "k lane"]:

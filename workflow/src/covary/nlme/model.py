@@ -7,28 +7,29 @@ engine batches and differentiates it.
 
 import abc
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
 
 import equinox as eqx
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Bool, Float, Int
 
+from covary.nlme.arrays import Array
 from covary.nlme.parameters import Parameters
 from covary.nlme.residual import ResidualError
 
-Individual = dict[str, Float[Array, ""]]
-Covariates = dict[str, Float[Array, ""]]
+State = Sequence[Float[Array, ""] | float] | Float[Array, " state"]
 
 
 class Doses(eqx.Module):
     """The doses of one subject, in the order of the record, as a closed form sees them."""
 
-    amount: Float[Array, " dose"]
-    duration_h: Float[Array, " dose"]  # 0 for a bolus
-    compartment: Int[Array, " dose"]  # counted from 0
-    elapsed_h: Float[Array, "time dose"]  # time since the dose at each observation
-    given: Bool[Array, "time dose"]  # whether the dose comes before the observation in the record
+    amount: Float[Array, "dose *lane"]
+    duration_h: Float[Array, "dose *lane"]  # 0 for a bolus
+    compartment: Int[Array, "dose *lane"]  # counted from 0
+    elapsed_h: Float[Array, "time dose *lane"]  # time since the dose at each observation
+    given: Bool[Array, "time dose *lane"]  # whether the dose comes before the observation in the record
 
 
 class StructuralModel(eqx.Module):
@@ -80,18 +81,21 @@ class StructuralModel(eqx.Module):
 
 
 class OdeModel(StructuralModel):
-    """A structural model given by ordinary differential equations."""
+    """A structural model given by ordinary differential equations.
+
+    A state is a tuple of numbers, one a compartment: unpack it, or stack it if a vector is wanted.
+    """
 
     @abc.abstractmethod
-    def initial_state(self, p: dict) -> Float[Array, " state"]:
+    def initial_state(self, p: dict) -> State:
         """State before the first dose."""
 
     @abc.abstractmethod
-    def vector_field(self, t: Float[Array, ""], y: Float[Array, " state"], p: dict) -> Float[Array, " state"]:
-        """Time derivative of the state; infusions are added by the engine."""
+    def vector_field(self, t: Float[Array, ""], y: State, p: dict) -> State:
+        """Time derivative of each state; infusions are added by the engine."""
 
     @abc.abstractmethod
-    def prediction(self, t: Float[Array, ""], y: Float[Array, " state"], p: dict) -> Float[Array, ""]:
+    def prediction(self, t: Float[Array, ""], y: State, p: dict) -> Float[Array, ""]:
         """What is observed, without residual error."""
 
 

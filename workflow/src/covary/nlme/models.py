@@ -29,12 +29,12 @@ class SaturableElimination(OdeModel):
         }
 
     def initial_state(self, p):
-        return jnp.zeros(2)
+        return 0.0, 0.0
 
     def vector_field(self, t, y, p):
         depot, central = y
         absorption = p["Ka"] * depot
-        return jnp.stack([-absorption, absorption - p["Imax"] * central / (p["IC50"] + central)])
+        return -absorption, absorption - p["Imax"] * central / (p["IC50"] + central)
 
     def prediction(self, t, y, p):
         return y[1]
@@ -91,9 +91,7 @@ class IndirectResponse(OdeModel):
 
     def default_parameters(self) -> Parameters:
         """A drug that halves the response for some hours."""
-        return self.parameters(
-            [1.0, 0.2, 1.0, 2.0, 0.5, 0.9, 0.2], omega=0.09, residual=Combined(0.05, 0.05)
-        )
+        return self.parameters([1.0, 0.2, 1.0, 2.0, 0.5, 0.9, 0.2], omega=0.09, residual=Combined(0.05, 0.05))
 
     def individual(self, theta, eta, covariates):
         return {
@@ -107,17 +105,15 @@ class IndirectResponse(OdeModel):
         }
 
     def initial_state(self, p):
-        return jnp.stack([jnp.zeros(()), jnp.zeros(()), p["kin"] / p["kout"]])
+        return 0.0, 0.0, p["kin"] / p["kout"]
 
     def vector_field(self, t, y, p):
         depot, central, response = y
         inhibition = p["Imax"] * central / (p["IC50"] + central)
-        return jnp.stack(
-            [
-                -p["ka"] * depot,
-                p["ka"] * depot / p["V"] - p["k"] * central,
-                p["kin"] * (1 - inhibition) - p["kout"] * response,
-            ]
+        return (
+            -p["ka"] * depot,
+            p["ka"] * depot / p["V"] - p["k"] * central,
+            p["kin"] * (1 - inhibition) - p["kout"] * response,
         )
 
     def prediction(self, t, y, p):
@@ -144,5 +140,3 @@ def _difference(a, b, t):
 def _absorbed(ka, k, t):
     """∫₀ᵗ ka·difference(ka, k, s) ds: the blood's response to a constant unit rate into the depot."""
     return -jnp.expm1(-k * t) / k - _difference(ka, k, t)
-
-

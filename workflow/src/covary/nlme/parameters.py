@@ -6,13 +6,13 @@ Cholesky factor with the logarithm of its diagonal, residual standard deviations
 
 import dataclasses
 import json
-from typing import Self
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
+from covary.nlme.arrays import Array
 from covary.nlme.residual import RESIDUAL_ERRORS, ResidualError
 
 Blocks = tuple[tuple[int, ...], ...]
@@ -22,7 +22,7 @@ class Parameters(eqx.Module):
     """Population parameters; make them with `model.parameters(...)`, which checks them."""
 
     theta: dict[str, Float[Array, ""] | float]
-    omega: Float[Array | np.ndarray, "k k"]
+    omega: Float[Array, "k k"]
     residual: ResidualError
     domains: tuple[tuple[str, str], ...] = eqx.field(static=True)
     random_effects: tuple[str, ...] = eqx.field(static=True)
@@ -32,7 +32,7 @@ class Parameters(eqx.Module):
     def checked(
         cls, theta: dict[str, float], domains: dict[str, str], omega: np.ndarray, random_effects: tuple[str, ...],
         residual: ResidualError,
-    ) -> Self:  # fmt: skip
+    ) -> "Parameters":  # fmt: skip
         """Parameters whose values are known to make sense.
 
         Raises ValueError if a value is outside its range or Ω is not a positive definite matrix of the right size.
@@ -59,19 +59,18 @@ class Parameters(eqx.Module):
         for block in self.blocks:
             factor = np.linalg.cholesky(np.asarray(self.omega)[np.ix_(block, block)])
             values += [
-                np.log(factor[i, i]) if i == j else factor[i, j] for i in range(len(block)) for j in range(i + 1)
+                np.log(factor[i, i]) if i == j else factor[i, j]
+                for i in range(len(block))
+                for j in range(i + 1)
             ]
         values += [np.log(v) for v in _standard_deviations(self.residual).values()]
         return np.array(values, dtype=np.float64)
 
-    def from_vector(self, vector: Float[Array | np.ndarray, " p"]) -> Self:
+    def from_vector(self, vector: Float[Array, " p"]) -> "Parameters":
         """Parameters of this structure from an unconstrained vector; differentiable."""
         vector = jnp.asarray(vector)
-        values = iter(range(vector.shape[0]))
-        theta = {
-            n: jnp.exp(vector[next(values)]) if domain == "positive" else vector[next(values)]
-            for n, domain in self.domains
-        }
+        values = iter(range(len(self.domains), vector.shape[0]))
+        theta = self.theta_from(vector[: len(self.domains)])
         factor = jnp.zeros(self.omega.shape)
         for block in self.blocks:
             for i, row in enumerate(block):
@@ -81,6 +80,13 @@ class Parameters(eqx.Module):
         sds = {name: jnp.exp(vector[next(values)]) for name in _standard_deviations(self.residual)}
         residual = dataclasses.replace(self.residual, **sds)
         return Parameters(theta, factor @ factor.T, residual, self.domains, self.random_effects, self.blocks)
+
+    def theta_from(self, unconstrained: Float[Array, "fixed *lane"]) -> dict[str, Float[Array, "*lane"]]:
+        """Fixed effects by name from their values on the unconstrained scale."""
+        return {
+            name: jnp.exp(value) if domain == "positive" else value
+            for (name, domain), value in zip(self.domains, unconstrained, strict=True)
+        }
 
     def natural(self) -> dict[str, Float[Array, ""] | float]:
         """Every estimated quantity by name on its natural scale: fixed effects, entries of Ω, residual sd."""
@@ -94,7 +100,7 @@ class Parameters(eqx.Module):
         residual = {f"residual {name}": value for name, value in _standard_deviations(self.residual).items()}
         return {n: self.theta[n] for n, _ in self.domains} | entries | residual
 
-    def concrete(self) -> Self:
+    def concrete(self) -> "Parameters":
         """The same with plain floats and a NumPy matrix."""
         sds = {name: float(value) for name, value in _standard_deviations(self.residual).items()}
         return Parameters(
@@ -132,12 +138,16 @@ def parameters_from_json(text: str) -> Parameters:
             raw["theta"], raw["domains"], np.array(raw["omega"]), tuple(raw["random_effects"]), error
         )
     except (KeyError, TypeError, json.JSONDecodeError) as fault:
-        raise ValueError(f"population parameters must be JSON written by parameters_to_json: {fault!r}") from None
+        raise ValueError(
+            f"population parameters must be JSON written by parameters_to_json: {fault!r}"
+        ) from None
 
 
 def _standard_deviations(residual: ResidualError) -> dict:
     return {
-        f.name: getattr(residual, f.name) for f in dataclasses.fields(residual) if not f.metadata.get("static")
+        f.name: getattr(residual, f.name)
+        for f in dataclasses.fields(residual)
+        if not f.metadata.get("static")
     }
 
 

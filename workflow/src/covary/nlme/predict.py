@@ -6,8 +6,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Bool, Float, Int
 
+from covary.nlme.arrays import Array
+from covary.nlme.blocks import jit
 from covary.nlme.design import Design, Records, Schedule
 from covary.nlme.model import ClosedFormModel, Doses, OdeModel
 from covary.nlme.parameters import Parameters
@@ -17,7 +19,7 @@ from covary.nlme.solve import DEFAULT, Tolerance, solve
 class Regimen(NamedTuple):
     """What a closed form needs of a design: (time,) and (dose,) arrays, with a last lane axis if ragged."""
 
-    time_h: Float[np.ndarray, "time *lane"]
+    time_h: Float[Array, "time *lane"]
     doses: Doses
 
 
@@ -27,11 +29,11 @@ class Lanes(eqx.Module):
     n_times: int = eqx.field(static=True)
     shared: bool = eqx.field(static=True)
     plan: Schedule | Regimen
-    covariates: dict[str, Float[np.ndarray, "*lane"]]
-    y: Float[np.ndarray, "time lane"] | None = None
-    present: Bool[np.ndarray, "time lane"] | None = None
+    covariates: dict[str, Float[Array, "*lane"]]
+    y: Float[Array, "time lane"] | None = None
+    present: Bool[Array, "time lane"] | None = None
 
-    def select(self, index: Int[np.ndarray, " lane"]) -> "Lanes":
+    def select(self, index: Int[Array, " lane"]) -> "Lanes":
         """Some of the lanes, by index; repeats are allowed."""
 
         def take(table):
@@ -58,9 +60,13 @@ def predict(
     model: OdeModel | ClosedFormModel, theta: dict, eta: Float[Array, "k lane"], lanes: Lanes,
     tolerance: Tolerance = DEFAULT,
 ) -> tuple[Float[Array, "time lane"], Bool[Array, " lane"], Int[Array, " lane"]]:  # fmt: skip
-    """Predictions, whether each could be computed (NaN where not), and the solver's steps (0 without a solver)."""
+    """Predictions, whether each could be computed (NaN where not), and the solver's steps (0 without a solver).
+
+    Each fixed effect is a number, or (lane,) for fixed effects that differ between lanes.
+    """
     design_axis = None if lanes.shared else -1
-    p = jax.vmap(model.individual, in_axes=(None, -1, design_axis))(theta, eta, lanes.covariates)
+    theta_axes = jax.tree.map(lambda v: 0 if jnp.ndim(v) else None, theta)
+    p = jax.vmap(model.individual, in_axes=(theta_axes, -1, design_axis))(theta, eta, lanes.covariates)
     if isinstance(model, OdeModel):
         return solve(model, p, lanes.plan, lanes.n_times, tolerance)
     f = jax.vmap(model.closed_form, in_axes=(design_axis, design_axis, 0), out_axes=-1)(*lanes.plan, p)
@@ -68,7 +74,7 @@ def predict(
     return f, ok, jnp.zeros(ok.shape, dtype=jnp.int64)
 
 
-@jax.jit
+@jit
 def predict_block(model, theta, eta, lanes, tolerance):
     """`predict` as one compiled program for every accuracy."""
     return predict(model, theta, eta, lanes, tolerance)
@@ -81,7 +87,9 @@ def check_model(model: OdeModel | ClosedFormModel, parameters: Parameters, desig
     theta = {n: scalar for n in parameters.theta}
     eta = jax.ShapeDtypeStruct((len(model.random_effects),), jnp.float64)
     if set(parameters.theta) != set(model.fixed_effects) or parameters.random_effects != model.random_effects:
-        raise ValueError(f"the parameters are not those of {name}: fixed effects {', '.join(parameters.theta)}")
+        raise ValueError(
+            f"the parameters are not those of {name}: fixed effects {', '.join(parameters.theta)}"
+        )
     try:
         p = jax.eval_shape(model.individual, theta, eta, {n: scalar for n in design.covariates})
     except KeyError as missing:
@@ -91,22 +99,35 @@ def check_model(model: OdeModel | ClosedFormModel, parameters: Parameters, desig
         if value.shape != ():
             raise ValueError(f"{name}.individual must return a number for {key}, got shape {value.shape}")
     if isinstance(model, ClosedFormModel):
-        regimen = jax.tree.map(lambda v: jax.ShapeDtypeStruct(v.shape, v.dtype), _regimen(design.rows(np.array([0]))))
+        regimen = jax.tree.map(
+            lambda v: jax.ShapeDtypeStruct(v.shape, v.dtype), _regimen(design.rows(np.array([0])))
+        )
         f = jax.eval_shape(model.closed_form, *regimen, p)
         if f.shape != (design.time_h.shape[1],):
-            raise ValueError(f"{name}.closed_form must return shape ({design.time_h.shape[1]},), got {f.shape}")
+            raise ValueError(
+                f"{name}.closed_form must return shape ({design.time_h.shape[1]},), got {f.shape}"
+            )
         return
     y = jax.eval_shape(model.initial_state, p)
-    if len(y.shape) != 1:
-        raise ValueError(f"{name}.initial_state must return a vector, got shape {y.shape}")
-    derivative = jax.eval_shape(model.vector_field, scalar, y, p)
-    if derivative.shape != y.shape:
-        raise ValueError(f"{name}.vector_field must return shape {y.shape} like the state, got {derivative.shape}")
-    f = jax.eval_shape(model.prediction, scalar, y, p)
+    state = tuple(scalar for _ in range(len(y)))
+    for method, value in (
+        ("initial_state", y),
+        ("vector_field", jax.eval_shape(model.vector_field, scalar, state, p)),
+    ):
+        shapes = (
+            [np.shape(part) for part in value]
+            if isinstance(value, tuple | list)
+            else [value.shape[1:]] * len(value)
+        )
+        if len(shapes) != len(state) or any(shapes):
+            raise ValueError(
+                f"{name}.{method} must return {len(state)} numbers, one a state, got shapes {shapes}"
+            )
+    f = jax.eval_shape(model.prediction, scalar, state, p)
     if f.shape != ():
         raise ValueError(f"{name}.prediction must return a number, got shape {f.shape}")
-    if np.any(design.dose_compartment >= y.shape[0]) or np.any(design.dose_compartment < 0):
-        raise ValueError(f"doses must go to compartments 1 … {y.shape[0]} of {name}, "
+    if np.any(design.dose_compartment >= len(state)) or np.any(design.dose_compartment < 0):
+        raise ValueError(f"doses must go to compartments 1 … {len(state)} of {name}, "
                          f"got {int(design.dose_compartment.max()) + 1}")  # fmt: skip
 
 
@@ -115,5 +136,7 @@ def _regimen(design: Design) -> Regimen:
     order = np.arange(design.dose_amount.shape[1])
     given = order < design.doses_before[:, :, None]
     doses = (design.dose_amount, design.dose_duration_h, design.dose_compartment, elapsed, given)
-    time, doses = jax.tree.map(lambda v: v[0] if design.shared else np.moveaxis(v, 0, -1), (design.time_h, doses))
+    time, doses = jax.tree.map(
+        lambda v: v[0] if design.shared else np.moveaxis(v, 0, -1), (design.time_h, doses)
+    )
     return Regimen(time, Doses(*doses))

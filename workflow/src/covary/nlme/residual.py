@@ -8,7 +8,9 @@ from typing import ClassVar, Literal
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Float
+
+from covary.nlme.arrays import Array
 
 Values = Float[Array, "..."]
 

@@ -31,7 +31,10 @@ class Simulation(NamedTuple):
 
 
 def predictions(
-    model: OdeModel | ClosedFormModel, parameters: Parameters, eta: Float[np.ndarray, "subject k"], design: Design
+    model: OdeModel | ClosedFormModel,
+    parameters: Parameters,
+    eta: Float[np.ndarray, "subject k"],
+    design: Design,
 ) -> Float64[np.ndarray, "subject time"]:
     """Predictions without residual error, NaN where the solver fails.
 

@@ -13,9 +13,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Bool, Float, Int
 
 from covary.nlme import rodas5p
+from covary.nlme.arrays import Array
 from covary.nlme.design import Schedule
 from covary.nlme.model import OdeModel
 
@@ -64,11 +65,15 @@ def solve(
     that is not finite, too many steps) the rest of its predictions is NaN and `ok` is False.
     """
     lanes = jax.tree.leaves(p)[0].shape
-    initial = jax.vmap(model.initial_state, out_axes=-1)(p)
-    n_states = initial.shape[0]
+    initial = jax.vmap(lambda p: _scalars(model.initial_state(p)))(p)
+    n_states = len(initial)
     n_segments = schedule.end_h.shape[0]
-    field = _rows(jax.vmap(model.vector_field, in_axes=(0, -1, 0), out_axes=-1), p)
-    predict = jax.vmap(model.prediction, in_axes=(0, -1, 0))
+    vector_field = jax.vmap(lambda t, y, p: _scalars(model.vector_field(t, y, p)))
+    predict = jax.vmap(model.prediction)
+
+    def field(t, y):
+        return vector_field(t, y, p)
+
     observation_index = jnp.arange(n_times)[:, None]
 
     def at(table, segment):
@@ -107,7 +112,7 @@ def solve(
         y = tuple(jnp.where(accepted, new, old) for new, old in zip(y, state.y, strict=True))
         t = jnp.where(arrives, end, jnp.where(accepted, state.t + h, state.t))
         hits = (observation_index == at(jnp.asarray(schedule.record), state.segment)) & arrives
-        prediction = jnp.where(hits, predict(t, jnp.stack(y), p), state.prediction)
+        prediction = jnp.where(hits, predict(t, y, p), state.prediction)
         segment = state.segment + arrives
         acted_y, acted_rate = act(segment, y, state.rate)
         y = tuple(jnp.where(arrives, a, b) for a, b in zip(acted_y, y, strict=True))
@@ -124,7 +129,7 @@ def solve(
     zeros = jnp.zeros(lanes)
     rate = None if schedule.rate is None else (zeros,) * n_states
     segment = jnp.zeros(lanes, dtype=jnp.int64)
-    y, rate = act(segment, tuple(initial), rate)
+    y, rate = act(segment, initial, rate)
     t = jnp.broadcast_to(jnp.asarray(schedule.start_h), lanes)
     h = lax.stop_gradient(_FIRST_STEP / jnp.maximum(_fastest_rate(_with_rate(field, rate), t, y), 1e-6))
     state = lax.while_loop(
@@ -141,10 +146,14 @@ def step(
     """One Rodas5P step of size h: the new state and the estimate of its local error."""
     n = len(y)
     f0, df_dt = jax.jvp(lambda t: field(t, y), (t,), (jnp.ones_like(t),))
-    basis = [tuple(jnp.ones_like(v) if i == j else jnp.zeros_like(v) for i, v in enumerate(y)) for j in range(n)]
+    basis = [
+        tuple(jnp.ones_like(v) if i == j else jnp.zeros_like(v) for i, v in enumerate(y)) for j in range(n)
+    ]
     columns = [jax.jvp(lambda *y: field(t, y), y, e)[1] for e in basis]
     inverse_h = 1 / h
-    solve_w = _lu([[inverse_h / rodas5p.GAMMA * (r == c) - columns[c][r] for c in range(n)] for r in range(n)])
+    solve_w = _lu(
+        [[inverse_h / rodas5p.GAMMA * (r == c) - columns[c][r] for c in range(n)] for r in range(n)]
+    )
     k: list[Rows] = []
     stage = y
     for i in range(8):
@@ -188,8 +197,8 @@ def _lu(w: list[list[Array]]) -> Callable[[list[Array]], Rows]:
     return solve_w
 
 
-def _rows(field, p):
-    return lambda t, y: tuple(field(t, jnp.stack(y), p))
+def _scalars(values) -> tuple[Float[Array, ""], ...]:
+    return tuple(jnp.asarray(value, dtype=float) for value in values)
 
 
 def _with_rate(field, rate):
@@ -209,6 +218,8 @@ def _error_norm(error: Rows, old: Rows, new: Rows, tolerance: Tolerance) -> Floa
 def _fastest_rate(field, t, y) -> Float[Array, " lane"]:
     """The largest entry of the Jacobian."""
     n = len(y)
-    basis = [tuple(jnp.ones_like(v) if i == j else jnp.zeros_like(v) for i, v in enumerate(y)) for j in range(n)]
+    basis = [
+        tuple(jnp.ones_like(v) if i == j else jnp.zeros_like(v) for i, v in enumerate(y)) for j in range(n)
+    ]
     entries = [jnp.abs(entry) for e in basis for entry in jax.jvp(lambda *y: field(t, y), y, e)[1]]
     return jnp.max(jnp.stack(entries), axis=0)

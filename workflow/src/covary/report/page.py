@@ -64,7 +64,12 @@ def render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": _number, "duration": _duration, "csv": _csv_uri}
+    environment.filters |= {
+        "number": _number,
+        "duration": _duration,
+        "csv": _csv_uri,
+        "breakable": _breakable,
+    }
     environment.globals |= {"percent": summary.percent}
     template = environment.get_template("report.html.j2")
     return template.render(
@@ -100,6 +105,11 @@ def _data_uri(path: Path) -> str:
     if path.suffix not in _MEDIA_TYPES:
         raise ValueError(f"{path}: expected a figure as .svg or .png")
     return f"data:{_MEDIA_TYPES[path.suffix]};base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+def _breakable(name: str) -> Markup:
+    """A name that may be broken at its underscores, for narrow columns."""
+    return Markup(str(escape(name)).replace("_", "_<wbr>"))
 
 
 def _csv_uri(table: pd.DataFrame) -> str:

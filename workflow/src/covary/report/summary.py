@@ -38,12 +38,10 @@ def paragraph(config: Config, random_effects: pd.DataFrame, longitudinal_nll: pd
         "Image and record share random effects: the generator draws them into the image, and, blurred by "
         "noise of variance σ², they drive the record.",
         "The more noise, the less an image can tell of the record.",
-        *(_found(config, name, rows) for name, rows in _by_predictor(image)),
+        f"On {config.subjects.test:,} test subjects, from images only, "
+        + " ".join(_found(name, rows) for name, rows in _by_predictor(image)),
         f"Estimated from the records themselves, by empirical Bayes, the share is {_range(record)}.",
-        *(
-            _outcomes(longitudinal_nll, name, rows)
-            for name, rows in _by_predictor(_predicted(longitudinal_nll))
-        ),
+        _outcomes(longitudinal_nll),
     ]
     return " ".join(sentences)
 
@@ -119,11 +117,10 @@ def _concerns_of_outcomes(config: Config, longitudinal_nll: pd.DataFrame) -> lis
     return notes
 
 
-def _found(config: Config, name: str, rows: pd.DataFrame) -> str:
+def _found(name: str, rows: pd.DataFrame) -> str:
     first, *others = rows.itertuples()
     text = (
-        f"On {config.subjects.test:,} test subjects, {name}, which sees images only, "
-        f"found {percent(first.r2, 1)} of the random effects’ variance "
+        f"{name} found {percent(first.r2, 1)} of the random effects’ variance "
         f"(95\u00a0% interval {percent(first.r2_low, 1)} to {percent(first.r2_high, 1)}) "
         f"at {noise_label(first.noise_variance)}, where {percent(first.theoretical_max)} can be found"
     )
@@ -134,24 +131,20 @@ def _found(config: Config, name: str, rows: pd.DataFrame) -> str:
     return "; ".join([text, *([_joined(parts)] if parts else [])]) + "."
 
 
-def _outcomes(longitudinal_nll: pd.DataFrame, name: str, rows: pd.DataFrame) -> str:
-    better = rows[_beats_average(longitudinal_nll, rows)]
-    where = (
-        "at every noise level"
-        if len(better) == len(rows)
-        else f"at {_levels(better)} only"
-        if len(better)
-        else ""
-    )
-    fit = (
-        f"fit better than those of the average subject {where}"
-        if where
-        else "fit no better than the average subject"
-    )
-    return (
-        "Scored against the outcomes that the image encodes, outcomes simulated from the random effects that "
-        f"{name} found {fit}."
-    )
+def _outcomes(longitudinal_nll: pd.DataFrame) -> str:
+    names_by_fit: dict[str, list[str]] = {}
+    for name, rows in _by_predictor(_predicted(longitudinal_nll)):
+        better = rows[_beats_average(longitudinal_nll, rows)]
+        if better.empty:
+            fit = "fit no better than the average subject"
+        else:
+            where = "at every noise level" if len(better) == len(rows) else f"at {_levels(better)} only"
+            fit = f"fit better than those of the average subject {where}"
+        names_by_fit.setdefault(fit, []).append(name)
+    parts = [
+        f"outcomes simulated from what {_joined(names)} found {fit}" for fit, names in names_by_fit.items()
+    ]
+    return f"Scored against the outcomes that the image encodes, {_joined(parts)}."
 
 
 def _beats_average(longitudinal_nll: pd.DataFrame, rows: pd.DataFrame) -> np.ndarray:

@@ -45,12 +45,12 @@ class VAE(SavedModule):
         self, x: Float[Tensor, "batch 1 h w"]
     ) -> tuple[Float[Tensor, "batch latent"], Float[Tensor, "batch latent"]]:
         """Mean and log variance of q(z|x) for images with values 0 … 1."""
-        mean, log_variance = self.encoder(x).chunk(2, dim=1)
+        mean, log_variance = self.encoder(x).float().chunk(2, dim=1)
         return mean, log_variance
 
     def decode(self, z: Float[Tensor, "batch latent"]) -> Float[Tensor, "batch 1 h w"]:
         """Images with values 0 … 1."""
-        return self.decoder(z)
+        return self.decoder(z).float()
 
 
 def draw_posterior(

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float, Float32, UInt8
+from torch import Tensor
 
 from covary import rng
 from covary.config import Ranking, Vae
@@ -36,11 +37,15 @@ def train_vae(
     seed: int,
     checkpoint_dir: Path,
 ) -> tuple[VAE, pd.DataFrame]:
-    """Minimise α·MSE + β·KL by Adam (paper, section 2.1; without its perceptual terms).
+    """Minimise α·MSE + β·(KL + sleep) by Adam (paper, section 2.1; without its perceptual terms).
 
-    Returns the network and one row an epoch: epoch, beta, loss, mse, kl, test_loss, test_mse, test_kl,
-    active_units. Both losses are those of the β in force. A run that finds a checkpoint of the same settings,
-    seed and images in `checkpoint_dir` goes on from there and ends with the weights of an uninterrupted run.
+    The sleep term, not in the paper, is that of Helmholtz machines (Hinton et al. 1995,
+    doi:10.1126/science.7761831): the encoder learns to read z ~ N(0, I) back from its decoding.
+
+    Returns the network and one row an epoch: epoch, beta, loss, mse, kl, sleep, test_loss, test_mse, test_kl,
+    active_units. Losses are those of the β in force; the one on test images, at the posterior mean, has no
+    sleep term. A run that finds a checkpoint of the same settings, seed and images in `checkpoint_dir` goes
+    on from there and ends with the weights of an uninterrupted run.
     """
     device = choose_device()
     with seeded(seed, "vae_weights"):
@@ -64,32 +69,22 @@ def train_vae(
                     flipped = rng.generator(seed, "vae_flip", step).random(len(batch)) < 0.5
                     x = torch.where(torch.from_numpy(flipped).to(device)[:, None, None, None], x.flip(-1), x)
                 draws = keyed_generator(seed, "vae_noise", step)
-                with mixed_precision(device):
-                    z_asleep = torch.randn((len(x), config.latent_dim), generator=draws).to(device)
-                    with torch.no_grad():
-                        dream = network.decode(z_asleep)
-                    # One pass, so that batch normalisation sees images and dreams with the same statistics.
-                    mean, log_variance = network.encode(torch.cat([x, dream]))
-                    read_mean, read_log_variance = mean[len(x) :], log_variance[len(x) :]
-                    mean, log_variance = mean[: len(x)], log_variance[: len(x)]
-                    z = draw_posterior(mean, log_variance, draws)
-                    mse = torch.nn.functional.mse_loss(network.decode(z), x)
-                    kl = kl_divergence(mean, log_variance).sum()
-                    sleep = negative_log_density(z_asleep, read_mean, read_log_variance).sum()
-                    loss = config.mse_weight * mse + beta * (kl + config.sleep_weight * sleep)
+                mse, kl, sleep = _loss_terms(network, x, draws, config.sleep_weight > 0)
+                loss = config.mse_weight * mse + beta * (kl + config.sleep_weight * sleep)
                 optimiser.zero_grad(set_to_none=True)
                 loss.backward()
                 optimiser.step()
-                terms.append(torch.stack([mse.detach(), kl.detach()]))
+                terms.append(torch.stack([mse, kl, sleep]).detach())
             rate.step()
-            mse, kl = torch.stack(terms).mean(dim=0).tolist()
+            mse, kl, sleep = torch.stack(terms).mean(dim=0).tolist()
             history.append(
                 {
                     "epoch": epoch + 1,
                     "beta": beta,
-                    "loss": config.mse_weight * mse + beta * kl,
+                    "loss": config.mse_weight * mse + beta * (kl + config.sleep_weight * sleep),
                     "mse": mse,
                     "kl": kl,
+                    "sleep": sleep,
                 }
                 | _test(network, test_images, config, beta)
             )
@@ -100,6 +95,28 @@ def train_vae(
             bar.update()
     checkpoint.discard()
     return network.eval(), pd.DataFrame(history)
+
+
+def _loss_terms(
+    network: VAE, x: Float[Tensor, "batch 1 h w"], draws: torch.Generator, with_sleep: bool
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""], Float[Tensor, ""]]:
+    """MSE and KL of images, and how badly z ~ N(0, I) is read back from its decoding (0 without sleep)."""
+    n, seen, sleep = len(x), x, torch.zeros((), device=x.device)
+    with mixed_precision(x.device):
+        if with_sleep:
+            z_asleep = torch.randn((n, network.latent_dim), generator=draws).to(x.device)
+            # The decoder does not learn from this: it could hide z in noise that only the encoder sees.
+            with torch.no_grad():
+                dream = network.decode(z_asleep)
+            # One pass, so that batch normalisation has the same statistics for images and dreams.
+            seen = torch.cat([x, dream])
+        mean, log_variance = network.encode(seen)
+        z = draw_posterior(mean[:n], log_variance[:n], draws)
+        mse = torch.nn.functional.mse_loss(network.decode(z), x)
+        kl = kl_divergence(mean[:n], log_variance[:n]).sum()
+        if with_sleep:
+            sleep = negative_log_density(z_asleep, mean[n:], log_variance[n:]).sum()
+    return mse, kl, sleep
 
 
 @torch.no_grad()

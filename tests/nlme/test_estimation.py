@@ -1,0 +1,261 @@
+"""Simulation, empirical Bayes, population fit and posterior draws on the paper's model and on users' models."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from covary import nlme, rng
+from scipy.optimize import minimize
+
+TIMES = np.arange(21) * 0.5
+MODEL = nlme.SaturableElimination()
+TRUTH = MODEL.default_parameters()
+
+
+class Logistic(nlme.ClosedFormModel):
+    """Growth of trees: Asym / (1 + exp(−(t − xmid)/scal)), η on Asym and xmid, additive on the natural scale."""
+
+    fixed_effects = {"Asym": "positive", "xmid": "real", "scal": "positive"}
+    random_effects = ("eta_Asym", "eta_xmid")
+
+    def individual(self, theta, eta, covariates):
+        return {"Asym": theta["Asym"] + eta[0], "xmid": theta["xmid"] + eta[1], "scal": theta["scal"]}
+
+    def closed_form(self, time_h, doses, p):
+        return p["Asym"] / (1 + jnp.exp(-(time_h - p["xmid"]) / p["scal"]))
+
+
+class Linear(nlme.ClosedFormModel):
+    """y = a + η₁ + (b + η₂) t: every approximation of its marginal likelihood is exact."""
+
+    fixed_effects = {"a": "real", "b": "real"}
+    random_effects = ("eta_a", "eta_b")
+
+    def individual(self, theta, eta, covariates):
+        return {"a": theta["a"] + eta[0] + 0.5 * covariates["wt"], "b": theta["b"] + eta[1]}
+
+    def closed_form(self, time_h, doses, p):
+        return p["a"] + p["b"] * time_h
+
+
+def paper_records(n, seed=1, parameters=TRUTH):
+    eta = rng.normal(seed, "eta", 0, n, (3,))
+    design = nlme.Design.regular(TIMES, n_subjects=n, dose=1.0)
+    return eta, nlme.Records.of(design, nlme.simulate(MODEL, parameters, eta, design, seed).observation)
+
+
+def linear_problem():
+    n = 40
+    omega = np.array([[1.0, -0.3], [-0.3, 0.5]])
+    covariates = {"wt": np.linspace(-1, 1, n)}
+    time = np.tile(np.linspace(0, 4, 6), (n, 1))
+    none = np.zeros((n, 0))
+    design = nlme.Design(n, time, np.ones((n, 6), bool), none, none, none, none.astype(int), np.zeros((n, 6), int), covariates)
+    parameters = Linear().parameters([2.0, -1.0], omega, nlme.Additive(0.4))
+    eta = rng.normal(2, "eta", 0, n, (2,)) @ np.linalg.cholesky(omega).T
+    observation = nlme.simulate(Linear(), parameters, eta, design, 2).observation
+    observation[0, 3:] = np.nan
+    return parameters, nlme.Records.of(design, observation, missing_as_nan=True)
+
+
+def test_simulation_of_a_range_does_not_depend_on_how_it_is_cut():
+    eta = rng.normal(1, "eta", 0, 100, (3,))
+
+    def simulate(start, stop):
+        design = nlme.Design.regular(TIMES, n_subjects=stop - start, dose=1.0)
+        return nlme.simulate(MODEL, TRUTH, eta[start:stop], design, 7, subjects=range(start, stop))
+
+    whole, parts = simulate(0, 100), [simulate(0, 37), simulate(37, 100)]
+    np.testing.assert_array_equal(whole.prediction, np.concatenate([p.prediction for p in parts]))
+    np.testing.assert_array_equal(whole.observation, np.concatenate([p.observation for p in parts]))
+    residual = whole.observation - whole.prediction
+    assert np.std(residual) == pytest.approx(0.01, rel=0.05) and abs(residual.mean()) < 0.001
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_simulated_errors_have_the_variance_of_their_model(n):
+    design = nlme.Design.regular([0.0, 1.0], n_subjects=4000)
+    model = Logistic()
+    eta = np.zeros((4000, 2))
+    for residual in (nlme.Additive(0.5), nlme.Proportional(0.1), nlme.Combined(0.5, 0.1), nlme.LogNormal(0.2)):
+        parameters = model.parameters([5.0 * n, 0.0, 1.0], 1.0, residual)
+        simulation = nlme.simulate(model, parameters, eta, design, 3)
+        deviation = np.asarray(residual.transform(simulation.observation)) - np.asarray(
+            residual.transform(simulation.prediction)
+        )
+        expected = np.asarray(residual.variance(simulation.prediction[0]))
+        np.testing.assert_allclose(deviation.var(axis=0), expected, rtol=0.1)
+
+
+def test_empirical_bayes_of_the_paper_model():
+    eta, records = paper_records(2000)
+    modes = nlme.empirical_bayes(MODEL, TRUTH, records)
+    assert np.mean(modes.status == nlme.Status.CONVERGED) > 0.998
+    assert modes.gradient_norm[modes.status == nlme.Status.CONVERGED].max() <= 1e-5
+    assert 1 - np.mean((eta - modes.eta) ** 2) / eta.var() == pytest.approx(0.695, abs=0.02)
+    assert np.linalg.eigvalsh(modes.precision).min() > 0
+
+
+def test_modes_are_global():
+    eta, records = paper_records(500, seed=5)
+    modes = nlme.empirical_bayes(MODEL, TRUTH, records)
+    # No point of a fine cloud, nor the truth, is better.
+    design = records.design
+    cloud = np.concatenate([eta[None], rng.normal(9, "cloud", 0, 40, (500, 3))])
+    for points in cloud:
+        f = nlme.predictions(MODEL, TRUTH, points, design)
+        phi = 0.5 * np.sum(((records.observation - f) / 0.01) ** 2, axis=1) + 21 * np.log(0.01) + 0.5 * np.sum(points**2, 1)
+        assert np.all(modes.objective <= phi + 1e-6)
+
+
+def test_modes_do_not_depend_on_batch_order_or_padding():
+    _, records = paper_records(150, seed=3)
+    whole = nlme.empirical_bayes(MODEL, TRUTH, records)
+    order = np.random.default_rng(0).permutation(150)
+    shuffled = nlme.empirical_bayes(MODEL, TRUTH, records[order])
+    np.testing.assert_array_equal(shuffled.eta, whole.eta[order])
+    np.testing.assert_array_equal(shuffled.precision, whole.precision[order])
+    part = nlme.empirical_bayes(MODEL, TRUTH, records[:7])
+    np.testing.assert_array_equal(part.eta, whole.eta[:7])
+    # A ragged design padded with times that nobody observed; it starts from another cloud, so equal to tolerance.
+    n, design = 40, records.design
+    time = np.concatenate([np.tile(TIMES, (n, 1)), np.full((n, 3), 10.0)], axis=1)
+    observed = np.tile(np.arange(24) < 21, (n, 1))
+    dose = [np.tile(v, (n, 1)) for v in (design.dose_time_h, design.dose_amount, design.dose_duration_h)]
+    padded = nlme.Design(
+        n, time, observed, *dose, np.tile(design.dose_compartment, (n, 1)), np.ones((n, 24), int), {}
+    )
+    observation = np.concatenate([records.observation[:n], np.full((n, 3), np.nan)], axis=1)
+    ragged = nlme.empirical_bayes(MODEL, TRUTH, nlme.Records.of(padded, observation))
+    np.testing.assert_allclose(ragged.eta, whole.eta[:n], atol=1e-5)
+
+
+def test_precision_is_the_hessian_of_the_joint_density():
+    _, records = paper_records(1, seed=8)
+    modes = nlme.empirical_bayes(MODEL, TRUTH, records)
+
+    def phi(eta):
+        f = nlme.predictions(MODEL, TRUTH, eta[None], records.design)[0]
+        return 0.5 * np.sum(((records.observation[0] - f) / 0.01) ** 2) + 0.5 * eta @ eta
+
+    h = 1e-3 * np.eye(3)
+    e = modes.eta[0]
+    numeric = [[(phi(e + a + b) - phi(e + a - b) - phi(e - a + b) + phi(e - a - b)) / 4e-6 for b in h] for a in h]
+    np.testing.assert_allclose(modes.precision[0], numeric, rtol=0.02, atol=0.05 * np.abs(modes.precision).max() ** 0.5)
+
+
+def test_linear_model_is_exact_under_every_method():
+    parameters, records = linear_problem()
+    t = records.design.time_h[0]
+    x = np.stack([np.ones(6), t], axis=1)
+    exact = []
+    for i in range(records.design.n_subjects):
+        keep = records.present[i]
+        c = (x @ parameters.omega @ x.T + 0.16 * np.eye(6))[np.ix_(keep, keep)]
+        mean = x @ [2.0, -1.0] + 0.5 * records.design.covariates["wt"][i]
+        d = (records.observation[i] - mean)[keep]
+        exact.append(np.linalg.slogdet(c)[1] + d @ np.linalg.solve(c, d))
+    for method in ("fo", "foce", "focei", "laplace", "laplacei"):
+        found = nlme.objective(Linear(), parameters, records, method=method).ofv
+        np.testing.assert_allclose(found, exact, atol=1e-8, err_msg=method)
+    np.testing.assert_allclose(nlme.adaptive_quadrature(Linear(), parameters, records, points=3), exact, atol=1e-8)
+
+
+@pytest.mark.parametrize("method", ["fo", "foce", "focei", "laplace", "laplacei"])
+def test_outer_gradient_agrees_with_differences(method):
+    parameters = MODEL.parameters([1.1, 2.0, 0.5], [0.8, 1.1, 0.9], nlme.Combined(0.02, 0.1))
+    _, records = paper_records(6, parameters=parameters)
+    gradient = nlme.objective(MODEL, parameters, records, method=method, gradient=True).gradient.sum(axis=1)
+    start = parameters.to_vector()
+
+    def ofv(vector):
+        return nlme.objective(MODEL, parameters.from_vector(vector).concrete(), records, method=method).ofv.sum()
+
+    h = 1e-4
+    differences = [(ofv(start + h * e) - ofv(start - h * e)) / (2 * h) for e in np.eye(len(start))]
+    np.testing.assert_allclose(gradient, differences, rtol=2e-4, atol=2e-3)
+
+
+def test_ofv_has_no_memory():
+    _, records = paper_records(30)
+    other = MODEL.parameters([3.0, 0.5, 1.0], 0.3, nlme.Additive(0.1))
+    first = nlme.objective(MODEL, TRUTH, records).ofv
+    nlme.objective(MODEL, other, records)
+    np.testing.assert_array_equal(nlme.objective(MODEL, TRUTH, records).ofv, first)
+
+
+def test_population_fit_recovers_the_truth_from_the_reference_start():
+    _, records = paper_records(120)
+    start = MODEL.parameters([1.0, 1.1, 0.6], 0.2, nlme.Additive(0.1))
+    heard = []
+    fit = nlme.fit_population(MODEL, records, start, method="foce", report=lambda *now: heard.append(now))
+    assert fit.converged, fit.verdict
+    table = fit.table().set_index("parameter")
+    truth = {name: float(value) for name, value in TRUTH.natural().items()}
+    for name, row in table.iterrows():
+        assert abs(np.log(row["estimate"] / truth[name])) < 4 * row["se"] / row["estimate"], name
+    assert fit.objective == pytest.approx(nlme.objective(MODEL, fit.parameters, records, method="foce").ofv.sum())
+    assert heard[-1][1] == pytest.approx(fit.objective)
+
+
+def test_logistic_model_with_full_omega_matches_direct_maximisation():
+    model = Logistic()
+    truth = model.parameters([190.0, 4.0, 1.2], np.array([[400.0, 3.0], [3.0, 0.2]]), nlme.Proportional(0.05))
+    n, times = 40, np.arange(1.0, 9.0)
+    design = nlme.Design.regular(times, n_subjects=n)
+    eta = rng.normal(4, "eta", 0, n, (2,)) @ np.linalg.cholesky(truth.omega).T
+    records = nlme.Records.of(design, nlme.simulate(model, truth, eta, design, 4).observation)
+    start = model.parameters([150.0, 3.5, 1.0], np.array([[200.0, 1.0], [1.0, 0.5]]), nlme.Proportional(0.1))
+    fit = nlme.fit_population(model, records, start, method="laplacei")
+    assert fit.converged, fit.verdict
+    assert fit.parameters.theta["Asym"] == pytest.approx(190, rel=0.05)
+    assert fit.parameters.theta["xmid"] == pytest.approx(4, rel=0.08)
+
+    def ofv(vector):
+        at = start.from_vector(vector).concrete()
+        return nlme.objective(model, at, records, method="laplacei").ofv.sum()
+
+    elsewhere = minimize(ofv, fit.parameters.to_vector() + 0.02, method="Nelder-Mead", options={"maxfev": 60})
+    assert fit.objective <= elsewhere.fun + 1e-6
+
+
+def test_fixed_parameters_stay():
+    parameters, records = linear_problem()
+    fit = nlme.fit_population(Linear(), records, parameters, fixed=("b", "residual sd"))
+    assert fit.parameters.theta["b"] == -1.0 and fit.parameters.residual.sd == pytest.approx(0.4)
+    se = fit.table().set_index("parameter")["se"]
+    assert np.isnan(se["b"]) and se["a"] > 0
+    with pytest.raises(ValueError, match="there is no parameter nonsense"):
+        nlme.fit_population(Linear(), records, parameters, fixed=("nonsense",))
+
+
+def test_posterior_draws_of_a_normal_posterior():
+    parameters, records = linear_problem()
+    modes = nlme.empirical_bayes(Linear(), parameters, records)
+    draws = nlme.posterior_draws(Linear(), parameters, records, modes, 4000, 1)
+    assert np.all(draws.effective_sample_size > 0.6 * 16_000)
+    covariance = np.linalg.inv(modes.precision)
+    sd = np.sqrt(np.diagonal(covariance, axis1=1, axis2=2))
+    assert np.abs((draws.eta.mean(axis=1) - modes.eta) / sd).max() < 0.1
+    for found, expected in zip(draws.eta[:3], covariance, strict=False):
+        np.testing.assert_allclose(np.cov(found.T), expected, atol=0.1 * np.abs(expected).max())
+
+
+def test_posterior_draws_are_keyed_by_subject():
+    _, records = paper_records(20)
+    modes = nlme.empirical_bayes(MODEL, TRUTH, records)
+    whole = nlme.posterior_draws(MODEL, TRUTH, records, modes, 16, 1)
+    part = type(modes)(*(field[12:] for field in modes))
+    tail = nlme.posterior_draws(MODEL, TRUTH, records[12:], part, 16, 1, first_subject=12)
+    np.testing.assert_array_equal(whole.eta[12:], tail.eta)
+
+
+def test_posterior_draws_of_the_paper_model_have_their_moments():
+    # The mean of p(η | y) over subjects is that of the prior: E[E[η | y]] = 0 and E[E[η² | y]] = 1.
+    eta, records = paper_records(1000, seed=11)
+    modes = nlme.empirical_bayes(MODEL, TRUTH, records)
+    draws = nlme.posterior_draws(MODEL, TRUTH, records, modes, 32, 1)
+    good = draws.effective_sample_size > 0
+    assert good.mean() > 0.999
+    np.testing.assert_allclose(draws.eta[good].mean(axis=(0, 1)), eta[good].mean(axis=0), atol=0.06)
+    np.testing.assert_allclose((draws.eta[good] ** 2).mean(axis=(0, 1)), 1.0, atol=0.12)
+    assert np.median(draws.effective_sample_size) > 0.4 * 128

@@ -1,0 +1,189 @@
+"""The solver: order, accuracy, stiffness, doses, failures, and derivatives."""
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from covary import nlme, rng
+from covary.nlme.predict import lanes_of, predict
+from covary.nlme.solve import Tolerance, step
+
+TIMES = np.arange(21) * 0.5
+
+
+class Oral(nlme.OdeModel):
+    """One compartment with first-order absorption, as an ODE."""
+
+    fixed_effects = {"tka": "real", "tcl": "real", "tv": "real"}
+    random_effects = ("eta_ka", "eta_cl", "eta_v")
+
+    def individual(self, theta, eta, covariates):
+        return nlme.OneCompartmentOral().individual(theta, eta, covariates)
+
+    def initial_state(self, p):
+        return 0.0, 0.0
+
+    def vector_field(self, t, y, p):
+        depot, central = y
+        return -p["ka"] * depot, p["ka"] * depot - p["cl"] / p["v"] * central
+
+    def prediction(self, t, y, p):
+        return y[1] / p["v"]
+
+
+class Forced(nlme.OdeModel):
+    """y' = −λ (y − cos t) − sin t, y = cos t: as stiff as λ, and the time derivative matters."""
+
+    fixed_effects = {"rate": "positive"}
+    random_effects = ("eta",)
+
+    def individual(self, theta, eta, covariates):
+        return {"rate": theta["rate"] * jnp.exp(eta[0])}
+
+    def initial_state(self, p):
+        return (1.0,)
+
+    def vector_field(self, t, y, p):
+        return (-p["rate"] * (y[0] - jnp.cos(t)) - jnp.sin(t),)
+
+    def prediction(self, t, y, p):
+        return y[0]
+
+
+def test_step_has_order_five():
+    # y' = y cos t, with solution exp(sin t).
+    def field(t, y):
+        return (y[0] * jnp.cos(t),)
+
+    def error_at_one(n):
+        y, h = (jnp.ones(1),), jnp.full(1, 1 / n)
+        for i in range(n):
+            y, _ = step(field, jnp.full(1, i / n), y, h)
+        return abs(float(y[0][0]) - np.exp(np.sin(1.0)))
+
+    errors = np.array([error_at_one(n) for n in (8, 16, 32)])
+    orders = np.log2(errors[:-1] / errors[1:])
+    np.testing.assert_allclose(orders, 5.0, atol=0.35)
+
+
+def test_error_estimate_of_a_step_has_order_five():
+    def field(t, y):
+        return (y[0] * jnp.cos(t),)
+
+    estimates = [float(step(field, jnp.zeros(1), (jnp.ones(1),), jnp.full(1, h))[1][0][0]) for h in (0.1, 0.05)]
+    assert np.log2(abs(estimates[0] / estimates[1])) == pytest.approx(5.0, abs=0.4)
+
+
+def test_step_is_l_stable():
+    y, _ = step(lambda t, y: (-1e9 * y[0],), jnp.zeros(1), (jnp.ones(1),), jnp.ones(1))
+    assert abs(float(y[0][0])) < 1e-6
+
+
+@pytest.mark.parametrize("rate", [1.0, 1e3, 1e6])
+def test_stiff_problem_with_explicit_time(rate):
+    model = Forced()
+    design = nlme.Design.regular(TIMES, n_subjects=1)
+    found = nlme.predictions(model, model.parameters([rate], 1.0, nlme.Additive(1.0)), np.zeros((1, 1)), design)
+    np.testing.assert_allclose(found[0], np.cos(TIMES), atol=1e-6)
+
+
+@pytest.mark.parametrize("spread", [1.0, 2.0])
+def test_paper_model_is_accurate_to_one_millionth(spread):
+    model = nlme.SaturableElimination()
+    n = 2000
+    eta = spread * rng.normal(3, "eta", 0, n, (3,))
+    design = nlme.Design.regular(TIMES, n_subjects=n, dose=1.0)
+    found = nlme.predictions(model, model.default_parameters(), eta, design)
+    lanes = lanes_of(model, design)
+    reference = jax.jit(lambda e: predict(model, model.default_parameters().theta, e, lanes, Tolerance(1e-11, 1e-13))[0])
+    assert np.abs(found - np.asarray(reference(eta.T)).T).max() < 1e-6
+
+
+def test_reference_agrees_with_an_independent_solver():
+    model, n = nlme.SaturableElimination(), 8
+    eta = rng.normal(4, "eta", 0, n, (3,))
+    found = nlme.predictions(model, model.default_parameters(), eta, nlme.Design.regular(TIMES, n_subjects=n, dose=1.0))
+
+    def independent(e):
+        p = model.individual(model.default_parameters().theta, e, {})
+        term = diffrax.ODETerm(lambda t, y, args: jnp.stack(model.vector_field(t, y, p)))
+        controller = diffrax.PIDController(rtol=1e-11, atol=1e-12)
+        save = diffrax.SaveAt(ts=TIMES)
+        solution = diffrax.diffeqsolve(
+            term, diffrax.Kvaerno5(), 0.0, 10.0, 1e-4, jnp.array([1.0, 0.0]), saveat=save,
+            stepsize_controller=controller, max_steps=100_000,
+        )  # fmt: skip
+        return solution.ys[:, 1]
+
+    expected = np.stack([jax.jit(independent)(jnp.asarray(e)) for e in eta])
+    np.testing.assert_allclose(found, expected, atol=2e-7)
+
+
+def test_doses_of_every_kind_agree_with_the_closed_form(tmp_path):
+    table = tmp_path / "doses.csv"
+    table.write_text(
+        "ID,TIME,AMT,RATE,II,ADDL,EVID,CMT,DV,MDV\n"
+        "a,0,0,0,0,0,0,.,1,0\na,0,100,0,12,2,1,1,.,1\na,0,0,0,0,0,0,.,1,0\na,5,0,0,0,0,0,.,1,0\n"
+        "a,12,0,0,0,0,0,.,1,0\na,13,50,25,0,0,1,2,.,1\na,14,0,0,0,0,0,.,1,0\na,30,0,0,0,0,0,.,1,0\n"
+        "b,1,80,40,0,0,1,1,.,1\nb,1.5,0,0,0,0,0,.,1,0\nb,2,30,0,0,0,1,2,.,1\nb,9,0,0,0,0,0,.,1,0\n"
+    )
+    design = nlme.read_nonmem(table).design
+    eta = np.array([[0.3, -0.2, 0.1], [-0.5, 0.4, 0.0]])
+    ode, closed = Oral(), nlme.OneCompartmentOral()
+    residual = nlme.Additive(1.0)
+    by_ode = nlme.predictions(ode, ode.parameters([0.4, 1.0, 3.4], 1.0, residual), eta, design)
+    by_formula = nlme.predictions(closed, closed.parameters([0.4, 1.0, 3.4], 1.0, residual), eta, design)
+    np.testing.assert_array_equal(np.isnan(by_ode), np.isnan(by_formula))
+    np.testing.assert_allclose(by_ode, by_formula, atol=1e-5)
+    assert by_formula[0, 0] == 0.0 and by_formula[0, 4] > 1.0
+
+
+def test_closed_form_is_smooth_where_its_rates_meet():
+    model = nlme.OneCompartmentOral()
+    design = nlme.Design.regular(TIMES, n_subjects=3, dose=10.0)
+    eta = np.array([[0.0, 0.0, 0.0], [1e-7, 0.0, 0.0], [0.01, 0.0, 0.0]])
+    parameters = model.parameters([0.0, 1.0, 1.0], 1.0, nlme.Additive(1.0))  # ka = k = 1
+    f = nlme.predictions(model, parameters, eta, design)
+    np.testing.assert_allclose(f[0], 10 * TIMES * np.exp(-TIMES) / np.e, atol=1e-12)
+    np.testing.assert_allclose(f[1], f[0], atol=1e-6)
+
+
+class Explodes(Forced):
+    """y' = y² from y = rate: infinite at t = 1/rate."""
+
+    def initial_state(self, p):
+        return (p["rate"],)
+
+    def vector_field(self, t, y, p):
+        return (y[0] ** 2,)
+
+
+def test_subject_whose_solution_does_not_exist_fails_alone():
+    model = Explodes()
+    design = nlme.Design.regular([0.0, 1.0, 2.0], n_subjects=3)
+    parameters = model.parameters([1.0], 1.0, nlme.Additive(0.1))
+    found = nlme.simulate(model, parameters, np.log([[0.4], [1.0], [0.25]]), design, 1)
+    assert found.status.tolist() == [0, 1, 0]
+    assert np.all(np.isnan(found.prediction[1])) and np.all(np.isnan(found.observation[1]))
+    np.testing.assert_allclose(found.prediction[0], [0.4, 0.4 / 0.6, 0.4 / 0.2], rtol=1e-6)
+
+
+def test_derivatives_are_those_of_the_solution():
+    model = nlme.SaturableElimination()
+    eta = rng.normal(6, "eta", 0, 4, (3,)).T
+    lanes = lanes_of(model, nlme.Design.regular(TIMES, n_subjects=4, dose=1.0))
+    tolerance = Tolerance(1e-10, 1e-12)
+    theta = model.default_parameters().theta
+
+    @jax.jit
+    def f(e):
+        return predict(model, theta, e, lanes, tolerance)[0]
+
+    for i in range(3):
+        direction = np.zeros((3, 4))
+        direction[i] = 1.0
+        exact = jax.jvp(f, (eta,), (direction,))[1]
+        h = 1e-4
+        differences = (f(eta + h * direction) - f(eta - h * direction)) / (2 * h)
+        np.testing.assert_allclose(exact, differences, atol=2e-7)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from covary import nlme
 from covary.nlme import diagnostics
 
@@ -11,7 +12,9 @@ from covary.nlme import diagnostics
 @pytest.fixture(scope="module")
 def theoph():
     model = nlme.OneCompartmentOral()
-    parameters = model.parameters([0.463883, 1.012158, 3.459745], [0.402356, 0.069095, 0.019160], nlme.Additive(0.694409))
+    parameters = model.parameters(
+        [0.463883, 1.012158, 3.459745], [0.402356, 0.069095, 0.019160], nlme.Additive(0.694409)
+    )
     return model, parameters, nlme.read_nonmem(Path(__file__).parents[1] / "data" / "theoph_nonmem.csv")
 
 
@@ -28,7 +31,7 @@ def test_residuals(theoph):
 def test_cwres_of_a_correct_model_is_standard_normal(theoph):
     model, parameters, _ = theoph
     n = 300
-    design = nlme.Design.regular([0.25, 0.5, 1, 2, 4, 7, 12, 24], n_subjects=n, dose=320.0)
+    design = nlme.Design.regular([0.25, 0.5, 1.0, 2.0, 4.0, 7.0, 12.0, 24.0], n_subjects=n, dose=320.0)
     eta = np.random.default_rng(1).standard_normal((n, 3)) @ np.diag(np.sqrt(np.diag(parameters.omega)))
     records = nlme.Records.of(design, nlme.simulate(model, parameters, eta, design, 3).observation)
     table = diagnostics.residual_table(model, parameters, records)

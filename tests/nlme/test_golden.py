@@ -1,10 +1,12 @@
 """Published data sets and the values that NONMEM, nlmixr2 and independent calculations agree on."""
 
 from pathlib import Path
+from typing import ClassVar
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from covary import nlme
 
 DATA = Path(__file__).parents[1] / "data"
@@ -13,7 +15,7 @@ DATA = Path(__file__).parents[1] / "data"
 class Decay(nlme.ClosedFormModel):
     """Wang (2007): f = 10 exp(−k e^η t)."""
 
-    fixed_effects = {"k": "positive"}
+    fixed_effects: ClassVar = {"k": "positive"}
     random_effects = ("eta",)
 
     def individual(self, theta, eta, covariates):
@@ -45,8 +47,12 @@ def optimum(oral, theoph):
 
 WANG = {
     nlme.Additive: dict(fo=0.025774, foce=-2.058795, focei=-2.058795, laplace=-1.936123, laplacei=-1.936123),
-    nlme.Proportional: dict(fo=39.213222, foce=39.206716, focei=39.457550, laplace=39.221817, laplacei=39.226847),
-    nlme.LogNormal: dict(fo=40.055453, foce=40.038715, focei=40.038715, laplace=40.030209, laplacei=40.030209),
+    nlme.Proportional: dict(
+        fo=39.213222, foce=39.206716, focei=39.457550, laplace=39.221817, laplacei=39.226847
+    ),
+    nlme.LogNormal: dict(
+        fo=40.055453, foce=40.038715, focei=40.038715, laplace=40.030209, laplacei=40.030209
+    ),
 }
 
 
@@ -58,10 +64,14 @@ def test_wang_2007_ofv_of_every_method(wang, error, method):
     assert ofv == pytest.approx(WANG[error][method], abs=1e-6)
 
 
-@pytest.mark.parametrize(("adds", "focei", "foce"), [("variances", 39.735, 39.499), ("standard_deviations", 43.554, 43.394)])
+@pytest.mark.parametrize(
+    ("adds", "focei", "foce"), [("variances", 39.735, 39.499), ("standard_deviations", 43.554, 43.394)]
+)
 def test_wang_2007_with_combined_error(wang, adds, focei, foce):
     parameters = Decay().parameters([0.5], 0.04, nlme.Combined(0.1**0.5, 0.1**0.5, adds))
-    assert nlme.objective(Decay(), parameters, wang, method="focei").ofv.sum() == pytest.approx(focei, abs=6e-4)
+    assert nlme.objective(Decay(), parameters, wang, method="focei").ofv.sum() == pytest.approx(
+        focei, abs=6e-4
+    )
     assert nlme.objective(Decay(), parameters, wang, method="foce").ofv.sum() == pytest.approx(foce, abs=6e-4)
 
 
@@ -71,10 +81,14 @@ def test_wang_2007_with_combined_error(wang, adds, focei, foce):
 )
 def test_wang_2007_by_quadrature(wang, error, ofv, within):
     parameters = Decay().parameters([0.5], 0.04, error(0.1**0.5))
-    assert nlme.adaptive_quadrature(Decay(), parameters, wang, points=31).sum() == pytest.approx(ofv, abs=within)
+    assert nlme.adaptive_quadrature(Decay(), parameters, wang, points=31).sum() == pytest.approx(
+        ofv, abs=within
+    )
 
 
-@pytest.mark.parametrize(("method", "ofv"), [("fo", 141.25645274), ("focei", 133.56588716), ("laplacei", 135.52266135)])
+@pytest.mark.parametrize(
+    ("method", "ofv"), [("fo", 141.25645274), ("focei", 133.56588716), ("laplacei", 135.52266135)]
+)
 def test_theoph_ofv_at_the_tutorial_start(oral, theoph, method, ofv):
     found = nlme.objective(oral, oral.default_parameters(), theoph, method=method).ofv.sum()
     assert found == pytest.approx(ofv, abs=1e-7)

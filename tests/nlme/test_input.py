@@ -3,17 +3,27 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from covary import nlme
 from hypothesis import given
 from hypothesis import strategies as st
+
+from covary import nlme
 
 MODEL = nlme.SaturableElimination()
 numbers = st.floats(-5, 5)
 
 
-@given(st.lists(st.floats(1e-3, 1e3), min_size=3, max_size=3), st.lists(numbers, min_size=6, max_size=6),
-       st.sampled_from([nlme.Additive(0.3), nlme.Proportional(0.1), nlme.Combined(0.1, 0.2, "standard_deviations"),
-                        nlme.LogNormal(0.2)]))  # fmt: skip
+@given(
+    st.lists(st.floats(1e-3, 1e3), min_size=3, max_size=3),
+    st.lists(numbers, min_size=6, max_size=6),
+    st.sampled_from(
+        [
+            nlme.Additive(0.3),
+            nlme.Proportional(0.1),
+            nlme.Combined(0.1, 0.2, "standard_deviations"),
+            nlme.LogNormal(0.2),
+        ]
+    ),
+)
 def test_parameters_survive_json_and_the_unconstrained_scale(theta, lower, residual):
     factor = np.zeros((3, 3))
     factor[np.tril_indices(3)] = lower
@@ -40,10 +50,16 @@ def test_blocks_of_omega_follow_its_zeros():
     [
         (([1.0, 1.0], 1.0, nlme.Additive(1.0)), "fixed effects must be 3 numbers"),
         (({"tvKa": 1.0}, 1.0, nlme.Additive(1.0)), "fixed effects must be tvKa, tvImax, tvIC50"),
-        (([1.0, -2.0, 1.0], 1.0, nlme.Additive(1.0)), "fixed effect tvImax must be a positive number, got -2"),
+        (
+            ([1.0, -2.0, 1.0], 1.0, nlme.Additive(1.0)),
+            "fixed effect tvImax must be a positive number, got -2",
+        ),
         (([1.0, 2.0, 1.0], [1.0, 1.0], nlme.Additive(1.0)), "Ω must be 3 × 3"),
         (([1.0, 2.0, 1.0], np.diag([1.0, 1.0, 0.0]), nlme.Additive(1.0)), "Ω must be positive definite"),
-        (([1.0, 2.0, 1.0], np.array([[1, 2, 0], [2, 1, 0], [0, 0, 1.0]]), nlme.Additive(1.0)), "positive definite"),
+        (
+            ([1.0, 2.0, 1.0], np.array([[1, 2, 0], [2, 1, 0], [0, 0, 1.0]]), nlme.Additive(1.0)),
+            "positive definite",
+        ),
         (([1.0, 2.0, 1.0], 1.0, nlme.Additive(0.0)), "residual sd must be > 0, got 0"),
     ],
 )
@@ -76,7 +92,9 @@ def test_wrong_designs_and_records():
 
 def test_unknown_method():
     records = nlme.Records.of(nlme.Design.regular([1.0], n_subjects=1, dose=1.0), np.zeros((1, 1)))
-    with pytest.raises(ValueError, match="method must be one of fo, foce, focei, laplace, laplacei, got 'saem'"):
+    with pytest.raises(
+        ValueError, match="method must be one of fo, foce, focei, laplace, laplacei, got 'saem'"
+    ):
         nlme.objective(MODEL, MODEL.default_parameters(), records, method="saem")
 
 
@@ -92,9 +110,9 @@ class NeedsWeight(nlme.SaturableElimination):
 
 def test_wrong_models():
     design = nlme.Design.regular([0.0, 1.0], n_subjects=2, dose=1.0)
-    with pytest.raises(ValueError, match="WrongShape.vector_field must return 2 numbers"):
+    with pytest.raises(ValueError, match=r"WrongShape.vector_field must return 2 numbers"):
         nlme.predictions(WrongShape(), MODEL.default_parameters(), np.zeros((2, 3)), design)
-    with pytest.raises(ValueError, match="NeedsWeight.individual needs 'wt'"):
+    with pytest.raises(ValueError, match=r"NeedsWeight.individual needs 'wt'"):
         nlme.predictions(NeedsWeight(), MODEL.default_parameters(), np.zeros((2, 3)), design)
 
 
@@ -115,12 +133,14 @@ def test_load_model_by_name_and_from_a_file(tmp_path):
     model = nlme.load_model(f"{tmp_path}/mine.py:Mine")
     parameters = model.parameters([3.0], 1.0, nlme.Additive(1.0))
     design = nlme.Design.regular([0.0, 1.0], n_subjects=2)
-    np.testing.assert_array_equal(nlme.predictions(model, parameters, np.array([[0.0], [1.0]]), design), [[3, 3], [4, 4]])
+    np.testing.assert_array_equal(
+        nlme.predictions(model, parameters, np.array([[0.0], [1.0]]), design), [[3, 3], [4, 4]]
+    )
     for name, message in {
         "two_compartments": "must be one of saturable_elimination, one_compartment_oral, indirect_response",
         "nowhere.py:Model": "there is no file nowhere.py",
         f"{tmp_path}/mine.py:Yours": "must define a class Yours",
-        f"{tmp_path}/mine.py:Half": "Half in .* must define individual, initial_state, prediction, vector_field",
+        f"{tmp_path}/mine.py:Half": "Half in .* must define individual, initial_state, prediction, vector",
     }.items():
         with pytest.raises(ValueError, match=message):
             nlme.load_model(name)
@@ -155,7 +175,11 @@ def test_nonmem_round_trip(tmp_path):
         np.testing.assert_array_equal(getattr(again.design, name), getattr(design, name), err_msg=name)
 
 
-@given(st.lists(st.floats(0, 1e6), min_size=1, max_size=6, unique=True).map(sorted), st.floats(1e-3, 1e3), numbers)
+@given(
+    st.lists(st.floats(0, 1e6), min_size=1, max_size=6, unique=True).map(sorted),
+    st.floats(1e-3, 1e3),
+    numbers,
+)
 def test_nonmem_keeps_every_digit(tmp_path_factory, times, dose, value):
     path = tmp_path_factory.mktemp("nonmem") / "table.csv"
     design = nlme.Design.regular(times, n_subjects=2, dose=dose)
@@ -205,4 +229,6 @@ def test_user_code_may_return_an_array():
 
     design = nlme.Design.regular([0.5, 1.0], n_subjects=2, dose=1.0)
     arguments = MODEL.default_parameters(), np.zeros((2, 3)), design
-    np.testing.assert_array_equal(nlme.predictions(Stacked(), *arguments), nlme.predictions(MODEL, *arguments))
+    np.testing.assert_array_equal(
+        nlme.predictions(Stacked(), *arguments), nlme.predictions(MODEL, *arguments)
+    )

@@ -39,10 +39,19 @@ def test_the_dataset_opens_and_is_complete(finished):
 
 def test_the_tables_have_the_papers_columns(finished):
     effects = pd.read_csv(finished.results / "tables" / "random_effects.csv")
-    assert (
-        list(effects.columns)
-        == ["noise_variance", "term_1", "term_2", "mse", "mse_low", "mse_high", "r2", "r2_low", "r2_high", "theoretical_max", "fraction_of_max"]
-    )
+    assert list(effects.columns) == [
+        "noise_variance",
+        "term_1",
+        "term_2",
+        "mse",
+        "mse_low",
+        "mse_high",
+        "r2",
+        "r2_low",
+        "r2_high",
+        "theoretical_max",
+        "fraction_of_max",
+    ]
     assert len(effects) == 2 * 3
     nll = pd.read_csv(finished.results / "tables" / "longitudinal_nll.csv")
     assert list(nll.columns) == ["noise_variance", "population", "nll", "nll_low", "nll_high"]
@@ -93,7 +102,10 @@ def test_sampling_settings_do_not_retrain_the_generator(finished):
     assert not {"train_generator", "train_image_vae", "simulate_longitudinal"} & planned.keys()
 
 
-AFTER_PREDICTION = {"finalise_dataset", "evaluate", "plot_association", "plot_training", "write_report"}
+# plot_workflow also writes down the configuration of the run.
+AFTER_PREDICTION = {
+    *("finalise_dataset", "evaluate", "plot_association", "plot_training", "plot_workflow", "write_report"),
+}
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ rule generate_images:
         "<benchmarks>/generate_images/{shard}.tsv"
     conda:
         "../../envs/covary.yaml"
-    threads: workflow.cores
+    threads: 2
     resources:
         mem_mb=4000,
         runtime=720,

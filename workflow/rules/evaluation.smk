@@ -71,7 +71,7 @@ rule plot_images:
         "<benchmarks>/plot_images.tsv"
     conda:
         "../../envs/covary.yaml"
-    threads: workflow.cores
+    threads: 2
     resources:
         mem_mb=4000,
         runtime=60,

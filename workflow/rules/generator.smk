@@ -22,7 +22,7 @@ rule train_generator:
         "<benchmarks>/train_generator.tsv"
     conda:
         "../../envs/covary.yaml"
-    threads: workflow.cores
+    threads: 2
     resources:
         mem_mb=4000,
         runtime=4320,

@@ -20,7 +20,7 @@ rule train_image_vae:
         "<benchmarks>/train_image_vae.tsv"
     conda:
         "../../envs/covary.yaml"
-    threads: workflow.cores
+    threads: 2
     resources:
         mem_mb=4000,
         runtime=2880,
@@ -46,7 +46,7 @@ rule encode_images:
         "<benchmarks>/encode_images.tsv"
     conda:
         "../../envs/covary.yaml"
-    threads: workflow.cores
+    threads: 2
     resources:
         mem_mb=4000,
         runtime=120,
@@ -74,7 +74,7 @@ rule rank_latents:
         "<benchmarks>/rank_latents.tsv"
     conda:
         "../../envs/covary.yaml"
-    threads: workflow.cores
+    threads: 2
     resources:
         mem_mb=4000,
         runtime=240,

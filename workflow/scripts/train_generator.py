@@ -19,7 +19,7 @@ with job(snakemake.log[0]):
         vae.VAE.load(Path(snakemake.input.vae).parent),
         Generator(**snakemake.params.generator),
         seed=snakemake.params.seed,
-        checkpoint_dir=folder / "checkpoints",
+        checkpoint_dir=folder / "checkpoints" / snakemake.params.code,
     )
     generator.save(folder)
     history.to_csv(snakemake.output.history, index=False)

@@ -14,7 +14,7 @@ with job(snakemake.log[0]):
         prepared.test,
         Vae(**snakemake.params.vae),
         seed=snakemake.params.seed,
-        checkpoint_dir=folder / "checkpoints",
+        checkpoint_dir=folder / "checkpoints" / snakemake.params.code,
     )
     model.save(folder)
     history.to_csv(snakemake.output.history, index=False)

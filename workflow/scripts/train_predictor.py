@@ -21,7 +21,7 @@ with job(snakemake.log[0]):
         targets[validation].values,
         Predictor(**snakemake.params.predictor),
         seed=snakemake.params.seed,
-        checkpoint_dir=folder / "checkpoints",
+        checkpoint_dir=folder / "checkpoints" / snakemake.params.code,
     )
     network.save(folder)
     history.to_csv(snakemake.output.history, index=False)

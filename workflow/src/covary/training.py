@@ -42,6 +42,21 @@ def mixed_precision(device: torch.device) -> contextlib.AbstractContextManager:
 
 
 @contextlib.contextmanager
+def fixed_threads(count: int = 2) -> Iterator[None]:
+    """Compute on so many CPU threads, whatever the machine has; also a decorator.
+
+    Sums are split over threads, so weights trained on another number of threads differ in the last bits, and
+    after many steps visibly. Two is what a laptop has to spare.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
 def seeded(seed: int, name: str) -> Iterator[None]:
     """Draws of torch inside are keyed by (seed, name); outside, its global generator is as before."""
     with torch.random.fork_rng(devices=[]):

@@ -8,7 +8,7 @@ from jaxtyping import Float, UInt8
 from covary import rng
 from covary.config import Sampling
 from covary.diffusion.generator import ImageGenerator, fold
-from covary.training import device_of, mixed_precision, progress, to_grey
+from covary.training import device_of, fixed_threads, mixed_precision, progress, to_grey
 
 
 def initial_noise(seed: int, start: int, stop: int, size_px: int) -> Float[np.ndarray, "n h w"]:
@@ -16,6 +16,7 @@ def initial_noise(seed: int, start: int, stop: int, size_px: int) -> Float[np.nd
     return rng.normal(seed, "initial_noise", start, stop, (size_px, size_px))
 
 
+@fixed_threads()
 @torch.no_grad()
 def generate(
     generator: ImageGenerator,

@@ -17,6 +17,7 @@ from covary.training import (
     choose_device,
     device_of,
     fingerprint,
+    fixed_threads,
     keyed_generator,
     mixed_precision,
     progress,
@@ -32,6 +33,7 @@ _MAX_GRADIENT_NORM = 1.0
 _SCALE_IMAGES = 1024
 
 
+@fixed_threads()
 def train_generator(
     images: UInt8[np.ndarray, "n h w"],
     mean: Float32[np.ndarray, "n latent"],

@@ -7,7 +7,8 @@
     modes = nlme.empirical_bayes(model, fit.parameters, records)
 
 Importing this package switches JAX to 64-bit numbers. The first call of each kind compiles for some seconds;
-set the environment variable JAX_COMPILATION_CACHE_DIR to a folder to keep compiled programs between processes.
+set the environment variable JAX_COMPILATION_CACHE_DIR to a folder to keep compiled programs between
+processes.
 """
 
 import jax
@@ -29,9 +30,38 @@ from covary.nlme.residual import Additive, Combined, LogNormal, Proportional, Re
 from covary.nlme.simulate import Simulation, SimulationStatus, predictions, simulate  # noqa: E402
 
 __all__ = [
-    "Additive", "ClosedFormModel", "Combined", "Design", "Doses", "Draws", "EmpiricalBayes", "IndirectResponse",
-    "LogNormal", "Marginal", "OdeModel", "OneCompartmentOral", "Parameters", "PopulationFit", "Proportional", "Records",
-    "ResidualError", "SaturableElimination", "Simulation", "SimulationStatus", "Status", "StructuralModel",
-    "adaptive_quadrature", "empirical_bayes", "fit_population", "load_model", "objective", "parameters_from_json",
-    "parameters_to_json", "posterior_draws", "predictions", "read_nonmem", "simulate", "write_nonmem",
-]  # fmt: skip
+    "Additive",
+    "ClosedFormModel",
+    "Combined",
+    "Design",
+    "Doses",
+    "Draws",
+    "EmpiricalBayes",
+    "IndirectResponse",
+    "LogNormal",
+    "Marginal",
+    "OdeModel",
+    "OneCompartmentOral",
+    "Parameters",
+    "PopulationFit",
+    "Proportional",
+    "Records",
+    "ResidualError",
+    "SaturableElimination",
+    "Simulation",
+    "SimulationStatus",
+    "Status",
+    "StructuralModel",
+    "adaptive_quadrature",
+    "empirical_bayes",
+    "fit_population",
+    "load_model",
+    "objective",
+    "parameters_from_json",
+    "parameters_to_json",
+    "posterior_draws",
+    "predictions",
+    "read_nonmem",
+    "simulate",
+    "write_nonmem",
+]

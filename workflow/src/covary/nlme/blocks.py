@@ -17,7 +17,8 @@ from jaxtyping import Int
 # Small enough for a core's cache, large enough to vectorise; a GPU wants all the lanes it can get.
 CPU_LANES, GPU_LANES = 64, 65_536
 
-# Fused multiply-add and sums in any order, but NaN, infinity, division and functions as IEEE has them: twice the
+# Fused multiply-add and sums in any order, but NaN, infinity, division and functions as IEEE has them:
+# twice the
 # speed on CPUs with wide vectors. Other backends ignore it.
 _COMPILER_OPTIONS = {
     "xla_cpu_enable_fast_math": True,
@@ -39,7 +40,8 @@ def lanes_per_block() -> int:
 def map_lanes(function: Callable[[Int[np.ndarray, " lane"]], Any], n: int) -> Any:
     """`function(index)` for blocks of lane indices that cover 0 … n - 1, put together along the last axis.
 
-    `function` gets a full block of indices each time and returns a pytree of arrays whose last axis is the lane.
+    `function` gets a full block of indices each time and returns a pytree of arrays whose last axis is the
+    lane.
     Blocks run on as many threads as there are cores.
     """
     width = lanes_per_block()

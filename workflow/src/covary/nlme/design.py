@@ -40,10 +40,16 @@ class Design(eqx.Module):
 
     @classmethod
     def regular(
-        cls, times_h: Sequence[float] | Float64[np.ndarray, " time"], *, n_subjects: int, dose: float = 0.0,
-        dose_time_h: float = 0.0, duration_h: float = 0.0, compartment: int = 1,
+        cls,
+        times_h: Sequence[float | int] | Float64[np.ndarray, " time"],
+        *,
+        n_subjects: int,
+        dose: float | int = 0.0,
+        dose_time_h: float | int = 0.0,
+        duration_h: float | int = 0.0,
+        compartment: int = 1,
         covariates: dict[str, float] | None = None,
-    ) -> "Design":  # fmt: skip
+    ) -> "Design":
         """One design for all subjects: the same times and one dose (none if `dose` is 0).
 
         An observation at the time of the dose comes after it. Compartments are counted from 1, as in NONMEM
@@ -58,25 +64,41 @@ class Design(eqx.Module):
             raise ValueError(f"n_subjects must be ≥ 1, got {n_subjects}")
         n_doses = int(dose != 0)
         return cls(
-            n_subjects, time[None], np.ones((1, time.size), dtype=bool),
-            np.full((1, n_doses), float(dose_time_h)), np.full((1, n_doses), float(dose)),
-            np.full((1, n_doses), float(duration_h)), np.full((1, n_doses), compartment - 1),
+            n_subjects,
+            time[None],
+            np.ones((1, time.size), dtype=bool),
+            np.full((1, n_doses), float(dose_time_h)),
+            np.full((1, n_doses), float(dose)),
+            np.full((1, n_doses), float(duration_h)),
+            np.full((1, n_doses), compartment - 1),
             np.where(time >= dose_time_h, n_doses, 0)[None],
             {name: np.array([float(value)]) for name, value in (covariates or {}).items()},
-        )  # fmt: skip
+        )
 
     def rows(self, subjects: np.ndarray) -> "Design":
         """The design of some subjects, by index; repeats are allowed."""
-        taken = {} if self.shared else {
-            name: getattr(self, name)[subjects]
-            for name in ("time_h", "observed", "dose_time_h", "dose_amount", "dose_duration_h",
-                         "dose_compartment", "doses_before")
-        } | {"covariates": {name: values[subjects] for name, values in self.covariates.items()}}  # fmt: skip
+        taken = (
+            {}
+            if self.shared
+            else {
+                name: getattr(self, name)[subjects]
+                for name in (
+                    "time_h",
+                    "observed",
+                    "dose_time_h",
+                    "dose_amount",
+                    "dose_duration_h",
+                    "dose_compartment",
+                    "doses_before",
+                )
+            }
+            | {"covariates": {name: values[subjects] for name, values in self.covariates.items()}}
+        )
         ids = None if self.subject_ids is None else tuple(self.subject_ids[i] for i in subjects)
         fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
         return Design(**(fields | taken | {"n_subjects": len(subjects), "subject_ids": ids}))
 
-    def name(self, subject: int) -> str:
+    def name(self, subject: int | np.integer) -> str:
         """How to call a subject in a message."""
         return str(subject) if self.subject_ids is None else self.subject_ids[subject]
 
@@ -107,8 +129,10 @@ class Records(eqx.Module):
         if np.any(bad := present & ~finite):
             subject, time = np.argwhere(bad)[0]
             at = design.time_h[0 if design.shared else subject, time]
-            raise ValueError(f"subject {design.name(subject)}: observation at {at:g} h must be a finite number, "
-                             f"got {observation[subject, time]}")  # fmt: skip
+            raise ValueError(
+                f"subject {design.name(subject)}: observation at {at:g} h must be a finite number, "
+                f"got {observation[subject, time]}"
+            )
         if np.any(empty := ~present.any(axis=1)):
             raise ValueError(f"subject {design.name(int(np.argmax(empty)))} has no observations")
         return cls(design, observation, present)
@@ -129,9 +153,7 @@ class Schedule(eqx.Module):
     end_h: Float[Array, "segment *lane"]
     record: Int[Array, "segment *lane"]  # index of the observation at the end, -1 for none
     amount: Float[Array, "segment *lane"]  # bolus at the start of the segment
-    rate: (
-        Float[Array, "segment *lane"] | None
-    )  # change of the infusion rate there; None without infusions
+    rate: Float[Array, "segment *lane"] | None  # change of the infusion rate there; None without infusions
     compartment: Int[Array, "segment *lane"]
 
     @classmethod
@@ -151,18 +173,25 @@ class Schedule(eqx.Module):
             table, start = table[..., 0], start[0]
         end, record, amount, rate, compartment = (np.ascontiguousarray(table[:, i]) for i in range(5))
         infused = np.any(design.dose_duration_h > 0)
-        return cls(np.asarray(start), end, record.astype(np.int64), amount, rate if infused else None,
-                   compartment.astype(np.int64))  # fmt: skip
+        return cls(
+            np.asarray(start),
+            end,
+            record.astype(np.int64),
+            amount,
+            rate if infused else None,
+            compartment.astype(np.int64),
+        )
 
 
 def _segments(design: Design, row: int) -> list[tuple[float, float, int, float, float, int]]:
     """(start, end, record, amount, rate change, compartment) of each segment of one row."""
     # Each event sorts by time, then by its place in the record; infusions end after all else at that time.
-    events = []
     before = design.doses_before[row]
     n_doses = design.dose_amount.shape[1]
-    for j in np.flatnonzero(design.observed[row]):
-        events.append((design.time_h[row, j], before[j], 1, ("observe", int(j))))
+    events = [
+        (design.time_h[row, j], before[j], 1, ("observe", int(j)))
+        for j in np.flatnonzero(design.observed[row])
+    ]
     for m in range(n_doses):
         amount, duration = design.dose_amount[row, m], design.dose_duration_h[row, m]
         if amount == 0:

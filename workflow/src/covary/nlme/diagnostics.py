@@ -25,8 +25,10 @@ def residual_table(
 ) -> pd.DataFrame:
     """One row an observation: ID, TIME, DV, PRED, IPRED, IWRES, CWRES.
 
-    PRED is the prediction at η = 0 and IPRED at the empirical Bayes estimate; IWRES is (DV − IPRED)/√R on the scale of
-    the residual error; CWRES is the residual from the linearisation at the estimate, decorrelated with the symmetric
+    PRED is the prediction at η = 0 and IPRED at the empirical Bayes estimate; IWRES is (DV − IPRED)/√R on
+    the scale of
+    the residual error; CWRES is the residual from the linearisation at the estimate, decorrelated with the
+    symmetric
     root of J Ω J' + R (Hooker, Staatz & Karlsson 2007, doi 10.1007/s11095-007-9361-x).
     """
     check_model(model, parameters, records.design)
@@ -53,12 +55,18 @@ def residual_table(
 
 
 def predictive_check(
-    model: OdeModel | ClosedFormModel, parameters: Parameters, records: Records, seed: int, *, replicates: int = 200,
+    model: OdeModel | ClosedFormModel,
+    parameters: Parameters,
+    records: Records,
+    seed: int,
+    *,
+    replicates: int = 200,
     bins: int = 10,
-) -> pd.DataFrame:  # fmt: skip
+) -> pd.DataFrame:
     """A visual predictive check: percentiles of the observations and of simulated replicates by time bin.
 
-    One row a bin and percentile: `time_h` (mean of the bin), `percentile`, `observed`, and the 2.5, 50 and 97.5 %
+    One row a bin and percentile: `time_h` (mean of the bin), `percentile`, `observed`, and the 2.5, 50 and
+    97.5 %
     points of the simulated percentile (`low`, `median`, `high`). Bins hold about equally many observations.
     """
     design, present = records.design, records.present

@@ -1,8 +1,10 @@
 """Empirical Bayes estimates: the mode of each subject's posterior p(η | y).
 
 A fixed cloud of points is scanned for the best start; Levenberg-Marquardt with Gauss-Newton curvature gets
-close, first with a coarse solver, then with the default one; exact Newton steps finish. Subjects that are done
-leave the batch. Where a point of the cloud far from the mode is almost as good, the search starts again from there.
+close, first with a coarse solver, then with the default one; exact Newton steps finish. Subjects that are
+done
+leave the batch. Where a point of the cloud far from the mode is almost as good, the search starts again
+from there.
 """
 
 from enum import IntEnum
@@ -27,10 +29,11 @@ from covary.nlme.solve import DEFAULT, Tolerance
 
 GRADIENT_TOLERANCE = 1e-5
 _COARSE = Tolerance(1e-3, 1e-4)
-_COARSE_ROUNDS, _FINE_ROUNDS, _NEWTON_ROUNDS = 15, 2, 40
+_COARSE_ROUNDS, _FINE_ROUNDS, _NEWTON_ROUNDS = 15, 4, 40
 _COARSE_DECREMENT = 1e-4  # of Φ; what is left after it is for the default tolerance
 _CLOUD_SHARED, _CLOUD_RAGGED = 1024, 64  # a shared design needs the cloud's predictions only once
-# A point of the cloud this far from the mode (in standard deviations) and almost as good may belong to a better mode.
+# A point of the cloud this far from the mode (in standard deviations) and almost as good may belong to a
+# better mode.
 _RIVAL_DISTANCE, _RIVAL_MARGIN = 1.0, 0.3
 _POOR_FIT = 1e-3  # tail probability of the sum of squared weighted residuals below which a mode is suspect
 _MAX_STEP = 3.0  # in standard deviations of the random effects
@@ -75,18 +78,27 @@ def empirical_bayes(
 
 
 def estimate(
-    model: OdeModel | ClosedFormModel, parameters: Parameters, lanes: Lanes, interaction: bool, *,
-    goal: float = GRADIENT_TOLERANCE, hessian: bool = True,
-) -> EmpiricalBayes:  # fmt: skip
+    model: OdeModel | ClosedFormModel,
+    parameters: Parameters,
+    lanes: Lanes,
+    interaction: bool,
+    *,
+    goal: float = GRADIENT_TOLERANCE,
+    hessian: bool = True,
+) -> EmpiricalBayes:
     """`empirical_bayes` for subjects that are lanes already.
 
-    The search goes on, within reason, until |∇Φ| ≤ `goal`. Without `hessian` the precision may be Gauss-Newton's.
+    The search goes on, within reason, until |∇Φ| ≤ `goal`. Without `hessian` the precision may be
+    Gauss-Newton's.
     """
     frozen = _frozen(model, parameters, lanes, interaction)
     starts = _Starts(model, parameters, lanes, frozen)
     n = lanes.y.shape[1]
     everyone = np.arange(n)
-    found = _minimise(model, parameters, lanes, frozen, everyone, starts.best(everyone), goal, hessian)
+    first, cost = starts.best(everyone)
+    order = np.argsort(cost, kind="stable")  # subjects that take equally many steps side by side
+    found = _minimise(model, parameters, lanes, frozen, order, first[:, order], goal, hessian)
+    found = _at(found, np.argsort(order))
     rivals, rival_scores = starts.rivals(everyone, found.eta)
     suspects = np.flatnonzero((rival_scores < found.at.value + _RIVAL_MARGIN) | ~_is_mode(found.at))
     if suspects.size:
@@ -97,9 +109,12 @@ def estimate(
         _is_mode(found.at), np.where(poor, Status.LOCAL_MODE_SUSPECTED, Status.CONVERGED), Status.FAILED
     )
     return EmpiricalBayes(
-        found.eta.T.copy(), np.moveaxis(found.at.curvature, -1, 0).copy(), found.at.value,
-        np.linalg.norm(found.at.gradient, axis=0), status.astype(np.int8),
-    )  # fmt: skip
+        found.eta.T.copy(),
+        np.moveaxis(found.at.curvature, -1, 0).copy(),
+        found.at.value,
+        np.linalg.norm(found.at.gradient, axis=0),
+        status.astype(np.int8),
+    )
 
 
 def _minimise(model, parameters, lanes, frozen, subject, eta, goal, hessian) -> _Search:
@@ -117,10 +132,17 @@ def _minimise(model, parameters, lanes, frozen, subject, eta, goal, hessian) -> 
         search.at.value[active] = np.inf
         for _ in range(rounds):
 
-            def block(index, active=active):
+            def block(index, active=active, search=search):
                 chosen = active[index]
-                return _advance(expand, model, parameters, lanes.select(subject[chosen]),
-                                _at(frozen, subject[chosen]), _at(search, chosen), tolerance)  # fmt: skip
+                return _advance(
+                    expand,
+                    model,
+                    parameters,
+                    lanes.select(subject[chosen]),
+                    _at(frozen, subject[chosen]),
+                    _at(search, chosen),
+                    tolerance,
+                )
 
             update = map_lanes(block, len(active))
             search = jax.tree.map(partial(_put, active), search, update)
@@ -169,7 +191,8 @@ def _advance(expand, model, parameters, lanes, frozen, search: _Search, toleranc
 
 
 def _damped_step(at: joint.Expansion, damping, omega) -> Float[Array, "k lane"]:
-    """−(|H| + damping·D)⁻¹ g, with D the diagonal and |H| the curvature with its eigenvalues made positive."""
+    """−(|H| + damping·D)⁻¹ g, with D the diagonal and |H| the curvature with its eigenvalues made
+    positive."""
     prior = jnp.diag(jnp.linalg.inv(omega))[:, None]
     scale = jnp.sqrt(jnp.maximum(jnp.abs(jnp.diagonal(at.curvature, axis1=0, axis2=1).T), prior))
     scaled = jnp.moveaxis(at.curvature / (scale[:, None] * scale[None]), -1, 0)
@@ -183,7 +206,8 @@ def _damped_step(at: joint.Expansion, damping, omega) -> Float[Array, "k lane"]:
 
 
 def _stuck(search: _Search) -> Bool[np.ndarray, " lane"]:
-    """Whether no step is accepted any more: at a mode, after a few rejections, this is the noise of the solver."""
+    """Whether no step is accepted any more: at a mode, after a few rejections, this is the noise of the
+    solver."""
     return (search.damping > 1e12) | (_is_mode(search.at) & (search.damping > 1e-3))
 
 
@@ -232,32 +256,32 @@ class _Starts:
         self.white = _cloud(size, parameters.omega.shape[0])
         self.factor = np.linalg.cholesky(parameters.omega)
         self.points = self.factor @ self.white
+        self.steps = np.zeros(size, dtype=np.int64)
         self._arguments = model, parameters, lanes, frozen
         if lanes.shared:
             plan = Lanes(lanes.n_times, True, lanes.plan, lanes.covariates)
             points = self.points
-            self._predictions = map_lanes(
-                lambda index: predict_block(model, parameters.theta, points[:, index], plan, _COARSE)[0], size
+            self._predictions, _, self.steps = map_lanes(
+                lambda index: predict_block(model, parameters.theta, points[:, index], plan, _COARSE), size
             )
 
-    def best(self, subjects) -> Float64[np.ndarray, "k lane"]:
-        """The best point for each subject."""
-        return np.concatenate(
-            [self.points[:, np.argmin(self._scores(chunk), axis=0)] for chunk in _chunks(subjects)], axis=1
-        )
+    def best(self, subjects) -> tuple[Float64[np.ndarray, "k lane"], np.ndarray]:
+        """The best point for each subject, and the solver's steps there (0 where unknown)."""
+        everywhere = np.full((self.white.shape[0], len(subjects)), np.inf)
+        chosen, _ = self._best_away_from(everywhere, subjects)
+        return self.points[:, chosen], self.steps[chosen]
 
     def rivals(self, subjects, modes) -> tuple[Float64[np.ndarray, "k lane"], Float64[np.ndarray, " lane"]]:
         """The best point for each subject away from the mode found, and Φ there."""
-        chosen, scores = [], []
-        for chunk in _chunks(np.arange(len(subjects))):
-            white = np.linalg.solve(self.factor, modes[:, chunk])
-            distance = (
-                np.sum(self.white**2, axis=0)[:, None] + np.sum(white**2, axis=0) - 2 * self.white.T @ white
-            )
-            away = np.where(distance > _RIVAL_DISTANCE**2, self._scores(subjects[chunk]), np.inf)
-            chosen.append(np.argmin(away, axis=0))
-            scores.append(np.min(away, axis=0))
-        return self.points[:, np.concatenate(chosen)], np.concatenate(scores)
+        chosen, scores = self._best_away_from(np.linalg.solve(self.factor, modes), subjects)
+        return self.points[:, chosen], scores
+
+    def _best_away_from(self, white, subjects):
+        parts = [
+            _lowest_away(self.white, white[:, chunk], self._scores(subjects[chunk]))
+            for chunk in _chunks(np.arange(len(subjects)))
+        ]
+        return tuple(np.concatenate([np.asarray(part[i]) for part in parts]) for i in range(2))
 
     def _scores(self, subjects) -> Float64[np.ndarray, "point lane"]:
         model, parameters, lanes, frozen = self._arguments
@@ -271,11 +295,24 @@ class _Starts:
 
         def block(index):
             subject, point = np.divmod(index, size)
-            return _coarse_joint(model, parameters, self.points[:, point], chosen.select(subject),
-                                 _at(frozen, subjects[subject]))  # fmt: skip
+            return _coarse_joint(
+                model,
+                parameters,
+                self.points[:, point],
+                chosen.select(subject),
+                _at(frozen, subjects[subject]),
+            )
 
         scores = map_lanes(block, size * len(subjects)).reshape(len(subjects), size).T
         return np.where(np.isfinite(scores), scores, np.inf)
+
+
+@jit
+def _lowest_away(points, centres, scores):
+    """For each centre the point with the lowest score among those that are not near it, and that score."""
+    squared = jnp.sum(points**2, axis=0)[:, None] + jnp.sum(centres**2, axis=0) - 2 * points.T @ centres
+    away = jnp.where(jnp.isfinite(centres).all(axis=0) & ~(squared > _RIVAL_DISTANCE**2), jnp.inf, scores)
+    return jnp.argmin(away, axis=0), jnp.min(away, axis=0)
 
 
 @jit
@@ -285,7 +322,8 @@ def _coarse_joint(model, parameters, eta, lanes, frozen):
 
 @jit
 def _shared_scores(parameters, points, f, frozen, y, present):
-    """Φ of every point for every subject: the square expands, so that the sums over time are matrix products."""
+    """Φ of every point for every subject: the square expands, so that the sums over time are matrix
+    products."""
     residual = parameters.residual
     r = residual.variance(f) if frozen is None else jnp.broadcast_to(residual.variance(frozen), f.shape)
     usable = jnp.all(jnp.isfinite(f), axis=0)

@@ -10,7 +10,7 @@ from scipy.optimize import minimize
 
 from covary.nlme.design import Records
 from covary.nlme.empirical_bayes import Status
-from covary.nlme.marginal import Marginal, Method, check_method, marginal
+from covary.nlme.marginal import Marginal, check_method, marginal
 from covary.nlme.model import ClosedFormModel, OdeModel
 from covary.nlme.parameters import Parameters
 from covary.nlme.predict import check_model, lanes_of
@@ -26,7 +26,7 @@ class PopulationFit(NamedTuple):
     parameters: Parameters
     objective: float  # OFV, in NONMEM's convention without n ln 2π
     minus_two_log_likelihood: float  # with it
-    method: Method
+    method: str
     converged: bool
     verdict: str
     n_evaluations: int
@@ -52,7 +52,8 @@ class PopulationFit(NamedTuple):
     def table(self, kind: str = "hessian") -> pd.DataFrame:
         """One row a parameter: estimate, standard error, RSE %, 95 % interval, BSV CV %, shrinkage %.
 
-        Intervals are symmetric on the unconstrained scale where a parameter has one of its own there, so that a
+        Intervals are symmetric on the unconstrained scale where a parameter has one of its own there, so
+        that a
         variance has a positive interval. The between-subject CV is that of a log-normal parameter.
         """
         natural = self.parameters.natural()
@@ -85,7 +86,7 @@ class PopulationFit(NamedTuple):
         head = [
             f"{self.method.upper()}: {self.verdict}",
             f"OFV {self.objective:.4f}   -2 log likelihood {self.minus_two_log_likelihood:.4f}   "
-            f"{self.n_observations} observations of {len(self.eta)} subjects   {self.n_evaluations} evaluations",
+            f"{self.n_observations} observations, {len(self.eta)} subjects, {self.n_evaluations} evaluations",
         ]
         if self.hessian is not None:
             head.append(f"condition number {self.condition_number():.4g}   standard errors: {kind}")
@@ -93,9 +94,11 @@ class PopulationFit(NamedTuple):
         return "\n".join([*head, body])
 
     def standard_errors(self, kind: str = "hessian") -> Float64[np.ndarray, " p"]:
-        """Standard errors on the natural scale, in the order of `parameters.natural()`; NaN for what is fixed.
+        """Standard errors on the natural scale, in the order of `parameters.natural()`; NaN for what is
+        fixed.
 
-        `kind` is "hessian" (the inverse observed information) or "sandwich". Raises ValueError for another kind, or
+        `kind` is "hessian" (the inverse observed information) or "sandwich". Raises ValueError for another
+        kind, or
         if the fit was made without covariance.
         """
         covariance = self.covariance(kind)
@@ -124,13 +127,22 @@ class PopulationFit(NamedTuple):
 
 
 def fit_population(
-    model: OdeModel | ClosedFormModel, records: Records, initial: Parameters, *, method: Method = "focei",
-    fixed: tuple[str, ...] = (), covariance: bool = True, max_iterations: int = 200, report=None,
-) -> PopulationFit:  # fmt: skip
+    model: OdeModel | ClosedFormModel,
+    records: Records,
+    initial: Parameters,
+    *,
+    method: str = "focei",
+    fixed: tuple[str, ...] = (),
+    covariance: bool = True,
+    max_iterations: int = 200,
+    report=None,
+) -> PopulationFit:
     """Minimise the OFV over the population parameters, from `initial`.
 
-    `fixed` names entries of `parameters.natural()` that keep their initial value; `covariance=False` saves the Hessian;
-    `report(iteration, ofv)` is called as the fit goes. Raises ValueError if the arguments do not fit together, or the
+    `fixed` names entries of `parameters.natural()` that keep their initial value; `covariance=False` saves
+    the Hessian;
+    `report(iteration, ofv)` is called as the fit goes. Raises ValueError if the arguments do not fit
+    together, or the
     OFV cannot be computed at the initial values.
     """
     check_method(method)
@@ -180,9 +192,17 @@ def fit_population(
     inverse = np.linalg.inv(guess + 1e-3 * np.trace(guess) / len(guess) * np.eye(len(guess)))
     inverse *= min(1.0, 1.0 / max(np.abs(inverse @ scores.sum(axis=1)).max(), 1e-300))
     result = minimize(
-        function, start[free], jac=True, method="BFGS", callback=callback,
-        options={"gtol": 1e-3 * np.sqrt(n), "maxiter": max_iterations, "hess_inv0": (inverse + inverse.T) / 2},
-    )  # fmt: skip
+        function,
+        start[free],
+        jac=True,
+        method="BFGS",
+        callback=callback,
+        options={
+            "gtol": 1e-3 * np.sqrt(n),
+            "maxiter": max_iterations,
+            "hess_inv0": (inverse + inverse.T) / 2,
+        },
+    )
     at = evaluate(result.x)
     vector = start.copy()
     vector[free] = result.x
@@ -190,12 +210,24 @@ def fit_population(
     slope = at.gradient[free].sum(axis=1)
     ofv = float(at.ofv.sum())
     n_observations = int(lanes.present.sum())
-    converged, verdict = _verdict(slope, hessian if covariance else np.linalg.inv(result.hess_inv), at, result.nit,
-                                  max_iterations)  # fmt: skip
+    converged, verdict = _verdict(
+        slope, hessian if covariance else np.linalg.inv(result.hess_inv), at, result.nit, max_iterations
+    )
     return PopulationFit(
-        initial.from_vector(vector).concrete(), ofv, ofv + n_observations * _LOG_2PI, method, converged, verdict,
-        evaluate.count, n_observations, slope, hessian, at.gradient, at.eta, tuple(fixed),
-    )  # fmt: skip
+        initial.from_vector(vector).concrete(),
+        ofv,
+        ofv + n_observations * _LOG_2PI,
+        method,
+        converged,
+        verdict,
+        evaluate.count,
+        n_observations,
+        slope,
+        hessian,
+        at.gradient,
+        at.eta,
+        tuple(fixed),
+    )
 
 
 def _hessian(function, x) -> Float64[np.ndarray, "p p"]:
@@ -216,7 +248,7 @@ def _verdict(slope, hessian, at: Marginal, n_iterations, max_iterations) -> tupl
     if values[0] <= 0:
         return (
             False,
-            "not converged: the Hessian of the OFV is not positive definite; the parameters may not be identified",
+            "not converged: the Hessian of the OFV is not positive definite",
         )
     decrement = float(slope @ np.linalg.solve(hessian, slope) / 2)
     if decrement > _DECREMENT_TOLERANCE:
@@ -225,7 +257,7 @@ def _verdict(slope, hessian, at: Marginal, n_iterations, max_iterations) -> tupl
     if condition > 1e8:
         return (
             True,
-            f"converged, but nearly singular (condition number {condition:.0e}): some parameters are not identified",
+            f"converged, but nearly singular: the condition number is {condition:.0e}",
         )
     return True, f"converged: a Newton step would lower the OFV by {decrement:.1e}"
 

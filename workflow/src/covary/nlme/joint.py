@@ -1,6 +1,7 @@
 """The joint density of a subject's observations and random effects, and its derivatives in eta.
 
-Φ(η) = ½ Σ_j [(y_j − f_j)²/R_j + ln R_j] + ½ η' Ω⁻¹ η, up to constants, on the scale of the residual error model.
+Φ(η) = ½ Σ_j [(y_j − f_j)²/R_j + ln R_j] + ½ η' Ω⁻¹ η, up to constants, on the scale of the residual error
+model.
 """
 
 from typing import NamedTuple
@@ -32,7 +33,8 @@ def data_terms(
     f: Float[Array, "time lane"],
     frozen: Float[Array, "time lane"] | None,
 ) -> Float[Array, "time lane"]:
-    """Each observation's ½ [(y − f)²/R + ln R], 0 where there is none; R at the prediction, or at `frozen`."""
+    """Each observation's ½ [(y − f)²/R + ln R], 0 where there is none; R at the prediction, or at
+    `frozen`."""
     f = jnp.where(lanes.present, f, 1.0)
     r = residual.variance(f if frozen is None else jnp.where(lanes.present, frozen, 1.0))
     deviation = residual.transform(lanes.y) - residual.transform(f)
@@ -41,9 +43,11 @@ def data_terms(
 
 
 def information(
-    residual: ResidualError, present: Bool[Array, "time lane"], f: Float[Array, "time lane"],
+    residual: ResidualError,
+    present: Bool[Array, "time lane"],
+    f: Float[Array, "time lane"],
     frozen: Float[Array, "time lane"] | None,
-) -> Float[Array, "time lane"]:  # fmt: skip
+) -> Float[Array, "time lane"]:
     """Each observation's Fisher information about its prediction: (d transform/df)²/R + ½ (R'/R)²."""
     f = jnp.where(present, f, 1.0)
     ones = jnp.ones_like(f)
@@ -57,10 +61,14 @@ def information(
 
 
 def frozen_prediction(
-    model: OdeModel | ClosedFormModel, parameters: Parameters, lanes: Lanes, interaction: bool,
+    model: OdeModel | ClosedFormModel,
+    parameters: Parameters,
+    lanes: Lanes,
+    interaction: bool,
     tolerance: Tolerance = DEFAULT,
-) -> Float[Array, "time lane"] | None:  # fmt: skip
-    """Predictions at eta = 0, where methods without interaction take the variance; None where it is not frozen."""
+) -> Float[Array, "time lane"] | None:
+    """Predictions at eta = 0, where methods without interaction take the variance; None where it is not
+    frozen."""
     if interaction or not parameters.residual.interacts:
         return None
     eta = jnp.zeros((parameters.omega.shape[0], lanes.y.shape[1]))
@@ -68,9 +76,13 @@ def frozen_prediction(
 
 
 def joint(
-    model: OdeModel | ClosedFormModel, parameters: Parameters, eta: Float[Array, "k lane"], lanes: Lanes,
-    frozen: Float[Array, "time lane"] | None, tolerance: Tolerance = DEFAULT,
-) -> Float[Array, " lane"]:  # fmt: skip
+    model: OdeModel | ClosedFormModel,
+    parameters: Parameters,
+    eta: Float[Array, "k lane"],
+    lanes: Lanes,
+    frozen: Float[Array, "time lane"] | None,
+    tolerance: Tolerance = DEFAULT,
+) -> Float[Array, " lane"]:
     """Φ of each lane."""
     f = predict(model, parameters.theta, eta, lanes, tolerance)[0]
     prior = 0.5 * jnp.sum(eta * (jnp.linalg.inv(parameters.omega) @ eta), axis=0)
@@ -108,10 +120,15 @@ def second_sensitivities(function, x: Float[Array, "n lane"], k: int | None = No
 
 
 def gauss_newton(
-    model: OdeModel | ClosedFormModel, parameters: Parameters, eta: Float[Array, "k lane"], lanes: Lanes,
-    frozen: Float[Array, "time lane"] | None, tolerance: Tolerance = DEFAULT,
-) -> Expansion:  # fmt: skip
-    """Φ, its gradient, and Σ_j w_j a_j a_j' + Ω⁻¹ with a = df/dη and w the Fisher information of the observation."""
+    model: OdeModel | ClosedFormModel,
+    parameters: Parameters,
+    eta: Float[Array, "k lane"],
+    lanes: Lanes,
+    frozen: Float[Array, "time lane"] | None,
+    tolerance: Tolerance = DEFAULT,
+) -> Expansion:
+    """Φ, its gradient, and Σ_j w_j a_j a_j' + Ω⁻¹ with a = df/dη and w the Fisher information of the
+    observation."""
     f, a = sensitivities(lambda e: predict(model, parameters.theta, e, lanes, tolerance)[0], eta)
     residual = parameters.residual
     terms, slope = jax.jvp(lambda f: data_terms(residual, lanes, f, frozen), (f,), (jnp.ones_like(f),))
@@ -125,9 +142,13 @@ def gauss_newton(
 
 
 def exact(
-    model: OdeModel | ClosedFormModel, parameters: Parameters, eta: Float[Array, "k lane"], lanes: Lanes,
-    frozen: Float[Array, "time lane"] | None, tolerance: Tolerance = DEFAULT,
-) -> Expansion:  # fmt: skip
+    model: OdeModel | ClosedFormModel,
+    parameters: Parameters,
+    eta: Float[Array, "k lane"],
+    lanes: Lanes,
+    frozen: Float[Array, "time lane"] | None,
+    tolerance: Tolerance = DEFAULT,
+) -> Expansion:
     """Φ, its gradient, and its Hessian."""
     f, a, b = second_sensitivities(lambda e: predict(model, parameters.theta, e, lanes, tolerance)[0], eta)
     residual = parameters.residual

@@ -1,15 +1,18 @@
 """The marginal likelihood of each subject and its exact gradient in the population parameters.
 
-OFV_i = 2 Φ_i(η̂) + ln|Ω| + ln|H_i| − k-independent constants, NONMEM's convention: without the n ln 2π. H is the
+OFV_i = 2 Φ_i(η̂) + ln|Ω| + ln|H_i| − k-independent constants, NONMEM's convention: without the n ln 2π. H
+is the
 Gauss-Newton curvature (FOCE, FOCEI) or the Hessian (Laplace) at the mode η̂; FO linearises at η = 0 instead.
 
-The solver is differentiated in forward mode, in the few directions that matter: random effects and fixed effects.
-Everything else (Ω, residual error, determinants, the movement of the mode by the implicit function theorem) is
+The solver is differentiated in forward mode, in the few directions that matter: random effects and fixed
+effects.
+Everything else (Ω, residual error, determinants, the movement of the mode by the implicit function
+theorem) is
 algebra on those derivatives.
 """
 
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,13 +28,13 @@ from covary.nlme.model import ClosedFormModel, OdeModel
 from covary.nlme.parameters import Parameters
 from covary.nlme.predict import Lanes, check_model, lanes_of, predict
 
-Method = Literal["fo", "foce", "focei", "laplace", "laplacei"]
 _MODE_GOAL = 1e-8  # ln|H| feels the distance to the mode to first order, Φ only to second
-METHODS: tuple[Method, ...] = ("fo", "foce", "focei", "laplace", "laplacei")
+METHODS = ("fo", "foce", "focei", "laplace", "laplacei")
 
 
 class Marginal(NamedTuple):
-    """Each subject's OFV, its gradient in the unconstrained parameters, the mode, and how the search for it ended."""
+    """Each subject's OFV, its gradient in the unconstrained parameters, the mode, and how the search for
+    it ended."""
 
     ofv: Float64[np.ndarray, " subject"]
     gradient: Float64[np.ndarray, "p subject"] | None
@@ -40,7 +43,8 @@ class Marginal(NamedTuple):
 
 
 class _Derivatives(NamedTuple):
-    """What the approximations need of the predictions f at η: a = df/dη, b = d²f/dη² (Laplace), f at η = 0."""
+    """What the approximations need of the predictions f at η: a = df/dη, b = d²f/dη² (Laplace), f at η =
+    0."""
 
     f: Float[Array, "*direction time lane"]
     a: Float[Array, "*direction k time lane"]
@@ -49,14 +53,19 @@ class _Derivatives(NamedTuple):
 
 
 def objective(
-    model: OdeModel | ClosedFormModel, parameters: Parameters, records: Records, *, method: Method = "focei",
+    model: OdeModel | ClosedFormModel,
+    parameters: Parameters,
+    records: Records,
+    *,
+    method: str = "focei",
     gradient: bool = False,
-) -> Marginal:  # fmt: skip
+) -> Marginal:
     """OFV of each subject at given parameters; its sum is the OFV that NONMEM prints.
 
     The gradient is on the scale of `parameters.to_vector()`.
 
-    A pure function of its arguments: nothing is remembered between calls. Raises ValueError if the method is unknown
+    A pure function of its arguments: nothing is remembered between calls. Raises ValueError if the method
+    is unknown
     or model, parameters and records do not fit together.
     """
     check_method(method)
@@ -71,7 +80,7 @@ def check_method(method: str) -> None:
 
 
 def marginal(
-    model: OdeModel | ClosedFormModel, parameters: Parameters, lanes: Lanes, method: Method, *, gradient: bool
+    model: OdeModel | ClosedFormModel, parameters: Parameters, lanes: Lanes, method: str, *, gradient: bool
 ) -> Marginal:
     """OFV of each lane, and its gradient on the scale of `parameters.to_vector()` if wanted."""
     interaction = method in ("fo", "focei", "laplacei")
@@ -161,14 +170,18 @@ def _derivatives(
         return _Derivatives(f, a, b, frozen), None
     if not laplace:
         f, first, a_slopes = second(x)
-        return (_Derivatives(f, first[:k], None, frozen),
-                _Derivatives(first, jnp.swapaxes(a_slopes, 0, 1), None, frozen_slopes))  # fmt: skip
+        return (
+            _Derivatives(f, first[:k], None, frozen),
+            _Derivatives(first, jnp.swapaxes(a_slopes, 0, 1), None, frozen_slopes),
+        )
     directions = jnp.broadcast_to(jnp.eye(n)[:, :, None], (n, *x.shape))
     (f, first, a_slopes), (_, _, b_slopes) = jax.vmap(
         lambda d: jax.jvp(second, (x,), (d,)), out_axes=(None, 0)
     )(directions)
-    return (_Derivatives(f, first[:k], a_slopes[:, :k], frozen),
-            _Derivatives(first, jnp.swapaxes(a_slopes, 0, 1), b_slopes[:, :, :k], frozen_slopes))  # fmt: skip
+    return (
+        _Derivatives(f, first[:k], a_slopes[:, :k], frozen),
+        _Derivatives(first, jnp.swapaxes(a_slopes, 0, 1), b_slopes[:, :, :k], frozen_slopes),
+    )
 
 
 def _phi_slope(structure, lanes, vector, eta, at: _Derivatives) -> Float[Array, "k lane"]:

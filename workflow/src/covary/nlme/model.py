@@ -44,28 +44,33 @@ class StructuralModel(eqx.Module):
 
     @abc.abstractmethod
     def individual(self, theta: dict, eta: Float[Array, " k"], covariates: dict) -> dict:
-        """Individual parameters of one subject from fixed effects, random effects and covariates, all by name."""
+        """Individual parameters of one subject from fixed effects, random effects and covariates, all by
+        name."""
 
     def default_parameters(self) -> Parameters:
         """Population parameters of a sensible example, where the model has one."""
         raise NotImplementedError(f"{type(self).__name__} has no default_parameters(); give the parameters")
 
     def parameters(
-        self, fixed_effects: dict[str, float] | list[float], omega, residual: ResidualError
+        self, fixed_effects: dict[str, float] | Sequence[float | int], omega, residual: ResidualError
     ) -> Parameters:
         """Checked population parameters of this model.
 
-        `fixed_effects` by name, or in the order of the model's own; `omega` a number (times the identity), the
+        `fixed_effects` by name, or in the order of the model's own; `omega` a number (times the identity),
+        the
         diagonal, or the matrix, whose non-zero off-diagonal entries are the ones a fit estimates.
 
-        Raises ValueError if a name is missing or unknown, a value is outside its range, or Ω is not a positive
+        Raises ValueError if a name is missing or unknown, a value is outside its range, or Ω is not a
+        positive
         definite matrix of the right size.
         """
         names = list(self.fixed_effects)
         if not isinstance(fixed_effects, dict):
             if len(fixed_effects) != len(names):
-                raise ValueError(f"fixed effects must be {len(names)} numbers ({', '.join(names)}), "
-                                 f"got {len(fixed_effects)}")  # fmt: skip
+                raise ValueError(
+                    f"fixed effects must be {len(names)} numbers ({', '.join(names)}), "
+                    f"got {len(fixed_effects)}"
+                )
             fixed_effects = dict(zip(names, fixed_effects, strict=True))
         if set(fixed_effects) != set(names):
             raise ValueError(f"fixed effects must be {', '.join(names)}, got {', '.join(fixed_effects)}")
@@ -75,9 +80,12 @@ class StructuralModel(eqx.Module):
         elif omega.ndim == 1:
             omega = np.diag(omega)
         return Parameters.checked(
-            {name: float(fixed_effects[name]) for name in names}, dict(self.fixed_effects), omega,
-            self.random_effects, residual
-        )  # fmt: skip
+            {name: float(fixed_effects[name]) for name in names},
+            dict(self.fixed_effects),
+            omega,
+            self.random_effects,
+            residual,
+        )
 
 
 class OdeModel(StructuralModel):
@@ -116,8 +124,10 @@ def load_model(name: str) -> OdeModel | ClosedFormModel:
 
     if ":" not in name:
         if name not in SHIPPED:
-            raise ValueError(f"longitudinal.model: must be one of {', '.join(SHIPPED)} or my_model.py:MyModel, "
-                             f"got {name!r}")  # fmt: skip
+            raise ValueError(
+                f"longitudinal.model: must be one of {', '.join(SHIPPED)} or my_model.py:MyModel, "
+                f"got {name!r}"
+            )
         return SHIPPED[name]()
     file, _, class_name = name.rpartition(":")
     path = Path(file)
@@ -128,8 +138,10 @@ def load_model(name: str) -> OdeModel | ClosedFormModel:
     spec.loader.exec_module(module)
     cls = getattr(module, class_name, None)
     if not (isinstance(cls, type) and issubclass(cls, OdeModel | ClosedFormModel)):
-        raise ValueError(f"longitudinal.model: {file} must define a class {class_name} that derives from "
-                         f"nlme.OdeModel or nlme.ClosedFormModel")  # fmt: skip
+        raise ValueError(
+            f"longitudinal.model: {file} must define a class {class_name} that derives from "
+            f"nlme.OdeModel or nlme.ClosedFormModel"
+        )
     missing = sorted(cls.__abstractmethods__) + [
         attribute for attribute in ("fixed_effects", "random_effects") if not hasattr(cls, attribute)
     ]

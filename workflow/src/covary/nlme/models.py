@@ -1,5 +1,7 @@
 """The structural models that ship with Covary."""
 
+from typing import ClassVar
+
 import jax.numpy as jnp
 
 from covary.nlme.model import ClosedFormModel, Doses, OdeModel
@@ -10,11 +12,12 @@ from covary.nlme.residual import Additive, Combined
 class SaturableElimination(OdeModel):
     """The paper's model, equations 4-8: first-order absorption from a depot D, saturable elimination of C.
 
-    dD/dt = −Ka D,  dC/dt = Ka D − Imax C / (IC50 + C);  Ka = tvKa e^η₁, Imax = tvImax e^η₂, IC50 = tvIC50 e^η₃.
+    dD/dt = −Ka D,  dC/dt = Ka D − Imax C / (IC50 + C);  Ka = tvKa e^η₁, Imax = tvImax e^η₂, IC50 = tvIC50
+    e^η₃.
     Doses go to the depot, compartment 1 of a NONMEM table.
     """
 
-    fixed_effects = {"tvKa": "positive", "tvImax": "positive", "tvIC50": "positive"}
+    fixed_effects: ClassVar = {"tvKa": "positive", "tvImax": "positive", "tvIC50": "positive"}
     random_effects = ("eta_Ka", "eta_Imax", "eta_IC50")
 
     def default_parameters(self) -> Parameters:
@@ -22,6 +25,7 @@ class SaturableElimination(OdeModel):
         return self.parameters([1.0, 2.1, 0.4], omega=1.0, residual=Additive(0.01))
 
     def individual(self, theta, eta, covariates):
+        """Individual parameters, log-normal."""
         return {
             "Ka": theta["tvKa"] * jnp.exp(eta[0]),
             "Imax": theta["tvImax"] * jnp.exp(eta[1]),
@@ -29,14 +33,17 @@ class SaturableElimination(OdeModel):
         }
 
     def initial_state(self, p):
+        """State before the first dose."""
         return 0.0, 0.0
 
     def vector_field(self, t, y, p):
+        """Time derivative of the state."""
         depot, central = y
         absorption = p["Ka"] * depot
         return -absorption, absorption - p["Imax"] * central / (p["IC50"] + central)
 
     def prediction(self, t, y, p):
+        """What is observed."""
         return y[1]
 
 
@@ -47,7 +54,7 @@ class OneCompartmentOral(ClosedFormModel):
     be boluses or infusions.
     """
 
-    fixed_effects = {"tka": "real", "tcl": "real", "tv": "real"}
+    fixed_effects: ClassVar = {"tka": "real", "tcl": "real", "tv": "real"}
     random_effects = ("eta_ka", "eta_cl", "eta_v")
 
     def default_parameters(self) -> Parameters:
@@ -55,6 +62,7 @@ class OneCompartmentOral(ClosedFormModel):
         return self.parameters([0.45, 1.0, 3.45], omega=[0.6, 0.3, 0.1], residual=Additive(0.7))
 
     def individual(self, theta, eta, covariates):
+        """Individual parameters, log-normal."""
         return {
             "ka": jnp.exp(theta["tka"] + eta[0]),
             "cl": jnp.exp(theta["tcl"] + eta[1]),
@@ -62,6 +70,7 @@ class OneCompartmentOral(ClosedFormModel):
         }
 
     def closed_form(self, time_h, doses: Doses, p):
+        """Concentration in the blood, by superposition of the doses."""
         ka, k = p["ka"], p["cl"] / p["v"]
         infused = doses.duration_h > 0
         duration = jnp.where(infused, doses.duration_h, 1.0)
@@ -72,8 +81,11 @@ class OneCompartmentOral(ClosedFormModel):
         infusion_depot = (_absorbed(ka, k, elapsed) - _absorbed(ka, k, since_end)) / duration
         infusion_blood = (jnp.exp(-k * since_end) - jnp.exp(-k * elapsed)) / (k * duration)
         depot = doses.compartment == 0
-        unit = jnp.where(infused, jnp.where(depot, infusion_depot, infusion_blood),
-                         jnp.where(depot, bolus_depot, bolus_blood))  # fmt: skip
+        unit = jnp.where(
+            infused,
+            jnp.where(depot, infusion_depot, infusion_blood),
+            jnp.where(depot, bolus_depot, bolus_blood),
+        )
         return jnp.sum(jnp.where(doses.given, doses.amount * unit, 0.0), axis=1) / p["v"]
 
 
@@ -83,10 +95,15 @@ class IndirectResponse(OdeModel):
     dD/dt = −ka D,  dC/dt = ka D/V − k C,  dR/dt = kin (1 − Imax C/(IC50 + C)) − kout R,  R(0) = kin/kout.
     """
 
-    fixed_effects = {
-        "tvka": "positive", "tvk": "positive", "tvV": "positive",
-        "tvkin": "positive", "tvkout": "positive", "tvImax": "positive", "tvIC50": "positive",
-    }  # fmt: skip
+    fixed_effects: ClassVar = {
+        "tvka": "positive",
+        "tvk": "positive",
+        "tvV": "positive",
+        "tvkin": "positive",
+        "tvkout": "positive",
+        "tvImax": "positive",
+        "tvIC50": "positive",
+    }
     random_effects = ("eta_kin", "eta_kout", "eta_IC50")
 
     def default_parameters(self) -> Parameters:
@@ -94,6 +111,7 @@ class IndirectResponse(OdeModel):
         return self.parameters([1.0, 0.2, 1.0, 2.0, 0.5, 0.9, 0.2], omega=0.09, residual=Combined(0.05, 0.05))
 
     def individual(self, theta, eta, covariates):
+        """Individual parameters, log-normal."""
         return {
             "ka": theta["tvka"],
             "k": theta["tvk"],
@@ -105,9 +123,11 @@ class IndirectResponse(OdeModel):
         }
 
     def initial_state(self, p):
+        """State before the first dose."""
         return 0.0, 0.0, p["kin"] / p["kout"]
 
     def vector_field(self, t, y, p):
+        """Time derivative of the state."""
         depot, central, response = y
         inhibition = p["Imax"] * central / (p["IC50"] + central)
         return (
@@ -117,6 +137,7 @@ class IndirectResponse(OdeModel):
         )
 
     def prediction(self, t, y, p):
+        """What is observed."""
         return y[2]
 
 

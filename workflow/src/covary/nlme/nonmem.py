@@ -1,7 +1,9 @@
 """Read and write tables in NONMEM's convention: one row an event, `.` for a missing value.
 
-Known columns: ID TIME AMT RATE II ADDL EVID CMT DV MDV (and SS, which must be 0); every other column is a covariate
-that must not change within a subject. Rows of a subject at the same time act in file order, and additional doses
+Known columns: ID TIME AMT RATE II ADDL EVID CMT DV MDV (and SS, which must be 0); every other column is a
+covariate
+that must not change within a subject. Rows of a subject at the same time act in file order, and additional
+doses
 (ADDL) keep the place of the row that ordered them.
 """
 
@@ -33,8 +35,10 @@ class _Observation(NamedTuple):
 def read_nonmem(path: str | Path) -> Records:
     """Records from a comma-separated NONMEM table with a header.
 
-    Rows with EVID 0 and MDV 0 are observations, EVID 1 doses (a bolus, or an infusion if RATE > 0), EVID 2 only
-    carries covariates. Without an EVID column a row with an AMT is a dose. Raises ValueError that names the file
+    Rows with EVID 0 and MDV 0 are observations, EVID 1 doses (a bolus, or an infusion if RATE > 0), EVID 2
+    only
+    carries covariates. Without an EVID column a row with an AMT is a dose. Raises ValueError that names
+    the file
     and every malformed line.
     """
     path = Path(path)
@@ -67,8 +71,10 @@ def read_nonmem(path: str | Path) -> Records:
             if np.isnan(row["TIME"]):
                 raise ValueError("TIME must be a number, got a missing value")
             if row["TIME"] < last_time:
-                raise ValueError(f"TIME must not decrease within subject {subject}, got {row['TIME']:g} "
-                                 f"after {last_time:g}")  # fmt: skip
+                raise ValueError(
+                    f"TIME must not decrease within subject {subject}, got {row['TIME']:g} "
+                    f"after {last_time:g}"
+                )
             last_id, last_time = subject, row["TIME"]
             doses, observations, covariates = subjects.setdefault(subject, ([], [], {}))
             _add_event(row, line, doses, observations)
@@ -76,8 +82,10 @@ def read_nonmem(path: str | Path) -> Records:
                 if np.isnan(row[name]):
                     continue
                 if covariates.setdefault(name, row[name]) != row[name]:
-                    raise ValueError(f"covariate {name} must not change within subject {subject}, got "
-                                     f"{row[name]:g} after {covariates[name]:g}")  # fmt: skip
+                    raise ValueError(
+                        f"covariate {name} must not change within subject {subject}, got "
+                        f"{row[name]:g} after {covariates[name]:g}"
+                    )
         except ValueError as fault:
             faults.append(f"{path}, line {line}: {fault}")
     if faults:
@@ -100,13 +108,25 @@ def write_nonmem(path: str | Path, records: Records) -> None:
             for m in np.flatnonzero(design.dose_amount[row]):
                 amount, duration = design.dose_amount[row, m], design.dose_duration_h[row, m]
                 rate = amount / duration if duration > 0 else 0.0
-                events.append((design.dose_time_h[row, m], m, 1,
-                               [amount, rate, 1, int(design.dose_compartment[row, m]) + 1, ".", 1]))  # fmt: skip
+                events.append(
+                    (
+                        design.dose_time_h[row, m],
+                        m,
+                        1,
+                        [amount, rate, 1, int(design.dose_compartment[row, m]) + 1, ".", 1],
+                    )
+                )
             for j in np.flatnonzero(design.observed[row]):
                 present = records.present[subject, j]
                 value = repr(float(records.observation[subject, j])) if present else "."
-                events.append((design.time_h[row, j], design.doses_before[row, j], 0,
-                               [0, 0, 0, ".", value, int(not present)]))  # fmt: skip
+                events.append(
+                    (
+                        design.time_h[row, j],
+                        design.doses_before[row, j],
+                        0,
+                        [0, 0, 0, ".", value, int(not present)],
+                    )
+                )
             for time, _, _, cells in sorted(events, key=lambda event: event[:3]):
                 cells = [repr(float(c)) if isinstance(c, float) else c for c in cells]
                 writer.writerow([design.name(subject), repr(float(time)), *cells, *covariates])

@@ -30,12 +30,17 @@ class Parameters(eqx.Module):
 
     @classmethod
     def checked(
-        cls, theta: dict[str, float], domains: dict[str, str], omega: np.ndarray, random_effects: tuple[str, ...],
+        cls,
+        theta: dict[str, float],
+        domains: dict[str, str],
+        omega: np.ndarray,
+        random_effects: tuple[str, ...],
         residual: ResidualError,
-    ) -> "Parameters":  # fmt: skip
+    ) -> "Parameters":
         """Parameters whose values are known to make sense.
 
-        Raises ValueError if a value is outside its range or Ω is not a positive definite matrix of the right size.
+        Raises ValueError if a value is outside its range or Ω is not a positive definite matrix of the
+        right size.
         """
         for name, value in theta.items():
             if not np.isfinite(value) or (domains[name] == "positive" and value <= 0):
@@ -104,9 +109,13 @@ class Parameters(eqx.Module):
         """The same with plain floats and a NumPy matrix."""
         sds = {name: float(value) for name, value in _standard_deviations(self.residual).items()}
         return Parameters(
-            {n: float(self.theta[n]) for n, _ in self.domains}, np.asarray(self.omega, dtype=np.float64),
-            dataclasses.replace(self.residual, **sds), self.domains, self.random_effects, self.blocks,
-        )  # fmt: skip
+            {n: float(self.theta[n]) for n, _ in self.domains},
+            np.asarray(self.omega, dtype=np.float64),
+            dataclasses.replace(self.residual, **sds),
+            self.domains,
+            self.random_effects,
+            self.blocks,
+        )
 
 
 def parameters_to_json(parameters: Parameters) -> str:

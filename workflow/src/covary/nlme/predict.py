@@ -52,15 +52,25 @@ def lanes_of(model: OdeModel | ClosedFormModel, source: Design | Records) -> Lan
     if not isinstance(source, Records):
         return Lanes(n_times, design.shared, plan, covariates)
     y = np.where(source.present, source.observation, 1.0).astype(np.float64)  # any finite number will do
-    return Lanes(n_times, design.shared, plan, covariates, np.ascontiguousarray(y.T),
-                 np.ascontiguousarray(source.present.T))  # fmt: skip
+    return Lanes(
+        n_times,
+        design.shared,
+        plan,
+        covariates,
+        np.ascontiguousarray(y.T),
+        np.ascontiguousarray(source.present.T),
+    )
 
 
 def predict(
-    model: OdeModel | ClosedFormModel, theta: dict, eta: Float[Array, "k lane"], lanes: Lanes,
+    model: OdeModel | ClosedFormModel,
+    theta: dict,
+    eta: Float[Array, "k lane"],
+    lanes: Lanes,
     tolerance: Tolerance = DEFAULT,
-) -> tuple[Float[Array, "time lane"], Bool[Array, " lane"], Int[Array, " lane"]]:  # fmt: skip
-    """Predictions, whether each could be computed (NaN where not), and the solver's steps (0 without a solver).
+) -> tuple[Float[Array, "time lane"], Bool[Array, " lane"], Int[Array, " lane"]]:
+    """Predictions, whether each could be computed (NaN where not), and the solver's steps (0 without a
+    solver).
 
     Each fixed effect is a number, or (lane,) for fixed effects that differ between lanes.
     """
@@ -81,7 +91,8 @@ def predict_block(model, theta, eta, lanes, tolerance):
 
 
 def check_model(model: OdeModel | ClosedFormModel, parameters: Parameters, design: Design) -> None:
-    """Raise ValueError if the model's methods do not fit together, naming the model, the method and the shape."""
+    """Raise ValueError if the model's methods do not fit together, naming the model, the method and the
+    shape."""
     name = type(model).__name__
     scalar = jax.ShapeDtypeStruct((), jnp.float64)
     theta = {n: scalar for n in parameters.theta}
@@ -93,8 +104,10 @@ def check_model(model: OdeModel | ClosedFormModel, parameters: Parameters, desig
     try:
         p = jax.eval_shape(model.individual, theta, eta, {n: scalar for n in design.covariates})
     except KeyError as missing:
-        raise ValueError(f"{name}.individual needs {missing}, which is neither a fixed effect nor a covariate "
-                         f"({', '.join(design.covariates) or 'there are none'})") from None  # fmt: skip
+        raise ValueError(
+            f"{name}.individual needs {missing}, which is neither a fixed effect nor a covariate "
+            f"({', '.join(design.covariates) or 'there are none'})"
+        ) from None
     for key, value in p.items():
         if value.shape != ():
             raise ValueError(f"{name}.individual must return a number for {key}, got shape {value.shape}")
@@ -127,8 +140,10 @@ def check_model(model: OdeModel | ClosedFormModel, parameters: Parameters, desig
     if f.shape != ():
         raise ValueError(f"{name}.prediction must return a number, got shape {f.shape}")
     if np.any(design.dose_compartment >= len(state)) or np.any(design.dose_compartment < 0):
-        raise ValueError(f"doses must go to compartments 1 … {len(state)} of {name}, "
-                         f"got {int(design.dose_compartment.max()) + 1}")  # fmt: skip
+        raise ValueError(
+            f"doses must go to compartments 1 … {len(state)} of {name}, "
+            f"got {int(design.dose_compartment.max()) + 1}"
+        )
 
 
 def _regimen(design: Design) -> Regimen:

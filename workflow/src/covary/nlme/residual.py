@@ -51,6 +51,7 @@ class Additive(ResidualError):
     sd: Float[Array, ""] | float
 
     def variance(self, f: Values) -> Values:
+        """R."""
         return jnp.broadcast_to(jnp.square(self.sd), f.shape)
 
 
@@ -60,17 +61,20 @@ class Proportional(ResidualError):
     sd: Float[Array, ""] | float
 
     def variance(self, f: Values) -> Values:
+        """R."""
         return jnp.square(self.sd * f)
 
 
 class Combined(ResidualError):
-    """Additive and proportional error: the variances add, a² + b² f², or the standard deviations, (a + b |f|)²."""
+    """Additive and proportional error: the variances add, a² + b² f², or the standard deviations, (a + b
+    |f|)²."""
 
     additive_sd: Float[Array, ""] | float
     proportional_sd: Float[Array, ""] | float
     adds: Literal["variances", "standard_deviations"] = eqx.field(static=True, default="variances")
 
     def variance(self, f: Values) -> Values:
+        """R."""
         if self.adds == "variances":
             return jnp.square(self.additive_sd) + jnp.square(self.proportional_sd * f)
         return jnp.square(self.additive_sd + self.proportional_sd * jnp.abs(f))
@@ -83,15 +87,19 @@ class LogNormal(ResidualError):
     sd: Float[Array, ""] | float
 
     def transform(self, value: Values) -> Values:
+        """ln y."""
         return jnp.log(value)
 
     def inverse(self, value: Values) -> Values:
+        """e to the value."""
         return jnp.exp(value)
 
     def log_jacobian(self, y: Values) -> Values:
+        """−ln y."""
         return -jnp.log(y)
 
     def variance(self, f: Values) -> Values:
+        """R."""
         return jnp.broadcast_to(jnp.square(self.sd), f.shape)
 
 

@@ -122,9 +122,15 @@ def solve(
         steps = state.steps + (active & ~instant)
         vanished = active & ~instant & ~accepted & (proposal < 1e-14 * (1 + jnp.abs(t)))
         return _State(
-            segment, t, y, jnp.where(instant | ~active, state.h, proposal), rate, prediction,
-            state.failed | vanished | (steps >= _MAX_STEPS), steps,
-        )  # fmt: skip
+            segment,
+            t,
+            y,
+            jnp.where(instant | ~active, state.h, proposal),
+            rate,
+            prediction,
+            state.failed | vanished | (steps >= _MAX_STEPS),
+            steps,
+        )
 
     zeros = jnp.zeros(lanes)
     rate = None if schedule.rate is None else (zeros,) * n_states
@@ -133,9 +139,10 @@ def solve(
     t = jnp.broadcast_to(jnp.asarray(schedule.start_h), lanes)
     h = lax.stop_gradient(_FIRST_STEP / jnp.maximum(_fastest_rate(_with_rate(field, rate), t, y), 1e-6))
     state = lax.while_loop(
-        unfinished, advance,
+        unfinished,
+        advance,
         _State(segment, t, y, h, rate, jnp.zeros((n_times, *lanes)), jnp.zeros(lanes, dtype=bool), segment),
-    )  # fmt: skip
+    )
     ok = ~state.failed & jnp.all(jnp.isfinite(lax.stop_gradient(state.prediction)), axis=0)
     return Solution(jnp.where(ok, state.prediction, jnp.nan), ok, state.steps)
 
@@ -161,13 +168,15 @@ def step(
             stage = tuple(y[r] + sum(a * k[j][r] for j, a in enumerate(rodas5p.A[i])) for r in range(n))
         f = f0 if i == 0 else field(t + rodas5p.ABSCISSAE[i] * h, stage)
         k.append(
-            solve_w([
-                f[r]
-                + inverse_h * sum(c * k[j][r] for j, c in enumerate(rodas5p.C[i]))
-                + (rodas5p.D[i] * h * df_dt[r] if rodas5p.D[i] else 0.0)
-                for r in range(n)
-            ])
-        )  # fmt: skip
+            solve_w(
+                [
+                    f[r]
+                    + inverse_h * sum(c * k[j][r] for j, c in enumerate(rodas5p.C[i]))
+                    + (rodas5p.D[i] * h * df_dt[r] if rodas5p.D[i] else 0.0)
+                    for r in range(n)
+                ]
+            )
+        )
     return tuple(stage[r] + k[7][r] for r in range(n)), k[7]
 
 

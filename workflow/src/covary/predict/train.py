@@ -16,6 +16,7 @@ from covary.training import (
     choose_device,
     device_of,
     fingerprint,
+    fixed_threads,
     mixed_precision,
     place,
     progress,
@@ -27,6 +28,7 @@ from covary.training import (
 _INFERENCE_BATCH = 256
 
 
+@fixed_threads(1)
 def train_predictor(
     images: UInt8[np.ndarray, "n h w"],
     targets: Float[np.ndarray, "n random_effect"],
@@ -92,6 +94,7 @@ def train_predictor(
     return best.eval(), pd.DataFrame(history)
 
 
+@fixed_threads(1)
 @torch.no_grad()
 def predict(
     network: torch.nn.Module, images: UInt8[np.ndarray, "n h w"]

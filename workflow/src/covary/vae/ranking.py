@@ -7,12 +7,13 @@ from jaxtyping import Float, Float64
 
 from covary import rng
 from covary.config import Ranking
-from covary.training import device_of
+from covary.training import device_of, fixed_threads
 from covary.vae.network import VAE
 
 _BATCH = 250
 
 
+@fixed_threads()
 def rank_latents(
     vae: VAE,
     posterior_mean_variance: Float[np.ndarray, " latent"],

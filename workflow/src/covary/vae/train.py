@@ -15,6 +15,7 @@ from covary.training import (
     choose_device,
     device_of,
     fingerprint,
+    fixed_threads,
     keyed_generator,
     mixed_precision,
     place,
@@ -30,6 +31,7 @@ from covary.vae.network import VAE, draw_posterior
 _INFERENCE_BATCH = 256
 
 
+@fixed_threads()
 def train_vae(
     images: UInt8[np.ndarray, "n h w"],
     test_images: UInt8[np.ndarray, "m h w"],
@@ -119,6 +121,7 @@ def _loss_terms(
     return mse, kl, sleep
 
 
+@fixed_threads()
 @torch.no_grad()
 def encode(
     vae: VAE, images: UInt8[np.ndarray, "n h w"]
@@ -131,6 +134,7 @@ def encode(
     return mean, log_variance
 
 
+@fixed_threads()
 @torch.no_grad()
 def decode(vae: VAE, z: Float[np.ndarray, "n latent"]) -> UInt8[np.ndarray, "n h w"]:
     """Grey images that the decoder draws for z."""

@@ -1,12 +1,10 @@
-"""Run a compiled function over many lanes, in blocks of one shape and on all cores.
+"""Run a compiled function over many lanes, in blocks of one shape.
 
 One block shape means one compiled program, whatever the number of subjects; the last block is filled with
 repeats. Lanes are independent, so no result depends on the block it was computed in.
 """
 
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -42,17 +40,10 @@ def map_lanes(function: Callable[[Int[np.ndarray, " lane"]], Any], n: int) -> An
 
     `function` gets a full block of indices each time and returns a pytree of arrays whose last axis is the
     lane.
-    Blocks run on as many threads as there are cores.
     """
     width = lanes_per_block()
     index = np.arange(-(-n // width) * width)
     index[n:] = n - 1
-    with ThreadPoolExecutor(_cores()) as pool:
-        parts = list(
-            pool.map(lambda block: jax.tree.map(np.asarray, function(block)), index.reshape(-1, width))
-        )
+    # Dispatch is asynchronous: the next block is put together while the last one runs.
+    parts = [function(block) for block in index.reshape(-1, width)]
     return jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=-1)[..., :n], *parts)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -128,7 +128,7 @@ class Generator(Section):
     min_snr_gamma: Annotated[float, Field(gt=0)] | None = Field(
         None, description="γ of min-SNR loss weighting; null weights all noise levels alike"
     )
-    steps: Positive = Field(1400, description="Training steps")
+    steps: Positive = Field(900, description="Training steps")
     batch_size: Positive = Field(24, description="Images a training step")
     learning_rate: float = Field(
         0.001, gt=0, description="AdamW step size after warm-up; falls to 0 along half a cosine"
@@ -247,7 +247,11 @@ class Predictor(Section):
     epochs: Positive = Field(10, description="At most this many passes over the training subjects")
     patience_epochs: Positive = Field(3, description="Stop when validation has not improved for so long")
     batch_size: Positive = Field(32, description="Images a step")
-    learning_rate: float = Field(0.001, gt=0, description="Adam step size")
+    learning_rate: float = Field(0.001, gt=0, description="AdamW step size")
+    weight_decay: float = Field(0.1, ge=0, description="AdamW weight decay; 0 is plain Adam, as in the paper")
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.998, description="Decay of the weight average that predicts; 0 uses the weights of the last step"
+    )
 
     @property
     def names(self) -> list[str]:

@@ -16,8 +16,8 @@ log = logging.getLogger("covary")
 def job(log_file: str) -> Iterator[None]:
     """Log to a file and to the terminal; end the process with one line and status 1 on bad input.
 
-    Bad input is a ValueError or OSError; its traceback goes to the log file only. Any other exception is a fault of
-    Covary and keeps its traceback on the terminal too.
+    Bad input is a ValueError or OSError; its traceback goes to the log file only. Any other exception is a
+    fault of Covary and keeps its traceback on the terminal too.
     """
     path = Path(log_file)
     path.parent.mkdir(parents=True, exist_ok=True)

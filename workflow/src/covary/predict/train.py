@@ -1,12 +1,15 @@
 """Training of a predictor and its use."""
 
 import copy
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float, Float32, UInt8
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
 
 from covary.config import Predictor
 from covary.predict.network import ResNet18
@@ -38,24 +41,32 @@ def train_predictor(
     seed: int,
     checkpoint_dir: Path,
 ) -> tuple[ResNet18, pd.DataFrame]:
-    """Minimise the mean squared error of the targets by Adam; stop when validation no longer improves.
+    """Minimise the mean squared error of the targets by AdamW; stop when validation no longer improves.
 
-    Returns the network of the epoch with the least validation loss, and one row an epoch: epoch, loss,
-    validation_loss, best (whether this epoch was the best so far). Resumes as `train_vae` does.
-    Raises ValueError if a target is not finite.
+    What is validated and returned is a running average of the weights, which overfits weak associations far
+    less than the weights themselves: that of the epoch with the least validation loss. Also returns one row
+    an epoch: epoch, loss, validation_loss, best (whether this epoch was the best so far). Resumes as
+    `train_vae` does. Raises ValueError if a target is not finite.
     """
     if not (np.isfinite(targets).all() and np.isfinite(validation_targets).all()):
         raise ValueError("targets of the predictor must be finite")
     device = choose_device()
     with seeded(seed, "predictor_weights"):
         network = ResNet18(targets.shape[1], config.width)
-    # The mean of the targets is where an uninformed prediction belongs.
+    # The mean of the targets is where an uninformed prediction belongs, so training starts there.
+    torch.nn.init.zeros_(network.fc.weight)
     network.fc.bias.data = torch.from_numpy(targets.mean(axis=0)).float()
     network = place(network)
     best = copy.deepcopy(network)
-    optimiser = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
+    # diffusers' average covers parameters only; the statistics of batch normalisation must follow them.
+    average = AveragedModel(network, avg_fn=partial(_average, config.ema_decay), use_buffers=True)
+    optimiser = torch.optim.AdamW(
+        network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+    )
     identity = fingerprint(config, seed, images, targets, validation_images, validation_targets)
-    checkpoint = Checkpoint(checkpoint_dir, identity, network=network, best=best, optimiser=optimiser)
+    checkpoint = Checkpoint(
+        checkpoint_dir, identity, network=network, average=average, best=best, optimiser=optimiser
+    )
     first_epoch, history = checkpoint.resume()
 
     with progress(config.epochs, first_epoch, "train predictor (epochs)") as bar:
@@ -72,13 +83,14 @@ def train_predictor(
                 optimiser.zero_grad(set_to_none=True)
                 loss.backward()
                 optimiser.step()
+                average.update_parameters(network)
                 squared_errors.append(loss.detach() * len(batch))
             validation_loss = float(
-                np.square(predict(network, validation_images) - validation_targets).mean()
+                np.square(predict(average.module, validation_images) - validation_targets).mean()
             )
             is_best = validation_loss < min((row["validation_loss"] for row in history), default=np.inf)
             if is_best:
-                best.load_state_dict(network.state_dict())
+                best.load_state_dict(average.module.state_dict())
             history.append(
                 {
                     "epoch": epoch + 1,
@@ -104,6 +116,13 @@ def predict(
     device = device_of(network)
     batches = (images[i : i + _INFERENCE_BATCH] for i in range(0, len(images), _INFERENCE_BATCH))
     return torch.cat([network(to_unit_range(batch, device)) for batch in batches]).cpu().numpy()
+
+
+def _average(decay: float, average: Tensor, value: Tensor, n_averaged: Tensor) -> Tensor:
+    """A running average that starts fast; counts are copied."""
+    if not value.dtype.is_floating_point:
+        return value
+    return average.lerp(value, 1 - min(decay, (1 + int(n_averaged)) / (10 + int(n_averaged))))
 
 
 def _epochs_since_best(history: History) -> int:

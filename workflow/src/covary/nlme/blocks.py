@@ -15,9 +15,8 @@ from jaxtyping import Int
 # Small enough for a core's cache, large enough to vectorise; a GPU wants all the lanes it can get.
 CPU_LANES, GPU_LANES = 64, 65_536
 
-# Fused multiply-add and sums in any order, but NaN, infinity, division and functions as IEEE has them:
-# twice the
-# speed on CPUs with wide vectors. Other backends ignore it.
+# Fused multiply-add and sums in any order, but NaN, infinity, division and functions as IEEE has them: twice
+# the speed on CPUs with wide vectors. Other backends ignore it.
 _COMPILER_OPTIONS = {
     "xla_cpu_enable_fast_math": True,
     "xla_cpu_fast_math_honor_nans": True,
@@ -44,6 +43,5 @@ def map_lanes(function: Callable[[Int[np.ndarray, " lane"]], Any], n: int) -> An
     width = lanes_per_block()
     index = np.arange(-(-n // width) * width)
     index[n:] = n - 1
-    # Dispatch is asynchronous: the next block is put together while the last one runs.
     parts = [function(block) for block in index.reshape(-1, width)]
     return jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=-1)[..., :n], *parts)

@@ -74,7 +74,7 @@ class Vae(Section):
     base_channels: Positive = Field(
         16, description="Channels of the first convolution; doubles as size halves"
     )
-    epochs: Positive = Field(24, description="Passes over the training images")
+    epochs: Positive = Field(18, description="Passes over the training images")
     batch_size: Positive = Field(32, description="Images a step")
     learning_rate: float = Field(
         0.001, gt=0, description="Adam step size at first; falls to 0 along half a cosine"
@@ -162,7 +162,7 @@ class Subjects(Section):
 class Store(Section):
     """Layout of the dataset on disk; changes no number in it."""
 
-    shard_subjects: Positive = Field(2048, description="Images a shard, written by one job")
+    shard_subjects: Positive = Field(3072, description="Images a shard, written by one job")
     chunk_subjects: Positive = Field(64, description="Images a chunk, the unit of reading")
 
     @model_validator(mode="after")

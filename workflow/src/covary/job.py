@@ -45,11 +45,7 @@ def job(log_file: str) -> Iterator[None]:
 
 
 def set_environment(package: Path, compilation_cache: Path) -> None:
-    """Let every job, in whatever software environment, find the package and share compiled JAX programs.
-
-    Threads that wait do not spin: on a busy machine spinning makes a training several times slower.
-    """
+    """Let every job, in whatever software environment, find the package and share compiled JAX programs."""
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join([str(package), *([before] if before else [])])
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(compilation_cache.resolve()))
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")

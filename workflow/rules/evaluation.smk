@@ -71,7 +71,6 @@ rule plot_images:
         "<benchmarks>/plot_images.tsv"
     conda:
         "../../envs/covary.yaml"
-    threads: 2
     resources:
         mem_mb=4000,
         runtime=60,

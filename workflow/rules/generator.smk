@@ -22,7 +22,6 @@ rule train_generator:
         "<benchmarks>/train_generator.tsv"
     conda:
         "../../envs/covary.yaml"
-    threads: 2
     resources:
         mem_mb=4000,
         runtime=4320,

@@ -74,7 +74,6 @@ rule rank_latents:
         "<benchmarks>/rank_latents.tsv"
     conda:
         "../../envs/covary.yaml"
-    threads: 2
     resources:
         mem_mb=4000,
         runtime=240,

@@ -128,7 +128,7 @@ class Generator(Section):
     min_snr_gamma: Annotated[float, Field(gt=0)] | None = Field(
         None, description="γ of min-SNR loss weighting; null weights all noise levels alike"
     )
-    steps: Positive = Field(900, description="Training steps")
+    steps: Positive = Field(750, description="Training steps")
     batch_size: Positive = Field(24, description="Images a training step")
     learning_rate: float = Field(
         0.001, gt=0, description="AdamW step size after warm-up; falls to 0 along half a cosine"
@@ -195,7 +195,7 @@ class PopulationFit(Section):
     method: Literal["fo", "foce", "focei", "laplace"] = Field(
         "foce", description="Approximation of the marginal likelihood"
     )
-    subjects: Positive = Field(400, description="Training subjects used (all, if there are fewer)")
+    subjects: Positive = Field(1000, description="Training subjects used (all, if there are fewer)")
     initial_fixed_effects: list[float] | None = Field(
         [1.0, 1.1, 0.6],
         description="Start of the fixed effects on their natural scale; null: the model's own",
@@ -244,8 +244,8 @@ class Predictor(Section):
     objectives: list[Literal["ebe_mse"]] = Field(
         ["ebe_mse"], min_length=1, description="Training objectives; each gives a predictor of its own"
     )
-    epochs: Positive = Field(10, description="At most this many passes over the training subjects")
-    patience_epochs: Positive = Field(3, description="Stop when validation has not improved for so long")
+    epochs: Positive = Field(8, description="At most this many passes over the training subjects")
+    patience_epochs: Positive = Field(2, description="Stop when validation has not improved for so long")
     batch_size: Positive = Field(32, description="Images a step")
     learning_rate: float = Field(0.001, gt=0, description="AdamW step size")
     weight_decay: float = Field(0.1, ge=0, description="AdamW weight decay; 0 is plain Adam, as in the paper")

@@ -33,7 +33,7 @@ _MAX_GRADIENT_NORM = 1.0
 _SCALE_IMAGES = 1024
 
 
-@fixed_threads()
+@fixed_threads(1)
 def train_generator(
     images: UInt8[np.ndarray, "n h w"],
     mean: Float32[np.ndarray, "n latent"],

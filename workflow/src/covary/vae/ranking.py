@@ -13,7 +13,7 @@ from covary.vae.network import VAE
 _BATCH = 250
 
 
-@fixed_threads()
+@fixed_threads(1)
 def rank_latents(
     vae: VAE,
     posterior_mean_variance: Float[np.ndarray, " latent"],

@@ -17,6 +17,7 @@ class Project:
         self.folder = folder
         shutil.copy(ROOT / "Snakefile", folder)
         shutil.copytree(ROOT / "config", folder / "config")
+        shutil.copytree(ROOT / "envs", folder / "envs")
         shutil.copytree(ROOT / "workflow", folder / "workflow", ignore=shutil.ignore_patterns("src"))
         shutil.copy(ROOT / "tests" / "workflow" / "tiny.yaml", folder / "config" / "tiny.yaml")
         self.results = folder / "results" / "tiny"

@@ -1,5 +1,6 @@
 """Fit the population model to training records by maximum likelihood."""
 
+import logging
 from pathlib import Path
 
 from covary import nlme, store
@@ -7,6 +8,8 @@ from covary.config import Longitudinal
 from covary.job import job
 from covary.longitudinal import Study
 from covary.subjects import members
+
+log = logging.getLogger("covary")
 
 with job(snakemake.log[0]):
     settings = Longitudinal.model_validate(snakemake.params.longitudinal)
@@ -21,5 +24,6 @@ with job(snakemake.log[0]):
         study.initial(settings.fit),
         method=settings.fit.method,
     )
+    log.log(logging.INFO if fit.converged else logging.WARNING, "population fit %s", fit.verdict)
     Path(snakemake.output.parameters).write_text(nlme.parameters_to_json(fit.parameters))
     fit.table().to_csv(snakemake.output.table, index=False)

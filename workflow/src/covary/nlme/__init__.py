@@ -14,7 +14,7 @@ processes.
 import jax
 
 jax.config.update("jax_enable_x64", True)
-# Programs queued behind each other can hold every thread that one of them waits for: with two cores that hangs.
+# Programs queued behind each other can hold every thread that one of them waits for: two cores hang.
 jax.config.update("jax_cpu_enable_async_dispatch", False)
 # Keep every program that took more than a moment to compile (the default skips those under a second).
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)

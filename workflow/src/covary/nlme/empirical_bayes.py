@@ -214,9 +214,18 @@ def _stuck(search: _Search) -> Bool[np.ndarray, " lane"]:
 def _decrement(at: joint.Expansion) -> np.ndarray:
     """How much a full Newton step would lower Φ."""
     curvature = np.moveaxis(at.curvature, -1, 0)
-    return 0.5 * np.einsum(
-        "il,li->l", at.gradient, np.linalg.solve(curvature, at.gradient.T[..., None])[..., 0]
-    )
+    usable = _positive_definite(curvature)
+    # Without a positive curvature there is no Newton step to speak of.
+    curvature = np.where(usable[:, None, None], curvature, np.eye(curvature.shape[-1]))
+    step = np.linalg.solve(curvature, at.gradient.T[..., None])[..., 0]
+    return np.where(usable, 0.5 * np.einsum("il,li->l", at.gradient, step), np.inf)
+
+
+def _positive_definite(matrices: Float64[np.ndarray, "lane k k"]) -> Bool[np.ndarray, " lane"]:
+    """Which matrices are positive definite; those with NaN or infinity are not."""
+    finite = np.isfinite(matrices).all(axis=(1, 2))
+    safe = np.where(finite[:, None, None], matrices, -np.eye(matrices.shape[-1]))
+    return np.linalg.eigvalsh(safe)[:, 0] > 0
 
 
 def _gradient_norm(at: joint.Expansion) -> np.ndarray:
@@ -225,7 +234,7 @@ def _gradient_norm(at: joint.Expansion) -> np.ndarray:
 
 def _is_mode(at: joint.Expansion, goal: float = GRADIENT_TOLERANCE) -> Bool[np.ndarray, " lane"]:
     """Whether the gradient vanishes and the (exact) curvature is positive."""
-    positive = np.linalg.eigvalsh(np.moveaxis(at.curvature, -1, 0))[:, 0] > 0
+    positive = _positive_definite(np.moveaxis(at.curvature, -1, 0))
     return np.isfinite(at.value) & (_gradient_norm(at) <= goal) & positive
 
 

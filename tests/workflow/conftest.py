@@ -25,8 +25,8 @@ class Project:
     def snakemake(self, *arguments: str, config: str = "config/tiny.yaml") -> subprocess.CompletedProcess:
         command = [
             *(sys.executable, "-m", "snakemake", "--cores", "2"),
-            *("--workflow-profile", "workflow/profiles/default"),
-            *("--configfile", "config/config.yaml", config, *arguments),
+            *("--workflow-profile", "workflow/profiles/default", *arguments),
+            *("--configfile", "config/config.yaml", config),
         ]
         return subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=False)
 

@@ -135,8 +135,9 @@ def test_an_empty_image_folder_is_named(project):
     assert not list((project.folder / "results").rglob("*.npy"))
 
 
-def test_too_many_unreadable_images_stop_the_run(finished, project):
-    source = finished.folder / "resources" / "phantom" / "tiny"
+def test_too_many_unreadable_images_stop_the_run(project):
+    assert project.snakemake("resources/phantom/tiny/factors.parquet").returncode == 0
+    source = project.folder / "resources" / "phantom" / "tiny"
     shutil.copytree(source, project.folder / "scans", ignore=shutil.ignore_patterns("*.parquet"))
     damaged = sorted((project.folder / "scans").rglob("*.jpeg"))[0]
     damaged.write_bytes(damaged.read_bytes()[: damaged.stat().st_size // 2])

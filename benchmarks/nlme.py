@@ -68,14 +68,14 @@ def subjects(n: int):
 def reference(eta: np.ndarray) -> np.ndarray:
     """Predictions at tolerance 1e-11."""
     from covary import nlme
-    from covary.nlme.predict import lanes_of, predict_block
+    from covary.nlme.predict import lanes_of, predict_program
     from covary.nlme.solve import Tolerance
 
     model = nlme.load_model("saturable_elimination")
     lanes = lanes_of(model, nlme.Design.regular(TIMES_H, n_subjects=len(eta), dose=1.0))
     theta = model.default_parameters().theta
     return np.asarray(
-        predict_block(model, theta, np.ascontiguousarray(eta.T), lanes, Tolerance(1e-11, 1e-13))[0]
+        predict_program(model, theta, np.ascontiguousarray(eta.T), lanes, Tolerance(1e-11, 1e-13))[0]
     ).T
 
 

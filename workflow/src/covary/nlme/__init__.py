@@ -6,13 +6,17 @@
     fit = nlme.fit_population(model, nlme.Records.of(design, simulation.observation), initial)
     modes = nlme.empirical_bayes(model, fit.parameters, records)
 
-Importing this package switches JAX to 64-bit numbers. The first call of each kind compiles for some seconds;
-set the environment variable JAX_COMPILATION_CACHE_DIR to a folder to keep compiled programs between
-processes.
+Importing this package switches JAX to 64-bit numbers. All cores are used, or as many as OMP_NUM_THREADS
+says. The first call of each kind compiles for some seconds; set the environment variable
+JAX_COMPILATION_CACHE_DIR to a folder to keep compiled programs between processes.
 """
+
+import os
 
 import jax
 
+if threads := os.environ.get("OMP_NUM_THREADS"):
+    os.environ.setdefault("NPROC", threads)  # what XLA calls it
 jax.config.update("jax_enable_x64", True)
 # Programs queued behind each other can hold every thread that one of them waits for: two cores hang.
 jax.config.update("jax_cpu_enable_async_dispatch", False)

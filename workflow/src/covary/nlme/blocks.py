@@ -1,19 +1,24 @@
-"""Run a compiled function over many lanes, in blocks of one shape.
+"""Compile a function of some lanes once, and run it over any number of them on every core.
 
-One block shape means one compiled program, whatever the number of subjects; the last block is filled with
-repeats. Lanes are independent, so no result depends on the block it was computed in.
+A program works through blocks of lanes small enough for a core's cache, in a loop of its own, so that Python
+is asked for once in thousands of lanes. One shape means one compiled program, whatever the number of
+subjects. Lanes are independent: no result depends on the block, the chunk or the thread that computed it.
 """
 
+import os
 from collections.abc import Callable
-from functools import partial
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, wraps
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int
 
 # Small enough for a core's cache, large enough to vectorise; a GPU wants all the lanes it can get.
-CPU_LANES, GPU_LANES = 64, 65_536
+_CPU_LANES, _CPU_BLOCKS = 64, 64
+_GPU_LANES = 65_536
 
 # Fused multiply-add and sums in any order, but NaN, infinity, division and functions as IEEE has them: twice
 # the speed on CPUs with wide vectors. Other backends ignore it.
@@ -26,22 +31,92 @@ _COMPILER_OPTIONS = {
     "xla_cpu_prefer_vector_width": 512,
 }
 
-jit = partial(jax.jit, compiler_options=_COMPILER_OPTIONS)
 
+def lane_program(n_shared: int, static_argnums: tuple[int, ...] = ()) -> Callable:
+    """Decorator: compile a function whose first `n_shared` arguments all lanes share.
 
-def lanes_per_block() -> int:
-    """Lanes in a block on the machine that JAX uses."""
-    return CPU_LANES if jax.default_backend() == "cpu" else GPU_LANES
-
-
-def map_lanes(function: Callable[[Int[np.ndarray, " lane"]], Any], n: int) -> Any:
-    """`function(index)` for blocks of lane indices that cover 0 … n - 1, put together along the last axis.
-
-    `function` gets a full block of indices each time and returns a pytree of arrays whose last axis is the
-    lane.
+    The others, and what it returns, are pytrees of arrays whose last axis is the lane; anything with a method
+    `select(index)` chooses its lanes itself. The program takes one keyword more, `n_blocks`: how many
+    blocks of its arguments are to be computed. It is called by `map_lanes`.
     """
-    width = lanes_per_block()
-    index = np.arange(-(-n // width) * width)
-    index[n:] = n - 1
-    parts = [function(block) for block in index.reshape(-1, width)]
-    return jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=-1)[..., :n], *parts)
+
+    def decorate(function):
+        @wraps(function)
+        def program(*arguments, n_blocks):
+            lanes, blocks = _capacity()
+            inner = jax.jit(function, static_argnums=static_argnums)
+
+            def block(i):
+                index = i * lanes + jnp.arange(lanes)
+                return inner(*arguments[:n_shared], *take(arguments[n_shared:], index))
+
+            result = jax.tree.map(
+                lambda part: jnp.zeros((*part.shape[:-1], lanes * blocks), part.dtype),
+                jax.eval_shape(block, 0),
+            )
+
+            def put(i, result):
+                return jax.tree.map(
+                    lambda whole, part: jax.lax.dynamic_update_slice_in_dim(whole, part, i * lanes, -1),
+                    result,
+                    block(i),
+                )
+
+            return jax.lax.fori_loop(0, n_blocks, put, result)
+
+        return jax.jit(program, static_argnums=static_argnums, compiler_options=_COMPILER_OPTIONS)
+
+    return decorate
+
+
+def map_lanes(program: Callable, n: int, select: Callable[[Int[np.ndarray, " lane"]], tuple]) -> Any:
+    """Run a `lane_program`, its shared arguments already bound, on lanes 0 … n - 1.
+
+    `select(index)` gives the remaining arguments for some lanes. Returns the program's pytree as NumPy arrays
+    with `n` lanes. Uses as many threads as OMP_NUM_THREADS says, by default one a core.
+    """
+    lanes, blocks = _capacity()
+    threads = 1 if blocks == 1 else _threads()
+    n_blocks = -(-n // lanes)
+    n_chunks = max(-(-n_blocks // blocks), min(threads, n_blocks))
+    chunks = np.array_split(np.arange(n_blocks), n_chunks)
+
+    def run(chunk, n_blocks):
+        index = chunk[0] * lanes + np.arange(lanes * blocks)
+        return program(*select(np.minimum(index, n - 1)), n_blocks=n_blocks)
+
+    if n_chunks == 1:
+        parts = [run(chunks[0], n_blocks)]
+    else:
+        run(chunks[0], 0)  # compiles, so that the threads do not all compile the same
+        parts = list(_pool(threads).map(run, chunks, map(len, chunks)))
+    widths = [min(len(chunk) * lanes, n - chunk[0] * lanes) for chunk in chunks]
+    return jax.tree.map(
+        lambda *leaves: np.concatenate(
+            [np.asarray(leaf)[..., :width] for leaf, width in zip(leaves, widths, strict=True)], axis=-1
+        ),
+        *parts,
+    )
+
+
+def take(tree: Any, index: Int[Any, " lane"]) -> Any:
+    """Some of the lanes of a pytree, by index."""
+    return jax.tree.map(
+        lambda leaf: leaf.select(index) if hasattr(leaf, "select") else leaf[..., index],
+        tree,
+        is_leaf=lambda leaf: hasattr(leaf, "select"),
+    )
+
+
+def _capacity() -> tuple[int, int]:
+    """Lanes in a block and blocks in a call, on the machine that JAX uses."""
+    return (_CPU_LANES, _CPU_BLOCKS) if jax.default_backend() == "cpu" else (_GPU_LANES, 1)
+
+
+def _threads() -> int:
+    return max(1, int(os.environ.get("OMP_NUM_THREADS") or getattr(os, "process_cpu_count", os.cpu_count)()))
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads)

@@ -1,5 +1,7 @@
 """Diagnostics of a fitted population model: residual tables, visual predictive checks, and their figures."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +10,7 @@ from matplotlib.figure import Figure
 
 from covary import rng
 from covary.nlme import joint
-from covary.nlme.blocks import jit, map_lanes
+from covary.nlme.blocks import lane_program, map_lanes
 from covary.nlme.design import Records
 from covary.nlme.empirical_bayes import empirical_bayes
 from covary.nlme.model import ClosedFormModel, OdeModel
@@ -35,12 +37,13 @@ def residual_table(
     parameters = parameters.concrete()
     eta = np.ascontiguousarray(empirical_bayes(model, parameters, records).eta.T)
     lanes = lanes_of(model, records)
-
-    def block(index):
-        return _residuals(model, parameters, eta[:, index], lanes.select(index))
-
+    residuals = map_lanes(
+        partial(_residuals, model, parameters),
+        eta.shape[1],
+        lambda index: (eta[:, index], lanes.select(index)),
+    )
     present = records.present
-    columns = [np.asarray(values).T[present] for values in map_lanes(block, eta.shape[1])]
+    columns = [values.T[present] for values in residuals]
     design = records.design
     names = np.array([design.name(i) for i in range(design.n_subjects)])
     time = np.broadcast_to(design.time_h, present.shape)
@@ -160,7 +163,7 @@ def shrinkage_figure(eta: np.ndarray, parameters: Parameters) -> Figure:
     return figure
 
 
-@jit
+@lane_program(n_shared=2)
 def _residuals(model, parameters, eta, lanes):
     """PRED, IPRED, IWRES and CWRES, each (time, lane)."""
     residual = parameters.residual

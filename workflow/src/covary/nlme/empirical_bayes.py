@@ -2,8 +2,7 @@
 
 A fixed cloud of points is scanned for the best start; Levenberg-Marquardt with Gauss-Newton curvature gets
 close, first with a coarse solver, then with the default one; exact Newton steps finish. Subjects that are
-done
-leave the batch. Where a point of the cloud far from the mode is almost as good, the search starts again
+done leave the batch. Where a point of the cloud far from the mode is almost as good, the search starts again
 from there.
 """
 
@@ -20,16 +19,16 @@ from scipy.stats import qmc
 
 from covary.nlme import joint
 from covary.nlme.arrays import Array
-from covary.nlme.blocks import jit, map_lanes
+from covary.nlme.blocks import lane_program, map_lanes, take
 from covary.nlme.design import Records
 from covary.nlme.model import ClosedFormModel, OdeModel
 from covary.nlme.parameters import Parameters
-from covary.nlme.predict import Lanes, check_model, lanes_of, predict_block
+from covary.nlme.predict import Lanes, check_model, lanes_of, predict_program
 from covary.nlme.solve import DEFAULT, Tolerance
 
 GRADIENT_TOLERANCE = 1e-5
 _COARSE = Tolerance(1e-3, 1e-4)
-_COARSE_ROUNDS, _FINE_ROUNDS, _NEWTON_ROUNDS = 15, 4, 40
+_COARSE_ROUNDS, _FINE_ROUNDS, _NEWTON_ROUNDS = 15, 2, 40
 _COARSE_DECREMENT = 1e-4  # of Φ; what is left after it is for the default tolerance
 _CLOUD_SHARED, _CLOUD_RAGGED = 1024, 64  # a shared design needs the cloud's predictions only once
 # A point of the cloud this far from the mode (in standard deviations) and almost as good may belong to a
@@ -37,7 +36,6 @@ _CLOUD_SHARED, _CLOUD_RAGGED = 1024, 64  # a shared design needs the cloud's pre
 _RIVAL_DISTANCE, _RIVAL_MARGIN = 1.0, 0.3
 _POOR_FIT = 1e-3  # tail probability of the sum of squared weighted residuals below which a mode is suspect
 _MAX_STEP = 3.0  # in standard deviations of the random effects
-_SCAN_LANES = 4096
 
 
 class Status(IntEnum):
@@ -85,25 +83,32 @@ def estimate(
     *,
     goal: float = GRADIENT_TOLERANCE,
     hessian: bool = True,
+    near: Float64[np.ndarray, "subject k"] | None = None,
 ) -> EmpiricalBayes:
     """`empirical_bayes` for subjects that are lanes already.
 
     The search goes on, within reason, until |∇Φ| ≤ `goal`. Without `hessian` the precision may be
-    Gauss-Newton's.
+    Gauss-Newton's. `near` are modes under almost the same parameters: the search follows those and looks for
+    no others.
     """
     frozen = _frozen(model, parameters, lanes, interaction)
-    starts = _Starts(model, parameters, lanes, frozen)
     n = lanes.y.shape[1]
     everyone = np.arange(n)
-    first, cost = starts.best(everyone)
-    order = np.argsort(cost, kind="stable")  # subjects that take equally many steps side by side
-    found = _minimise(model, parameters, lanes, frozen, order, first[:, order], goal, hessian)
-    found = _at(found, np.argsort(order))
-    rivals, rival_scores = starts.rivals(everyone, found.eta)
-    suspects = np.flatnonzero((rival_scores < found.at.value + _RIVAL_MARGIN) | ~_is_mode(found.at))
-    if suspects.size:
-        retried = _minimise(model, parameters, lanes, frozen, suspects, rivals[:, suspects], goal, hessian)
-        found = _keep_better(found, retried, suspects)
+    if near is not None:
+        start = np.ascontiguousarray(near.T)
+        found = _minimise(model, parameters, lanes, frozen, everyone, start, goal, hessian, coarse=False)
+    else:
+        starts = _Starts(model, parameters, lanes, frozen)
+        first, cost = starts.best(everyone)
+        order = np.argsort(cost, kind="stable")  # subjects that take equally many steps side by side
+        found = _minimise(model, parameters, lanes, frozen, order, first[:, order], goal, hessian)
+        found = take(found, np.argsort(order))
+        rivals, rival_scores = starts.rivals(everyone, found.eta)
+        suspects = np.flatnonzero((rival_scores < found.at.value + _RIVAL_MARGIN) | ~_is_mode(found.at))
+        if suspects.size:
+            start = rivals[:, suspects]
+            retried = _minimise(model, parameters, lanes, frozen, suspects, start, goal, hessian)
+            found = _keep_better(found, retried, suspects)
     poor = _poorly_fitted(model, parameters, lanes, frozen, found.eta) if hessian else np.zeros(n, dtype=bool)
     status = np.where(
         _is_mode(found.at), np.where(poor, Status.LOCAL_MODE_SUSPECTED, Status.CONVERGED), Status.FAILED
@@ -117,7 +122,9 @@ def estimate(
     )
 
 
-def _minimise(model, parameters, lanes, frozen, subject, eta, goal, hessian) -> _Search:
+def _minimise(
+    model, parameters, lanes, frozen, subject, eta, goal, hessian, *, coarse: bool = True
+) -> _Search:
     """Search from each start; lane i of the result belongs to `subject[i]`."""
     n = len(subject)
     k = eta.shape[0]
@@ -132,31 +139,24 @@ def _minimise(model, parameters, lanes, frozen, subject, eta, goal, hessian) -> 
         search.at.value[active] = np.inf
         for _ in range(rounds):
 
-            def block(index, active=active, search=search):
+            def select(index, active=active, search=search):
                 chosen = active[index]
-                return _advance(
-                    expand,
-                    model,
-                    parameters,
-                    lanes.select(subject[chosen]),
-                    _at(frozen, subject[chosen]),
-                    _at(search, chosen),
-                    tolerance,
-                )
+                return take(search, chosen), lanes.select(subject[chosen]), take(frozen, subject[chosen])
 
-            update = map_lanes(block, len(active))
+            update = map_lanes(partial(_advance, expand, model, parameters, tolerance), len(active), select)
             search = jax.tree.map(partial(_put, active), search, update)
-            active = active[~finished(_at(search, active))]
+            active = active[~finished(take(search, active))]
             if not active.size:
                 return
 
-    run(
-        _COARSE_ROUNDS,
-        joint.gauss_newton,
-        _COARSE,
-        lambda s: _decrement(s.at) < _COARSE_DECREMENT,
-        np.arange(n),
-    )
+    if coarse:
+        run(
+            _COARSE_ROUNDS,
+            joint.gauss_newton,
+            _COARSE,
+            lambda s: _decrement(s.at) < _COARSE_DECREMENT,
+            np.arange(n),
+        )
     search = search._replace(damping=np.full(n, 1e-6))
     run(_FINE_ROUNDS, joint.gauss_newton, DEFAULT, lambda s: _gradient_norm(s.at) <= goal, np.arange(n))
     rest = np.arange(n) if hessian else np.flatnonzero(~_is_mode(search.at, goal))
@@ -164,8 +164,8 @@ def _minimise(model, parameters, lanes, frozen, subject, eta, goal, hessian) -> 
     return search
 
 
-@partial(jit, static_argnums=0)
-def _advance(expand, model, parameters, lanes, frozen, search: _Search, tolerance) -> _Search:
+@lane_program(n_shared=4, static_argnums=(0,))
+def _advance(expand, model, parameters, tolerance, search: _Search, lanes, frozen) -> _Search:
     """One Levenberg-Marquardt round: try a step, keep it if Φ falls."""
     at = search.at
     step = _damped_step(at, search.damping, parameters.omega)
@@ -240,10 +240,10 @@ def _is_mode(at: joint.Expansion, goal: float = GRADIENT_TOLERANCE) -> Bool[np.n
 
 def _poorly_fitted(model, parameters, lanes, frozen, eta) -> Bool[np.ndarray, " lane"]:
     """Whether the weighted residuals at eta are larger than chance allows."""
-
-    f = map_lanes(
-        lambda index: predict_block(model, parameters.theta, eta[:, index], lanes.select(index), DEFAULT)[0],
+    f, _, _ = map_lanes(
+        partial(predict_program, model, parameters.theta, DEFAULT),
         eta.shape[1],
+        lambda index: (eta[:, index], lanes.select(index)),
     )
     return _squared_residuals(parameters.residual, lanes, f, frozen) > chdtri(
         lanes.present.sum(axis=0), _POOR_FIT
@@ -271,7 +271,9 @@ class _Starts:
             plan = Lanes(lanes.n_times, True, lanes.plan, lanes.covariates)
             points = self.points
             self._predictions, _, self.steps = map_lanes(
-                lambda index: predict_block(model, parameters.theta, points[:, index], plan, _COARSE), size
+                partial(predict_program, model, parameters.theta, _COARSE),
+                size,
+                lambda index: (points[:, index], plan),
             )
 
     def best(self, subjects) -> tuple[Float64[np.ndarray, "k lane"], np.ndarray]:
@@ -286,37 +288,31 @@ class _Starts:
         return self.points[:, chosen], scores
 
     def _best_away_from(self, white, subjects):
-        parts = [
-            _lowest_away(self.white, white[:, chunk], self._scores(subjects[chunk]))
-            for chunk in _chunks(np.arange(len(subjects)))
-        ]
-        return tuple(np.concatenate([np.asarray(part[i]) for part in parts]) for i in range(2))
-
-    def _scores(self, subjects) -> Float64[np.ndarray, "point lane"]:
         model, parameters, lanes, frozen = self._arguments
-        size = self.points.shape[1]
-        chosen = lanes.select(subjects)
+        n, size = len(subjects), self.points.shape[1]
         if lanes.shared:
             one = None if frozen is None else frozen[:, :1]
-            return np.asarray(
-                _shared_scores(parameters, self.points, self._predictions, one, chosen.y, chosen.present)
-            )
+            program = partial(_lowest_shared, parameters, self.white, self.points, self._predictions, one)
+            return map_lanes(program, n, lambda index: (white[:, index], lanes.select(subjects[index])))
 
-        def block(index):
+        def select(index):
             subject, point = np.divmod(index, size)
-            return _coarse_joint(
-                model,
-                parameters,
-                self.points[:, point],
-                chosen.select(subject),
-                _at(frozen, subjects[subject]),
-            )
+            chosen = subjects[subject]
+            return self.points[:, point], lanes.select(chosen), take(frozen, chosen)
 
-        scores = map_lanes(block, size * len(subjects)).reshape(len(subjects), size).T
-        return np.where(np.isfinite(scores), scores, np.inf)
+        scores = map_lanes(partial(_coarse_joint, model, parameters), size * n, select).reshape(n, size).T
+        scores = np.where(np.isfinite(scores), scores, np.inf)
+        best = _lowest_away(*map(jnp.asarray, (self.white, white, scores)))
+        return tuple(map(np.asarray, best))
 
 
-@jit
+@lane_program(n_shared=5)
+def _lowest_shared(parameters, white, points, f, frozen, centres, lanes):
+    """The best point for each subject of a shared design away from its centre, and Φ there."""
+    scores = _shared_scores(parameters, points, f, frozen, lanes.y, lanes.present)
+    return _lowest_away(white, centres, scores)
+
+
 def _lowest_away(points, centres, scores):
     """For each centre the point with the lowest score among those that are not near it, and that score."""
     squared = jnp.sum(points**2, axis=0)[:, None] + jnp.sum(centres**2, axis=0) - 2 * points.T @ centres
@@ -324,12 +320,11 @@ def _lowest_away(points, centres, scores):
     return jnp.argmin(away, axis=0), jnp.min(away, axis=0)
 
 
-@jit
+@lane_program(n_shared=2)
 def _coarse_joint(model, parameters, eta, lanes, frozen):
     return joint.joint(model, parameters, eta, lanes, frozen, _COARSE)
 
 
-@jit
 def _shared_scores(parameters, points, f, frozen, y, present):
     """Φ of every point for every subject: the square expands, so that the sums over time are matrix
     products."""
@@ -356,27 +351,20 @@ def _cloud(size: int, k: int) -> Float64[np.ndarray, "k point"]:
 def _frozen(model, parameters, lanes, interaction):
     if interaction or not parameters.residual.interacts:
         return None
-    return map_lanes(lambda index: _frozen_block(model, parameters, lanes.select(index)), lanes.y.shape[1])
+    program = partial(_frozen_program, model, parameters)
+    return map_lanes(program, lanes.y.shape[1], lambda index: (lanes.select(index),))
 
 
-@jit
-def _frozen_block(model, parameters, lanes):
+@lane_program(n_shared=2)
+def _frozen_program(model, parameters, lanes):
     return joint.frozen_prediction(model, parameters, lanes, interaction=False)
-
-
-def _chunks(subjects) -> list[np.ndarray]:
-    return np.array_split(subjects, -(-len(subjects) // _SCAN_LANES))
 
 
 def _keep_better(found: _Search, retried: _Search, suspects) -> _Search:
     """For each suspect, the better of the mode found first and that from its rival start."""
     old = np.where(_is_mode(found.at), found.at.value, np.inf)[suspects]
     better = np.flatnonzero(_is_mode(retried.at) & (retried.at.value < old - 1e-9))
-    return jax.tree.map(partial(_put, suspects[better]), found, _at(retried, better))
-
-
-def _at(tree, index):
-    return jax.tree.map(lambda leaf: leaf[..., index], tree)
+    return jax.tree.map(partial(_put, suspects[better]), found, take(retried, better))
 
 
 def _put(index, leaf, update):

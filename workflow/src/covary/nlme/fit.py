@@ -1,5 +1,6 @@
 """Maximum-likelihood fit of a population model."""
 
+from itertools import count
 from typing import NamedTuple
 
 import jax
@@ -18,6 +19,9 @@ from covary.nlme.predict import check_model, lanes_of
 _LOG_2PI = float(np.log(2 * np.pi))
 _DECREMENT_TOLERANCE = 1e-4  # of the OFV: how much a Newton step could still lower it
 _STEP = 1e-4  # of the finite differences of the exact gradient
+_SCOUTS = 200  # subjects that bring the parameters close
+# A subject's gradient is of order 1 at the optimum, and their sum of order √n between samples.
+_GRADIENT, _SCOUT_GRADIENT = 1e-3, 0.1
 
 
 class PopulationFit(NamedTuple):
@@ -53,8 +57,7 @@ class PopulationFit(NamedTuple):
         """One row a parameter: estimate, standard error, RSE %, 95 % interval, BSV CV %, shrinkage %.
 
         Intervals are symmetric on the unconstrained scale where a parameter has one of its own there, so
-        that a
-        variance has a positive interval. The between-subject CV is that of a log-normal parameter.
+        that a variance has a positive interval. The between-subject CV is that of a log-normal parameter.
         """
         natural = self.parameters.natural()
         rows = pd.DataFrame({"parameter": list(natural), "estimate": [float(v) for v in natural.values()]})
@@ -98,8 +101,7 @@ class PopulationFit(NamedTuple):
         fixed.
 
         `kind` is "hessian" (the inverse observed information) or "sandwich". Raises ValueError for another
-        kind, or
-        if the fit was made without covariance.
+        kind, or if the fit was made without covariance.
         """
         covariance = self.covariance(kind)
         slope = np.asarray(
@@ -139,74 +141,34 @@ def fit_population(
 ) -> PopulationFit:
     """Minimise the OFV over the population parameters, from `initial`.
 
-    `fixed` names entries of `parameters.natural()` that keep their initial value; `covariance=False` saves
-    the Hessian;
+    Where subjects are many, a few of them, evenly spread, bring the parameters close first. `fixed` names
+    entries of `parameters.natural()` that keep their initial value; `covariance=False` saves the Hessian;
     `report(iteration, ofv)` is called as the fit goes. Raises ValueError if the arguments do not fit
-    together, or the
-    OFV cannot be computed at the initial values.
+    together, or the OFV cannot be computed at the initial values.
     """
     check_method(method)
     check_model(model, initial, records.design)
     lanes = lanes_of(model, records)
     initial = initial.concrete()
     free = _free(initial, fixed)
-    start = initial.to_vector()
-    seen: dict[bytes, Marginal] = {}
-
-    def evaluate(x) -> Marginal:
-        vector = start.copy()
-        vector[free] = x
-        key = vector.tobytes()
-        if key not in seen:
-            seen.clear()
-            seen[key] = marginal(model, initial.from_vector(vector).concrete(), lanes, method, gradient=True)
-            evaluate.count += 1
-        return seen[key]
-
-    def function(x):
-        at = evaluate(x)
-        value = float(np.sum(at.ofv))
-        # A failed subject has no OFV: the line search must come back from there.
-        return (
-            (value, at.gradient[free].sum(axis=1)) if np.isfinite(value) else (np.inf, np.zeros(free.sum()))
-        )
-
-    evaluate.count = 0
-    first = evaluate(start[free])
-    if not np.all(np.isfinite(first.ofv)):
-        subject = records.design.name(int(np.argmax(~np.isfinite(first.ofv))))
-        raise ValueError(
-            f"the OFV of subject {subject} cannot be computed at the initial values; choose others"
-        )
-    n = lanes.y.shape[1]
-    iterations = [0]
-
-    def callback(intermediate_result):
-        iterations[0] += 1
-        if report is not None:
-            report(iterations[0], float(intermediate_result.fun))
-
-    # Outer products of the subjects' gradients stand in for the Hessian at the start (BHHH).
-    scores = first.gradient[free]
-    guess = scores @ scores.T / 2
-    inverse = np.linalg.inv(guess + 1e-3 * np.trace(guess) / len(guess) * np.eye(len(guess)))
-    inverse *= min(1.0, 1.0 / max(np.abs(inverse @ scores.sum(axis=1)).max(), 1e-300))
-    result = minimize(
-        function,
-        start[free],
-        jac=True,
-        method="BFGS",
-        callback=callback,
-        options={
-            "gtol": 1e-3 * np.sqrt(n),
-            "maxiter": max_iterations,
-            "hess_inv0": (inverse + inverse.T) / 2,
-        },
-    )
-    at = evaluate(result.x)
-    vector = start.copy()
-    vector[free] = result.x
-    hessian = _hessian(function, result.x) if covariance else None
+    whole = _Objective(model, initial, lanes, method, free)
+    x = initial.to_vector()[free]
+    n = len(records.observation)
+    if n >= 2 * _SCOUTS:
+        scouts = lanes.select(np.linspace(0, n - 1, _SCOUTS).round().astype(int))
+        few = _Objective(model, initial, scouts, method, free)
+        if np.all(np.isfinite(few.at(x).ofv)):
+            x = _minimise(few, x, _SCOUT_GRADIENT, max_iterations).x
+    if not np.all(np.isfinite(whole.at(x).ofv)):
+        x = initial.to_vector()[free]
+        if not np.all(finite := np.isfinite(whole.at(x).ofv)):
+            raise ValueError(
+                f"the OFV of subject {records.design.name(int(np.argmin(finite)))} cannot be computed at the "
+                "initial values; choose others"
+            )
+    result = _minimise(whole, x, _GRADIENT, max_iterations, report)
+    at = whole.at(result.x)
+    hessian = whole.hessian(result.x) if covariance else None
     slope = at.gradient[free].sum(axis=1)
     ofv = float(at.ofv.sum())
     n_observations = int(lanes.present.sum())
@@ -214,13 +176,13 @@ def fit_population(
         slope, hessian if covariance else np.linalg.inv(result.hess_inv), at, result.nit, max_iterations
     )
     return PopulationFit(
-        initial.from_vector(vector).concrete(),
+        whole.parameters(result.x),
         ofv,
         ofv + n_observations * _LOG_2PI,
         method,
         converged,
         verdict,
-        evaluate.count,
+        whole.n_evaluations,
         n_observations,
         slope,
         hessian,
@@ -230,11 +192,78 @@ def fit_population(
     )
 
 
-def _hessian(function, x) -> Float64[np.ndarray, "p p"]:
-    """Central differences of the exact gradient."""
-    steps = _STEP * np.eye(len(x))
-    rows = np.array([(function(x + step)[1] - function(x - step)[1]) / (2 * _STEP) for step in steps])
-    return (rows + rows.T) / 2
+class _Objective:
+    """The OFV of some subjects as a function of the free entries of the unconstrained vector."""
+
+    def __init__(self, model, initial: Parameters, lanes, method: str, free: np.ndarray):
+        self._problem = model, lanes, method
+        self._initial, self.free = initial, free
+        self._last: tuple[bytes, Marginal] = b"", None
+        self.n_evaluations = 0
+        self.n_subjects = lanes.y.shape[1]
+
+    def parameters(self, x) -> Parameters:
+        vector = self._initial.to_vector()
+        vector[self.free] = x
+        return self._initial.from_vector(vector).concrete()
+
+    def at(self, x) -> Marginal:
+        """Every subject's OFV and gradient; the optimizer asks twice for the same point."""
+        key = np.asarray(x).tobytes()
+        if key != self._last[0]:
+            self._last = key, self._evaluate(x)
+        return self._last[1]
+
+    def slope(self, x) -> tuple[float, Float64[np.ndarray, " free"]]:
+        """The OFV and its gradient. Where a subject fails there is no OFV: the search must come back."""
+        at = self.at(x)
+        value = float(np.sum(at.ofv))
+        if not np.isfinite(value):
+            return np.inf, np.zeros(len(x))
+        return value, at.gradient[self.free].sum(axis=1)
+
+    def hessian(self, x) -> Float64[np.ndarray, "free free"]:
+        """Central differences of the exact gradient, each mode followed from where it is at `x`."""
+        near = self.at(x).eta
+
+        def gradient(x):
+            return self._evaluate(x, near).gradient[self.free].sum(axis=1)
+
+        steps = _STEP * np.eye(len(x))
+        rows = np.array([(gradient(x + step) - gradient(x - step)) / (2 * _STEP) for step in steps])
+        return (rows + rows.T) / 2
+
+    def _evaluate(self, x, near=None) -> Marginal:
+        self.n_evaluations += 1
+        model, lanes, method = self._problem
+        return marginal(model, self.parameters(x), lanes, method, gradient=True, near=near)
+
+
+def _minimise(objective: _Objective, x, gradient: float, max_iterations: int, report=None):
+    """BFGS from `x` until the OFV's gradient is below `gradient` times the root of the number of subjects."""
+    iterations = count(1)
+
+    def callback(intermediate_result):
+        if report is not None:
+            report(next(iterations), float(intermediate_result.fun))
+
+    # Outer products of the subjects' gradients stand in for the Hessian at the start (BHHH).
+    scores = objective.at(x).gradient[objective.free]
+    guess = scores @ scores.T / 2
+    inverse = np.linalg.inv(guess + 1e-3 * np.trace(guess) / len(guess) * np.eye(len(guess)))
+    inverse *= min(1.0, 1.0 / max(np.abs(inverse @ scores.sum(axis=1)).max(), 1e-300))
+    return minimize(
+        objective.slope,
+        x,
+        jac=True,
+        method="BFGS",
+        callback=callback,
+        options={
+            "gtol": gradient * np.sqrt(objective.n_subjects),
+            "maxiter": max_iterations,
+            "hess_inv0": (inverse + inverse.T) / 2,
+        },
+    )
 
 
 def _verdict(slope, hessian, at: Marginal, n_iterations, max_iterations) -> tuple[bool, str]:

@@ -21,7 +21,7 @@ from jaxtyping import Float, Float64, Int8
 
 from covary.nlme import joint
 from covary.nlme.arrays import Array
-from covary.nlme.blocks import jit, map_lanes
+from covary.nlme.blocks import lane_program, map_lanes
 from covary.nlme.design import Records
 from covary.nlme.empirical_bayes import Status, estimate
 from covary.nlme.model import ClosedFormModel, OdeModel
@@ -80,28 +80,34 @@ def check_method(method: str) -> None:
 
 
 def marginal(
-    model: OdeModel | ClosedFormModel, parameters: Parameters, lanes: Lanes, method: str, *, gradient: bool
+    model: OdeModel | ClosedFormModel,
+    parameters: Parameters,
+    lanes: Lanes,
+    method: str,
+    *,
+    gradient: bool,
+    near: Float64[np.ndarray, "subject k"] | None = None,
 ) -> Marginal:
-    """OFV of each lane, and its gradient on the scale of `parameters.to_vector()` if wanted."""
+    """OFV of each lane, and its gradient on the scale of `parameters.to_vector()` if wanted.
+
+    `near` are the modes under almost the same parameters, for differences of a step.
+    """
     interaction = method in ("fo", "focei", "laplacei")
     n, k = lanes.y.shape[1], parameters.omega.shape[0]
     if method == "fo":
         eta, status = np.zeros((k, n)), np.zeros(n, dtype=np.int8)
     else:
-        modes = estimate(model, parameters, lanes, interaction, goal=_MODE_GOAL, hessian=False)
+        modes = estimate(model, parameters, lanes, interaction, goal=_MODE_GOAL, hessian=False, near=near)
         eta, status = np.ascontiguousarray(modes.eta.T), modes.status
     vector = parameters.to_vector()
-
-    def block(index):
-        return _block(method, gradient, model, parameters, vector, eta[:, index], lanes.select(index))
-
-    ofv, slopes = map_lanes(block, n)
+    program = partial(_marginal, method, gradient, model, parameters, vector)
+    ofv, slopes = map_lanes(program, n, lambda index: (eta[:, index], lanes.select(index)))
     failed = (status == Status.FAILED) | ~np.isfinite(ofv)
     return Marginal(ofv, slopes, eta.T, np.where(failed, Status.FAILED, status).astype(np.int8))
 
 
-@partial(jit, static_argnums=(0, 1))
-def _block(method, gradient, model, structure: Parameters, vector, eta, lanes):
+@lane_program(n_shared=5, static_argnums=(0, 1))
+def _marginal(method, gradient, model, structure: Parameters, vector, eta, lanes):
     """OFV (lane,) and its gradient (p, lane) or None."""
     at, slopes = _derivatives(method, model, structure, vector, eta, lanes, gradient)
     ofv = partial(_linearised if method == "fo" else _approximate, structure, lanes)

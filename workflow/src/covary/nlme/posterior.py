@@ -1,16 +1,16 @@
 """Draws from each subject's posterior p(η | y), and the marginal likelihood by adaptive quadrature."""
 
+from functools import partial
 from itertools import product
 from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float64
 from scipy.special import chdtri, gammaln
 
 from covary import rng
 from covary.nlme import joint
-from covary.nlme.blocks import jit, map_lanes
+from covary.nlme.blocks import lane_program, map_lanes
 from covary.nlme.design import Records
 from covary.nlme.empirical_bayes import EmpiricalBayes, empirical_bayes
 from covary.nlme.model import ClosedFormModel, OdeModel
@@ -168,18 +168,16 @@ class _Target:
         subjects = np.arange(n) if subjects is None else subjects
         points = np.ascontiguousarray(eta.reshape(n * m, k).T)
 
-        def block(index):
-            return _phi(
-                self._model, self._parameters, points[:, index], self._lanes.select(subjects[index // m])
-            )
+        def select(index):
+            return points[:, index], self._lanes.select(subjects[index // m])
 
-        phi = map_lanes(block, n * m).reshape(n, m)
+        phi = map_lanes(partial(_phi, self._model, self._parameters), n * m, select).reshape(n, m)
         return np.where(np.isfinite(phi), -phi, -np.inf)
 
 
-@jit
+@lane_program(n_shared=2)
 def _phi(model, parameters, eta, lanes):
-    return joint.joint(model, parameters, jnp.asarray(eta), lanes, None)
+    return joint.joint(model, parameters, eta, lanes, None)
 
 
 def _normalise(log_weight) -> tuple[np.ndarray, np.ndarray]:

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from covary.nlme.arrays import Array
-from covary.nlme.blocks import jit
+from covary.nlme.blocks import lane_program, take
 from covary.nlme.design import Design, Records, Schedule
 from covary.nlme.model import ClosedFormModel, Doses, OdeModel
 from covary.nlme.parameters import Parameters
@@ -36,11 +36,9 @@ class Lanes(eqx.Module):
     def select(self, index: Int[Array, " lane"]) -> "Lanes":
         """Some of the lanes, by index; repeats are allowed."""
 
-        def take(table):
-            return jax.tree.map(lambda leaf: leaf[..., index], table)
-
-        plan, covariates = (self.plan, self.covariates) if self.shared else take((self.plan, self.covariates))
-        return Lanes(self.n_times, self.shared, plan, covariates, take(self.y), take(self.present))
+        design = (self.plan, self.covariates)
+        plan, covariates = design if self.shared else take(design, index)
+        return Lanes(self.n_times, self.shared, plan, covariates, *take((self.y, self.present), index))
 
 
 def lanes_of(model: OdeModel | ClosedFormModel, source: Design | Records) -> Lanes:
@@ -84,8 +82,8 @@ def predict(
     return f, ok, jnp.zeros(ok.shape, dtype=jnp.int64)
 
 
-@jit
-def predict_block(model, theta, eta, lanes, tolerance):
+@lane_program(n_shared=3)
+def predict_program(model, theta, tolerance, eta, lanes):
     """`predict` as one compiled program for every accuracy."""
     return predict(model, theta, eta, lanes, tolerance)
 

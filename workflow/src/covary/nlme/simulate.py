@@ -1,6 +1,7 @@
 """Simulate records: predictions from random effects, and observations around them."""
 
 from enum import IntEnum
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +12,7 @@ from covary.nlme.blocks import map_lanes
 from covary.nlme.design import Design
 from covary.nlme.model import ClosedFormModel, OdeModel
 from covary.nlme.parameters import Parameters
-from covary.nlme.predict import check_model, lanes_of, predict_block
+from covary.nlme.predict import check_model, lanes_of, predict_program
 from covary.nlme.solve import DEFAULT
 
 
@@ -46,11 +47,9 @@ def predictions(
     check_model(model, parameters, design)
     lanes, etas = lanes_of(model, design), np.ascontiguousarray(np.asarray(eta, dtype=np.float64).T)
     theta = parameters.concrete().theta
-
-    def block(index):
-        return predict_block(model, theta, etas[:, index], lanes.select(index), DEFAULT)[0]
-
-    return np.where(design.observed, map_lanes(block, design.n_subjects).T, np.nan)
+    program = partial(predict_program, model, theta, DEFAULT)
+    f, _, _ = map_lanes(program, design.n_subjects, lambda index: (etas[:, index], lanes.select(index)))
+    return np.where(design.observed, f.T, np.nan)
 
 
 def simulate(

@@ -140,7 +140,7 @@ def solve(
     h = lax.stop_gradient(_FIRST_STEP / jnp.maximum(_fastest_rate(_with_rate(field, rate), t, y), 1e-6))
     state = lax.while_loop(
         unfinished,
-        advance,
+        jax.jit(advance),  # traced once, however often it is differentiated
         _State(segment, t, y, h, rate, jnp.zeros((n_times, *lanes)), jnp.zeros(lanes, dtype=bool), segment),
     )
     ok = ~state.failed & jnp.all(jnp.isfinite(lax.stop_gradient(state.prediction)), axis=0)

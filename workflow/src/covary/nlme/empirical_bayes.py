@@ -15,7 +15,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int8
 from scipy.special import chdtri, ndtri
-from scipy.stats import qmc
 
 from covary.nlme import joint
 from covary.nlme.arrays import Array
@@ -342,6 +341,8 @@ def _shared_scores(parameters, points, f, frozen, y, present):
 @cache
 def _cloud(size: int, k: int) -> Float64[np.ndarray, "k point"]:
     """Quasi-random standard normal points, the first at the origin, slightly wider than the prior."""
+    from scipy.stats import qmc  # takes a second, which those who only simulate need not wait for
+
     uniform = qmc.Halton(k, scramble=False).random(size + 1)[1:]
     points = 1.2 * ndtri(uniform).T
     points[:, 0] = 0.0

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -68,15 +69,15 @@ def subjects(n: int):
 def reference(eta: np.ndarray) -> np.ndarray:
     """Predictions at tolerance 1e-11."""
     from covary import nlme
+    from covary.nlme.blocks import map_lanes
     from covary.nlme.predict import lanes_of, predict_program
     from covary.nlme.solve import Tolerance
 
     model = nlme.load_model("saturable_elimination")
     lanes = lanes_of(model, nlme.Design.regular(TIMES_H, n_subjects=len(eta), dose=1.0))
-    theta = model.default_parameters().theta
-    return np.asarray(
-        predict_program(model, theta, np.ascontiguousarray(eta.T), lanes, Tolerance(1e-11, 1e-13))[0]
-    ).T
+    program = partial(predict_program, model, model.default_parameters().theta, Tolerance(1e-11, 1e-13))
+    f, _, _ = map_lanes(program, len(eta), lambda index: (eta.T[:, index], lanes.select(index)))
+    return f.T
 
 
 def timed(function, n: int) -> tuple[dict, object]:

@@ -66,7 +66,6 @@ rule generate_images:
         "<benchmarks>/generate_images/{shard}.tsv"
     conda:
         "../../envs/covary.yaml"
-    threads: 2
     resources:
         mem_mb=4000,
         runtime=720,

@@ -11,16 +11,24 @@ with job(snakemake.log[0]):
     study = Study(Longitudinal.model_validate(snakemake.params.longitudinal))
     noise = snakemake.wildcards.noise
     dataset = Path(snakemake.input.records).parents[2] / "dataset.zarr"
-    observation = store.read(dataset, f"longitudinal/noise_{noise}")["observation"].values
-    estimates = nlme.empirical_bayes(
-        study.model,
-        nlme.parameters_from_json(Path(snakemake.input.parameters).read_text()),
-        study.records(observation),
-    )
-    store.write_group(
+    fitted = Path(snakemake.input.parameters).read_text(encoding="utf-8")
+    parameters = nlme.parameters_from_json(fitted)
+    observation = store.read(dataset, f"longitudinal/noise_{noise}")["observation"]
+
+    def estimate(part):
+        records = study.records(observation[part.start : part.stop].values)
+        return study.label_estimates(nlme.empirical_bayes(study.model, parameters, records))
+
+    store.write_parts(
         dataset,
         f"estimates/noise_{noise}",
-        study.label_estimates(estimates),
+        len(observation),
+        estimate,
         Path(snakemake.output.marker),
-        {"noise_variance": float(noise), "code": snakemake.params.code},
+        {
+            "noise_variance": float(noise),
+            "code": snakemake.params.code,
+            "records": store.read_marker(Path(snakemake.input.records))["sha256"],
+            "parameters": fitted,
+        },
     )

@@ -46,7 +46,7 @@ def fixed_threads(count: int = 2) -> Iterator[None]:
     """Compute on so many CPU threads, whatever the machine has; also a decorator.
 
     Sums are split over threads, so weights trained on another number of threads differ in the last bits, and
-    after many steps visibly. Trainings that run beside other jobs take one, the others two.
+    after many steps visibly. What runs beside other jobs takes one, the rest two.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(count)

@@ -28,10 +28,9 @@ def residual_table(
     """One row an observation: ID, TIME, DV, PRED, IPRED, IWRES, CWRES.
 
     PRED is the prediction at η = 0 and IPRED at the empirical Bayes estimate; IWRES is (DV − IPRED)/√R on
-    the scale of
-    the residual error; CWRES is the residual from the linearisation at the estimate, decorrelated with the
-    symmetric
-    root of J Ω J' + R (Hooker, Staatz & Karlsson 2007, doi 10.1007/s11095-007-9361-x).
+    the scale of the residual error; CWRES is the residual from the linearisation at the estimate,
+    decorrelated with the symmetric root of J Ω J' + R (Hooker, Staatz & Karlsson 2007, doi
+    10.1007/s11095-007-9361-x).
     """
     check_model(model, parameters, records.design)
     parameters = parameters.concrete()
@@ -69,8 +68,8 @@ def predictive_check(
     """A visual predictive check: percentiles of the observations and of simulated replicates by time bin.
 
     One row a bin and percentile: `time_h` (mean of the bin), `percentile`, `observed`, and the 2.5, 50 and
-    97.5 %
-    points of the simulated percentile (`low`, `median`, `high`). Bins hold about equally many observations.
+    97.5 % points of the simulated percentile (`low`, `median`, `high`). Bins hold about equally many
+    observations.
     """
     design, present = records.design, records.present
     time = np.broadcast_to(design.time_h, present.shape)[present]

@@ -1,14 +1,12 @@
 """The marginal likelihood of each subject and its exact gradient in the population parameters.
 
 OFV_i = 2 Φ_i(η̂) + ln|Ω| + ln|H_i| − k-independent constants, NONMEM's convention: without the n ln 2π. H
-is the
-Gauss-Newton curvature (FOCE, FOCEI) or the Hessian (Laplace) at the mode η̂; FO linearises at η = 0 instead.
+is the Gauss-Newton curvature (FOCE, FOCEI) or the Hessian (Laplace) at the mode η̂; FO linearises at η = 0
+instead.
 
 The solver is differentiated in forward mode, in the few directions that matter: random effects and fixed
-effects.
-Everything else (Ω, residual error, determinants, the movement of the mode by the implicit function
-theorem) is
-algebra on those derivatives.
+effects. Everything else (Ω, residual error, determinants, the movement of the mode by the implicit function
+theorem) is algebra on those derivatives.
 """
 
 from functools import partial
@@ -65,8 +63,7 @@ def objective(
     The gradient is on the scale of `parameters.to_vector()`.
 
     A pure function of its arguments: nothing is remembered between calls. Raises ValueError if the method
-    is unknown
-    or model, parameters and records do not fit together.
+    is unknown or model, parameters and records do not fit together.
     """
     check_method(method)
     check_model(model, parameters, records.design)

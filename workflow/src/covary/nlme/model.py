@@ -57,12 +57,10 @@ class StructuralModel(eqx.Module):
         """Checked population parameters of this model.
 
         `fixed_effects` by name, or in the order of the model's own; `omega` a number (times the identity),
-        the
-        diagonal, or the matrix, whose non-zero off-diagonal entries are the ones a fit estimates.
+        the diagonal, or the matrix, whose non-zero off-diagonal entries are the ones a fit estimates.
 
         Raises ValueError if a name is missing or unknown, a value is outside its range, or Ω is not a
-        positive
-        definite matrix of the right size.
+        positive definite matrix of the right size.
         """
         names = list(self.fixed_effects)
         if not isinstance(fixed_effects, dict):

@@ -13,8 +13,7 @@ class SaturableElimination(OdeModel):
     """The paper's model, equations 4-8: first-order absorption from a depot D, saturable elimination of C.
 
     dD/dt = −Ka D,  dC/dt = Ka D − Imax C / (IC50 + C);  Ka = tvKa e^η₁, Imax = tvImax e^η₂, IC50 = tvIC50
-    e^η₃.
-    Doses go to the depot, compartment 1 of a NONMEM table.
+    e^η₃. Doses go to the depot, compartment 1 of a NONMEM table.
     """
 
     fixed_effects: ClassVar = {"tvKa": "positive", "tvImax": "positive", "tvIC50": "positive"}

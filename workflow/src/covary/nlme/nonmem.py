@@ -1,10 +1,8 @@
 """Read and write tables in NONMEM's convention: one row an event, `.` for a missing value.
 
 Known columns: ID TIME AMT RATE II ADDL EVID CMT DV MDV (and SS, which must be 0); every other column is a
-covariate
-that must not change within a subject. Rows of a subject at the same time act in file order, and additional
-doses
-(ADDL) keep the place of the row that ordered them.
+covariate that must not change within a subject. Rows of a subject at the same time act in file order, and
+additional doses (ADDL) keep the place of the row that ordered them.
 """
 
 import csv
@@ -36,10 +34,8 @@ def read_nonmem(path: str | Path) -> Records:
     """Records from a comma-separated NONMEM table with a header.
 
     Rows with EVID 0 and MDV 0 are observations, EVID 1 doses (a bolus, or an infusion if RATE > 0), EVID 2
-    only
-    carries covariates. Without an EVID column a row with an AMT is a dose. Raises ValueError that names
-    the file
-    and every malformed line.
+    only carries covariates. Without an EVID column a row with an AMT is a dose. Raises ValueError that
+    names the file and every malformed line.
     """
     path = Path(path)
     with path.open(newline="", encoding="utf-8-sig") as file:

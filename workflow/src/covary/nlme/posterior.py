@@ -43,12 +43,9 @@ def posterior_draws(
     """`n_draws` draws a subject by importance resampling around its mode.
 
     Proposals are Student-t with the curvature at the mode; where the effective sample size is low, as many
-    more come
-    from a Student-t with the weighted moments of the first, and both are weighted as one mixture. Draws of
-    a subject
-    are keyed by (seed, stream, its number), subjects counting from `first_subject`. Subjects whose mode
-    was not found
-    get NaN. Raises ValueError if the arguments do not fit together.
+    more come from a Student-t with the weighted moments of the first, and both are weighted as one mixture.
+    Draws of a subject are keyed by (seed, stream, its number), subjects counting from `first_subject`.
+    Subjects whose mode was not found get NaN. Raises ValueError if the arguments do not fit together.
     """
     check_model(model, parameters, records.design)
     n, k = modes.eta.shape
@@ -101,9 +98,8 @@ def adaptive_quadrature(
     """OFV of each subject by Gauss-Hermite quadrature around its mode, `points` a random effect.
 
     One point is the Laplace approximation; more converge to the exact marginal likelihood. A check of the
-    other
-    methods, not for large problems: it takes points^k solves a subject. Raises ValueError if there is no
-    mode.
+    other methods, not for large problems: it takes points^k solves a subject. Raises ValueError if there is
+    no mode.
     """
     if points < 1:
         raise ValueError(f"points must be ≥ 1, got {points}")

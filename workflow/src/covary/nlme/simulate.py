@@ -64,10 +64,9 @@ def simulate(
 ) -> Simulation:
     """Simulate observations of subjects with given random effects.
 
-    The residual error of a subject is keyed by (seed, stream, its number), so that simulating `range(0, 10)`
-    and then `range(10, 20)` gives what `range(0, 20)` gives. `subjects` are the numbers of the rows of
-    `eta`, by
-    default 0, 1, …. Raises ValueError if the arguments do not fit together.
+    The residual error of a subject is keyed by (seed, stream, its number), so that simulating `range(0,
+    10)` and then `range(10, 20)` gives what `range(0, 20)` gives. `subjects` are the numbers of the rows of
+    `eta`, by default 0, 1, …. Raises ValueError if the arguments do not fit together.
     """
     subjects = range(design.n_subjects) if subjects is None else subjects
     if len(subjects) != design.n_subjects or subjects.step != 1:

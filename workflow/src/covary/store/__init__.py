@@ -11,6 +11,7 @@ from covary.store.dataset import (
     write_image_shard,
 )
 from covary.store.markers import read_marker
+from covary.store.parts import write_parts
 
 __all__ = [
     "create",
@@ -22,4 +23,5 @@ __all__ = [
     "validate_images",
     "write_group",
     "write_image_shard",
+    "write_parts",
 ]

@@ -16,6 +16,7 @@ from jaxtyping import UInt8
 
 from covary.shards import Shard
 from covary.store.markers import array_sha256, read_marker, write_marker
+from covary.store.parts import write_parts
 
 log = logging.getLogger(__name__)
 
@@ -106,16 +107,10 @@ def write_image_shard(
 
 
 def write_group(path: Path, group: str, dataset: xr.Dataset, marker: Path, record: Mapping[str, Any]) -> None:
-    """Write one group whole, replacing what a killed run may have left there, then its marker.
-
-    Every variable must carry `long_name` and `units`. Raises ValueError if one does not.
-    """
-    for name, variable in dataset.data_vars.items():
-        if missing := {"long_name", "units"} - variable.attrs.keys():
-            raise ValueError(f"{group}/{name}: lacks the attribute {', '.join(sorted(missing))}")
-    dataset.assign_attrs(record).to_zarr(path, group=group, mode="w", zarr_format=3, consolidated=False)
-    hashes = {str(name): array_sha256(dataset[name].values) for name in dataset.data_vars}
-    write_marker(marker, {**record, "group": group, "sha256": hashes})
+    """`write_parts` for a group that is in memory already: all of it, or nothing."""
+    n_subjects = dataset.sizes["subject"]
+    write_parts(path, group, n_subjects, lambda part: dataset.isel(subject=slice(part.start, part.stop)),
+                marker, record)  # fmt: skip
 
 
 def read(path: Path, group: str) -> xr.Dataset:

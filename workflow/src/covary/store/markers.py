@@ -12,10 +12,14 @@ from typing import Any
 import numpy as np
 
 
+def little_endian(values: np.ndarray) -> np.ndarray:
+    """An array in C order with little-endian bytes, as every hash takes them."""
+    return np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
+
+
 def array_sha256(values: np.ndarray) -> str:
-    """SHA-256 of an array's decoded bytes in C order, little-endian, independent of chunks and codecs."""
-    little = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
-    return hashlib.sha256(little.data).hexdigest()
+    """SHA-256 of an array's decoded bytes, independent of chunks and codecs."""
+    return hashlib.sha256(little_endian(values).data).hexdigest()
 
 
 def write_marker(path: Path, record: dict[str, Any]) -> None:

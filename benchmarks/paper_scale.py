@@ -1,0 +1,114 @@
+"""The paper's records in one sitting: every noise level simulated, fitted and estimated, with its two tables.
+
+    python benchmarks/paper_scale.py [--subjects 1100000] [--output benchmarks/paper_scale.json]
+
+Goes through the engine and the store as the pipeline's rules do, in one process, into a temporary folder.
+R² is of eta_hat against eta_approx, over all subjects; the mean negative log-likelihoods are of the first
+100,000 records under f(eta).
+"""
+
+import argparse
+import json
+import resource
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from covary import association, evaluate, nlme, rng, store
+from covary.config import Longitudinal
+from covary.longitudinal import Study
+
+NOISE_VARIANCES = (0.0, 1.0, 9.0, 18.0, 49.0)
+SEED = 1
+SCORED = 100_000
+
+
+def main() -> None:
+    """Run every level, print a line each, write JSON."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--subjects", type=int, default=1_100_000)
+    parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".json"))
+    arguments = parser.parse_args()
+    n = arguments.subjects
+    eta = rng.normal(SEED, "eta", 0, n, (3,)).astype(np.float32)
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "dataset.zarr"
+        store.create(path, n_subjects=n, size_px=16, shard_subjects=4096, chunk_subjects=4096, attributes={})
+        levels = [level(path, eta, variance) for variance in NOISE_VARIANCES]
+    result = {
+        "subjects": n,
+        "levels": levels,
+        "wall_s": time.perf_counter() - start,
+        "peak_memory_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
+    }
+    print(f"wall {result['wall_s']:.0f} s, peak memory {result['peak_memory_gb']:.2f} GB")
+    arguments.output.write_text(json.dumps(result, indent=2) + "\n")
+
+
+def level(path: Path, eta: np.ndarray, variance: float) -> dict:
+    """One noise level: simulate, fit, estimate, score."""
+    study = Study(Longitudinal())
+    noise, n = f"{variance:g}", len(eta)
+    seconds = {}
+
+    def simulate(part):
+        r = rng.normal(SEED, f"association/noise_{noise}", part.start, part.stop, (3,))
+        eta_hat = association.blur(eta[part.start : part.stop], variance, r)
+        stream = f"residual_error/noise_{noise}"
+        return study.label_records(
+            eta_hat, study.simulate(eta_hat, seed=SEED, stream=stream, start=part.start)
+        )
+
+    def estimate(part):
+        records = study.records(observation[part.start : part.stop].values)
+        return study.label_estimates(nlme.empirical_bayes(study.model, fit.parameters, records))
+
+    clock = time.perf_counter()
+    store.write_parts(path, f"longitudinal/noise_{noise}", n, simulate, path.parent / "records.json", {})
+    seconds["simulate"], clock = time.perf_counter() - clock, time.perf_counter()
+    truth = store.read(path, f"longitudinal/noise_{noise}")
+    observation = truth["observation"]
+    settings = Longitudinal().fit
+    fit = nlme.fit_population(
+        study.model,
+        study.records(observation[: settings.subjects].values),
+        study.initial(settings),
+        method=settings.method,
+    )
+    seconds["fit"], clock = time.perf_counter() - clock, time.perf_counter()
+    store.write_parts(path, f"estimates/noise_{noise}", n, estimate, path.parent / "estimates.json", {})
+    seconds["estimate"] = time.perf_counter() - clock
+    estimates = store.read(path, f"estimates/noise_{noise}")
+    some = eta[:SCORED].astype(np.float64)
+    prediction = study.predictions(some)
+
+    def score(eta, stream):
+        y = study.simulate(eta, seed=SEED, stream=stream)
+        return float(evaluate.conditional_nll(y, prediction, Longitudinal().residual_sd).mean())
+
+    random = evaluate.random_population(variance, 0, len(some), 3, seed=SEED)
+    found = {
+        "noise_variance": variance,
+        "r2_eta_hat_eta_approx": evaluate.r2(truth["eta_hat"].values, estimates["eta_approx"].values),
+        "nll_true": float(
+            evaluate.conditional_nll(
+                observation[:SCORED].values.astype(np.float64), prediction, Longitudinal().residual_sd
+            ).mean()
+        ),
+        "nll_average": score(np.zeros_like(some), f"residual_error/average/{noise}"),
+        "nll_random": score(random, f"residual_error/random/{noise}"),
+        "status": np.bincount(estimates["status"].values, minlength=3).tolist(),
+        "seconds": seconds,
+        "estimated_per_s": n / seconds["estimate"],
+    }
+    print(json.dumps(found), flush=True)
+    return found
+
+
+if __name__ == "__main__":
+    main()

@@ -16,7 +16,7 @@ def initial_noise(seed: int, start: int, stop: int, size_px: int) -> Float[np.nd
     return rng.normal(seed, "initial_noise", start, stop, (size_px, size_px))
 
 
-@fixed_threads()
+@fixed_threads(1)  # shards are drawn side by side
 @torch.no_grad()
 def generate(
     generator: ImageGenerator,

@@ -31,3 +31,16 @@ def test_messages_reach_terminal_and_file(tmp_path):
     done, log = run(tmp_path, "__import__('logging').getLogger('covary.x').info('3 images')")
     assert done.returncode == 0
     assert done.stderr == "3 images\n" and log.endswith("INFO 3 images\n")
+
+
+def test_a_job_that_still_runs_is_not_started_again(tmp_path):
+    log = tmp_path / "logs" / "rule.log"
+    code = SCRIPT.format(log=log, body="print('started', flush=True); __import__('time').sleep(60)")
+    first = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert first.stdout.readline() == "started\n"
+    second, _ = run(tmp_path, "raise AssertionError")
+    assert second.returncode == 1
+    assert second.stderr.startswith(f"error: process {first.pid} on ")
+    first.kill()
+    first.wait()
+    assert run(tmp_path, "pass")[0].returncode == 0

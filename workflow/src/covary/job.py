@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
+from covary import lock
+
 log = logging.getLogger("covary")
+
+_FULL_BYTES = 2**16
 
 
 @contextmanager
@@ -21,6 +26,7 @@ def job(log_file: str) -> Iterator[None]:
     """
     path = Path(log_file)
     path.parent.mkdir(parents=True, exist_ok=True)
+    logging.raiseExceptions = False  # a log file that cannot be written must not hide the error itself
     to_file = logging.FileHandler(path, mode="w", encoding="utf-8")
     to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     to_terminal = logging.StreamHandler(sys.stderr)
@@ -31,7 +37,11 @@ def job(log_file: str) -> Iterator[None]:
     log.addHandler(to_terminal)
     logging.captureWarnings(True)
     logging.getLogger("py.warnings").addHandler(to_file)
+    own = path.with_name(f".{path.stem}.lock")
     try:
+        # Jobs outlive a Snakemake that is killed alone; the next one must not start them a second time.
+        if not lock.take(own):
+            raise ValueError(f"{lock.holder(own)} is still doing this job; wait for it or end it")
         yield
     except (ValueError, OSError) as error:
         log.debug("traceback", exc_info=True)
@@ -39,9 +49,14 @@ def job(log_file: str) -> Iterator[None]:
             raise
         log.error("error: %s", error)
         sys.exit(1)
-    except Exception:
+    except Exception as error:
         log.debug("traceback", exc_info=True)
+        if shutil.disk_usage(path.parent).free < _FULL_BYTES:  # libraries have errors of their own for it
+            log.error("error: No space left on device: %s (%s)", path.parent, type(error).__name__)
+            sys.exit(1)
         raise
+    finally:
+        lock.release(own)
 
 
 def set_environment(package: Path, compilation_cache: Path) -> None:

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from covary import rng
+from covary import gpu, rng
 from covary.config import Section
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,8 @@ _WEIGHTS_FILE = "weights.safetensors"
 
 
 def choose_device() -> torch.device:
-    """The GPU if there is one, else the CPU."""
+    """The GPU if there is one, this job's own if there are several, else the CPU."""
+    gpu.claim()
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 

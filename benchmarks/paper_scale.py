@@ -38,7 +38,7 @@ def main() -> None:
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "dataset.zarr"
-        store.create(path, n_subjects=n, size_px=16, shard_subjects=4096, chunk_subjects=4096, attributes={})
+        store.create(path, size_px=16, shard_subjects=4096, chunk_subjects=4096, attributes={})
         levels = [level(path, eta, variance) for variance in NOISE_VARIANCES]
     result = {
         "subjects": n,

@@ -17,7 +17,6 @@ N = 103
 def path(tmp_path):
     store.create(
         tmp_path / "dataset.zarr",
-        n_subjects=N,
         size_px=16,
         shard_subjects=64,
         chunk_subjects=16,

@@ -4,9 +4,12 @@ import sys
 from os import path
 from pathlib import Path
 
+from snakemake.exceptions import WorkflowError
+
 from covary import config as covary_config
 from covary import fingerprint as covary_fingerprint
 from covary import job as covary_job
+from covary import lock as covary_lock
 from covary.shards import partition
 
 try:
@@ -19,10 +22,10 @@ covary_job.set_environment(
 )
 
 NOISES = [f"{variance:g}" for variance in settings.association.noise_variances]
-SHARDS = [
-    f"{shard.index:05d}"
+SHARDS = {
+    f"{shard.index:05d}": shard
     for shard in partition(settings.subjects.total, settings.store.shard_subjects)
-]
+}
 PREDICTORS = settings.predictor.names
 
 
@@ -39,6 +42,25 @@ def code(rule_name):
     return covary_fingerprint.fingerprint(
         Path(workflow.basedir) / f"workflow/scripts/{rule_name}.py"
     )
+
+
+def shard_subjects(wildcards):
+    """The first subject of a shard and the one after its last."""
+    shard = SHARDS[wildcards.shard]
+    return [shard.start, shard.stop]
+
+
+def growing(amount):
+    """A resource of which each new attempt at a job gets more, where a profile allows retries."""
+    return lambda wildcards, attempt: amount * attempt
+
+
+def hold_folder():
+    """Keep out a second run, also where Snakemake's own lock has not noticed it."""
+    try:
+        covary_lock.hold_run(Path.cwd())
+    except ValueError as error:
+        raise WorkflowError(error)
 
 
 def source_images(wildcards):

@@ -5,6 +5,9 @@ In: the generator and the ranking. Out: `<results>/dataset.zarr`, tracked throug
 `<results>/markers/` (range, SHA-256 of the values) and the manifest `<results>/manifest.json`.
 """
 
+# What decides where an image lies in the store; the number of subjects does not.
+LAYOUT = {"size_px": settings.images.size_px, **section("store")}
+
 
 rule create_dataset:
     """Lay out the empty store."""
@@ -17,12 +20,10 @@ rule create_dataset:
     conda:
         "../../envs/covary.yaml"
     resources:
-        mem_mb=1000,
+        mem_mb=growing(1000),
         runtime=10,
     params:
-        n_subjects=settings.subjects.total,
-        size_px=settings.images.size_px,
-        store=section("store"),
+        layout=LAYOUT,
         attributes={"experiment": settings.experiment, "seed": settings.seed},
         code=code("create_dataset"),
     script:
@@ -43,7 +44,7 @@ rule sample_subjects:
     conda:
         "../../envs/covary.yaml"
     resources:
-        mem_mb=4000,
+        mem_mb=growing(4000),
         runtime=30,
     params:
         subjects=section("subjects"),
@@ -56,7 +57,7 @@ rule sample_subjects:
 rule generate_images:
     """Draw the images of one shard of subjects."""
     input:
-        subjects="<results>/markers/subjects.json",
+        specification="<results>/dataset.spec.json",
         unet="<results>/generator/unet/diffusion_pytorch_model.safetensors",
     output:
         marker="<results>/markers/images/{shard}.json",
@@ -67,12 +68,13 @@ rule generate_images:
     conda:
         "../../envs/covary.yaml"
     resources:
-        mem_mb=4000,
+        mem_mb=growing(4000),
         runtime=720,
         gpu=1,
     params:
         sampling=section("sampling"),
-        shard_subjects=settings.store.shard_subjects,
+        layout=LAYOUT,
+        subjects=shard_subjects,
         seed=settings.seed,
         code=code("generate_images"),
     script:
@@ -92,9 +94,10 @@ rule gather_images:
     conda:
         "../../envs/covary.yaml"
     resources:
-        mem_mb=4000,
+        mem_mb=growing(4000),
         runtime=120,
     params:
+        n_subjects=settings.subjects.total,
         code=code("gather_images"),
     script:
         "../scripts/gather_images.py"
@@ -123,9 +126,13 @@ rule finalise_dataset:
     conda:
         "../../envs/covary.yaml"
     resources:
-        mem_mb=4000,
+        mem_mb=growing(4000),
         runtime=120,
     params:
+        attributes={
+            "config_sha256": covary_config.digest(settings),
+            "seed": settings.seed,
+        },
         code=code("finalise_dataset"),
     script:
         "../scripts/finalise_dataset.py"

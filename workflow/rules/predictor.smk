@@ -22,7 +22,7 @@ rule train_predictor:
     conda:
         "../../envs/covary.yaml"
     resources:
-        mem_mb=4000,
+        mem_mb=growing(2500 + 2 * settings.predictor.buffer_mb),
         runtime=2880,
         gpu=1,
     params:
@@ -47,7 +47,7 @@ rule predict:
     conda:
         "../../envs/covary.yaml"
     resources:
-        mem_mb=4000,
+        mem_mb=growing(4000),
         runtime=240,
         gpu=1,
     params:

@@ -5,22 +5,16 @@ from pathlib import Path
 
 from covary import store
 from covary.job import job
-from covary.store.markers import write_marker
 
 log = logging.getLogger("covary")
 
 with job(snakemake.log[0]):
     specification = Path(snakemake.output.specification)
     dataset = specification.with_name("dataset.zarr")
-    layout = dict(
-        n_subjects=snakemake.params.n_subjects,
-        size_px=snakemake.params.size_px,
-        attributes=snakemake.params.attributes,
-        **snakemake.params.store,
-    )
+    layout = dict(attributes=snakemake.params.attributes, **snakemake.params.layout)
     try:
         created = store.create(dataset, **layout)
     except FileExistsError:
         log.warning("the layout changed; the previous dataset is kept as %s", store.set_aside(dataset))
         created = store.create(dataset, **layout)
-    write_marker(specification, created)
+    store.write_marker(specification, created)

@@ -2,9 +2,14 @@
 
 from pathlib import Path
 
-from covary import store
+from covary import provenance, store
 from covary.job import job
 
 with job(snakemake.log[0]):
     manifest = Path(snakemake.output.manifest)
-    store.finalise(manifest.with_name("dataset.zarr"), [Path(marker) for marker in snakemake.input], manifest)
+    store.finalise(
+        manifest.with_name("dataset.zarr"),
+        [Path(marker) for marker in snakemake.input],
+        manifest,
+        {**snakemake.params.attributes, "versions": provenance.versions()},
+    )

@@ -8,5 +8,8 @@ from covary.job import job
 with job(snakemake.log[0]):
     marker = Path(snakemake.output.marker)
     store.validate_images(
-        marker.parents[1] / "dataset.zarr", [Path(shard) for shard in snakemake.input.shards], marker
+        marker.parents[1] / "dataset.zarr",
+        snakemake.params.n_subjects,
+        [Path(shard) for shard in snakemake.input.shards],
+        marker,
     )

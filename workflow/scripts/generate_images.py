@@ -2,25 +2,26 @@
 
 from pathlib import Path
 
-from covary import diffusion, shards, store
+from covary import diffusion, store
 from covary.config import Sampling
 from covary.job import job
+from covary.shards import Shard
+from covary.subjects import latent_vectors
 
 with job(snakemake.log[0]):
-    dataset = Path(snakemake.input.subjects).parents[1] / "dataset.zarr"
-    z = store.read(dataset, "subjects")["z"]
-    size_px = store.read(dataset, "images")["image"].shape[-1]
-    shard = shards.partition(len(z), snakemake.params.shard_subjects)[int(snakemake.wildcards.shard)]
+    seed, size_px = snakemake.params.seed, snakemake.params.layout["size_px"]
+    shard = Shard(int(snakemake.wildcards.shard), *snakemake.params.subjects)
+    generator = diffusion.ImageGenerator.load(Path(snakemake.input.unet).parents[1])
     images = diffusion.generate(
-        diffusion.ImageGenerator.load(Path(snakemake.input.unet).parents[1]),
-        z[shard.start : shard.stop].values,
-        diffusion.initial_noise(snakemake.params.seed, shard.start, shard.stop, size_px),
+        generator,
+        latent_vectors(seed, shard.start, shard.stop, generator.vae.latent_dim),
+        diffusion.initial_noise(seed, shard.start, shard.stop, size_px),
         Sampling(**snakemake.params.sampling),
     )
     store.write_image_shard(
-        dataset,
+        Path(snakemake.input.specification).with_name("dataset.zarr"),
         shard,
         images,
         Path(snakemake.output.marker),
-        {"seed": snakemake.params.seed, "code": snakemake.params.code},
+        {"seed": seed, "code": snakemake.params.code},
     )

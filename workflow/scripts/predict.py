@@ -10,11 +10,11 @@ from covary.job import job
 from covary.subjects import members
 
 with job(snakemake.log[0]):
-    dataset = Path(snakemake.input.images).parents[1] / "dataset.zarr"
+    marker = Path(snakemake.input.images)
+    dataset, digest = marker.parents[1] / "dataset.zarr", store.read_marker(marker)["sha256"]["image"]
     test = members(store.read(dataset, "subjects"), "test")
-    images = store.read(dataset, "images")["image"][test].values
     network = predict.ResNet18.load(Path(snakemake.input.weights).parent)
-    eta_pred = predict.predict(network, images)
+    eta_pred = predict.predict(network, store.Images(dataset, test, digest))
     attributes = {"long_name": "random effects predicted from the image", "units": "1"}
     store.write_group(
         dataset,

@@ -4,6 +4,7 @@ The defaults are the demo. `config/config.yaml` and the other shipped files hold
 """
 
 import difflib
+import hashlib
 import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -247,6 +248,9 @@ class Predictor(Section):
     epochs: Positive = Field(8, description="At most this many passes over the training subjects")
     patience_epochs: Positive = Field(2, description="Stop when validation has not improved for so long")
     batch_size: Positive = Field(32, description="Images a step")
+    buffer_mb: Positive = Field(
+        1000, description="Images held in memory at once, where they are shuffled; all of them, if they fit"
+    )
     learning_rate: float = Field(0.001, gt=0, description="AdamW step size")
     weight_decay: float = Field(0.1, ge=0, description="AdamW weight decay; 0 is plain Adam, as in the paper")
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = Field(
@@ -274,6 +278,9 @@ class Config(Section):
         "demo", description="Name; everything is written to results/<experiment>"
     )
     seed: Annotated[int, Field(ge=0)] = Field(20241, description="Seed of every random stream")
+    license: Annotated[str, Field(min_length=1)] = Field(
+        "unknown", description="Licence that the card of the dataset states, for instance cc-by-4.0"
+    )
     images: Images = Field(default_factory=Images)
     vae: Vae = Field(default_factory=Vae)
     ranking: Ranking = Field(default_factory=Ranking)
@@ -326,6 +333,14 @@ def load(*paths: Path) -> Config:
             raise ConfigError(f"{path}: must be a mapping of keys to values, got {type(raw).__name__}")
         merged = _overlay(merged, raw)
     return check(merged)
+
+
+def digest(config: Config) -> str:
+    """SHA-256 of all settings that decide a number in the dataset."""
+    settings = json.dumps(
+        config.model_dump(exclude={"experiment", "license", "store", "evaluation"}), sort_keys=True
+    )
+    return hashlib.sha256(settings.encode()).hexdigest()
 
 
 def json_schema() -> str:

@@ -3,11 +3,19 @@
 import numpy as np
 import pandas as pd
 import xarray as xr
+from jaxtyping import Float32
 
 from covary import rng
 from covary.config import Subjects
 
 SPLITS = ("train", "validation", "test")
+
+
+def latent_vectors(
+    seed: int, start: int, stop: int, latent_dim: int
+) -> Float32[np.ndarray, "subject latent"]:
+    """z ~ N(0, I) of the subjects `start … stop - 1`, each from its own random stream."""
+    return rng.normal(seed, "z", start, stop, (latent_dim,)).astype(np.float32)
 
 
 def sample(ranking: pd.DataFrame, subjects: Subjects, *, seed: int) -> xr.Dataset:
@@ -22,7 +30,7 @@ def sample(ranking: pd.DataFrame, subjects: Subjects, *, seed: int) -> xr.Datase
     if list(chosen["random_effect"]) != list(range(len(chosen))) or chosen.empty:
         raise ValueError("latent ranking: random effects must be numbered 0 … k - 1")
     latents = chosen["latent"].to_numpy()
-    z = rng.normal(seed, "z", 0, subjects.total, (len(ranking),)).astype(np.float32)
+    z = latent_vectors(seed, 0, subjects.total, len(ranking))
     split = np.repeat(np.arange(3, dtype=np.uint8), [subjects.train, subjects.validation, subjects.test])
     return xr.Dataset(
         {

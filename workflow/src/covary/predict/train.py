@@ -1,6 +1,7 @@
 """Training of a predictor and its use."""
 
 import copy
+import math
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from torch.optim.swa_utils import AveragedModel
 
 from covary.config import Predictor
 from covary.predict.network import ResNet18
+from covary.store import Images
+from covary.store.loader import ImageLoader
 from covary.training import (
     Checkpoint,
     History,
@@ -24,7 +27,6 @@ from covary.training import (
     place,
     progress,
     seeded,
-    shuffled_batches,
     to_unit_range,
 )
 
@@ -33,20 +35,22 @@ _INFERENCE_BATCH = 256
 
 @fixed_threads(1)
 def train_predictor(
-    images: UInt8[np.ndarray, "n h w"],
+    images: UInt8[np.ndarray, "n h w"] | Images,
     targets: Float[np.ndarray, "n random_effect"],
-    validation_images: UInt8[np.ndarray, "m h w"],
+    validation_images: UInt8[np.ndarray, "m h w"] | Images,
     validation_targets: Float[np.ndarray, "m random_effect"],
     config: Predictor,
     seed: int,
     checkpoint_dir: Path,
+    workers: int = 0,
 ) -> tuple[ResNet18, pd.DataFrame]:
     """Minimise the mean squared error of the targets by AdamW; stop when validation no longer improves.
 
     What is validated and returned is a running average of the weights, which overfits weak associations far
     less than the weights themselves: that of the epoch with the least validation loss. Also returns one row
     an epoch: epoch, loss, validation_loss, best (whether this epoch was the best so far). Resumes as
-    `train_vae` does. Raises ValueError if a target is not finite.
+    `train_vae` does. Workers read ahead if the images do not fit into `config.buffer_mb`. Raises ValueError
+    if a target is not finite.
     """
     if not (np.isfinite(targets).all() and np.isfinite(validation_targets).all()):
         raise ValueError("targets of the predictor must be finite")
@@ -63,11 +67,21 @@ def train_predictor(
     optimiser = torch.optim.AdamW(
         network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
     )
-    identity = fingerprint(config, seed, images, targets, validation_images, validation_targets)
+    identity = fingerprint(
+        config, seed, _content(images), targets, _content(validation_images), validation_targets
+    )
     checkpoint = Checkpoint(
         checkpoint_dir, identity, network=network, average=average, best=best, optimiser=optimiser
     )
     first_epoch, history = checkpoint.resume()
+    loader = ImageLoader(
+        images,
+        batch_size=config.batch_size,
+        buffer_images=config.buffer_mb * 10**6 // math.prod(images.shape[1:]),
+        seed=seed,
+        stream="predictor_order",
+        workers=workers,
+    )
 
     with progress(config.epochs, first_epoch, "train predictor (epochs)") as bar:
         for epoch in range(first_epoch, config.epochs):
@@ -75,16 +89,16 @@ def train_predictor(
                 break
             network.train()
             squared_errors = []
-            for batch in shuffled_batches(seed, "predictor_order", epoch, len(images), config.batch_size):
-                x = to_unit_range(images[batch], device)
-                target = torch.from_numpy(targets[batch]).float().to(device)
+            for rows, batch in loader.batches(epoch):
+                x = to_unit_range(batch, device)
+                target = torch.from_numpy(targets[rows]).float().to(device)
                 with mixed_precision(device):
                     loss = torch.nn.functional.mse_loss(network(x), target)
                 optimiser.zero_grad(set_to_none=True)
                 loss.backward()
                 optimiser.step()
                 average.update_parameters(network)
-                squared_errors.append(loss.detach() * len(batch))
+                squared_errors.append(loss.detach() * len(rows))
             validation_loss = float(
                 np.square(predict(average.module, validation_images) - validation_targets).mean()
             )
@@ -109,13 +123,18 @@ def train_predictor(
 @fixed_threads(1)
 @torch.no_grad()
 def predict(
-    network: torch.nn.Module, images: UInt8[np.ndarray, "n h w"]
+    network: torch.nn.Module, images: UInt8[np.ndarray, "n h w"] | Images
 ) -> Float32[np.ndarray, "n random_effect"]:
     """eta_pred: the random effects that the network reads from grey images."""
     network.eval()
     device = device_of(network)
     batches = (images[i : i + _INFERENCE_BATCH] for i in range(0, len(images), _INFERENCE_BATCH))
     return torch.cat([network(to_unit_range(batch, device)) for batch in batches]).cpu().numpy()
+
+
+def _content(images: UInt8[np.ndarray, "n h w"] | Images) -> UInt8[np.ndarray, "..."]:
+    """What tells these images from others: the images, or the digest of those that are not in memory."""
+    return images if isinstance(images, np.ndarray) else np.frombuffer(bytes.fromhex(images.digest), np.uint8)
 
 
 def _average(decay: float, average: Tensor, value: Tensor, n_averaged: Tensor) -> Tensor:

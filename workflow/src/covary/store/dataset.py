@@ -1,10 +1,7 @@
-"""The Zarr v3 dataset: layout, writing whole groups and whole image shards, validation, opening."""
+"""The Zarr v3 dataset: layout, writing of whole groups and whole image shards, opening."""
 
-import hashlib
 import json
-import logging
 import shutil
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,38 +12,30 @@ import zarr
 from jaxtyping import UInt8
 
 from covary.shards import Shard
-from covary.store.markers import array_sha256, read_marker, write_marker
+from covary.store.files import flush, reopen, replace_json
+from covary.store.markers import array_sha256, write_marker
 from covary.store.parts import write_parts
-
-log = logging.getLogger(__name__)
 
 _PARENTS = ("longitudinal", "estimates", "predictions")
 
 
 def create(
-    path: Path,
-    *,
-    n_subjects: int,
-    size_px: int,
-    shard_subjects: int,
-    chunk_subjects: int,
-    attributes: Mapping[str, Any],
+    path: Path, *, size_px: int, shard_subjects: int, chunk_subjects: int, attributes: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Lay out an empty dataset whose image array is ready for shards; return its specification.
 
+    The number of subjects is no part of it: the array ends where `set_end` says, and shards may come before.
     The same specification again changes nothing, so a resumed run keeps what is written. Another
     specification needs another store: raises FileExistsError if one is in the way.
     """
     specification = {
-        "n_subjects": n_subjects,
         "size_px": size_px,
         "shard_subjects": shard_subjects,
         "chunk_subjects": chunk_subjects,
         **attributes,
     }
     if (path / "zarr.json").exists():
-        existing = dict(zarr.open_group(path, mode="r").attrs).get("specification")
-        if existing == specification:
+        if dict(zarr.open_group(path, mode="r").attrs).get("specification") == specification:
             return specification
         raise FileExistsError(
             f"{path}: holds a dataset made to another specification; move or delete it first"
@@ -58,20 +47,18 @@ def create(
     images = zarr.create_group(
         store=path / "images", zarr_format=3, attributes={"long_name": "generated images"}
     )
-    shard = min(shard_subjects, -(-n_subjects // chunk_subjects) * chunk_subjects)
     images.create_array(
         "image",
-        shape=(n_subjects, size_px, size_px),
+        shape=(0, size_px, size_px),
         dtype="uint8",
         chunks=(chunk_subjects, size_px, size_px),
-        shards=(shard, size_px, size_px),
+        shards=(shard_subjects, size_px, size_px),
         dimension_names=("subject", "y", "x"),
         fill_value=0,
         attributes={"long_name": "generated image", "units": "grey level 0-255"},
     )
-    (path / "zarr.json").write_text(
-        json.dumps({"zarr_format": 3, "node_type": "group", "attributes": {"specification": specification}})
-    )
+    root = {"zarr_format": 3, "node_type": "group", "attributes": {"specification": specification}}
+    replace_json(path / "zarr.json", root)
     return specification
 
 
@@ -99,11 +86,23 @@ def write_image_shard(
     if len(images) != len(shard):
         raise ValueError(f"shard {shard.index}: expected {len(shard)} images, got {len(images)}")
     array = zarr.open_array(path / "images" / "image", mode="r+")
-    array[shard.start : shard.stop] = images
-    write_marker(
-        marker,
-        {**record, "start": shard.start, "stop": shard.stop, "sha256": {"image": array_sha256(images)}},
-    )
+    file = path / shard_file(shard.start, array.shards[0])
+    file.unlink(missing_ok=True)  # Zarr would merge into what is there, damaged or not
+    reaching = array.metadata.update_shape((shard.stop, *array.shape[1:]))
+    zarr.Array(zarr.AsyncArray(reaching, array.store_path))[shard.start : shard.stop] = images
+    flush(file)
+    hashes = {"image": array_sha256(images)}
+    write_marker(marker, {**record, "start": shard.start, "stop": shard.stop, "sha256": hashes})
+
+
+def set_end(path: Path, n_subjects: int) -> None:
+    """Let the array of images end after so many subjects; shards stay, also those that now lie beyond."""
+    metadata = path / "images" / "image" / "zarr.json"
+    array = json.loads(metadata.read_text())
+    if array["shape"][0] != n_subjects:
+        array["shape"][0] = n_subjects
+        reopen(path)
+        replace_json(metadata, array)
 
 
 def write_group(path: Path, group: str, dataset: xr.Dataset, marker: Path, record: Mapping[str, Any]) -> None:
@@ -118,52 +117,41 @@ def read(path: Path, group: str) -> xr.Dataset:
     return xr.open_zarr(path, group=group, consolidated=False, chunks=None)
 
 
-def open_dataset(path: Path) -> xr.DataTree:
-    """Open a finished dataset as a tree of xarray datasets, lazily."""
-    return xr.open_datatree(path, engine="zarr", chunks=None)
+class Images:
+    """The images of consecutive subjects, read slice by slice; can be sent to another process.
 
-
-def validate_images(path: Path, markers: list[Path], marker: Path) -> None:
-    """Check that the shards' markers cover every subject once and that the images are those they describe.
-
-    Writes one marker for all images. Raises ValueError that names the hole, overlap or shard at fault.
+    `digest` stands for the content where a hash of it is needed, say in the identity of a checkpoint.
     """
-    array = zarr.open_array(path / "images" / "image", mode="r")
-    records = sorted((read_marker(m) for m in markers), key=lambda record: record["start"])
-    covered = 0
-    for record in records:
-        start, stop = record["start"], record["stop"]
-        if start != covered:
-            what = "are in no shard" if start > covered else "are in two shards"
-            raise ValueError(f"{path}: images {min(start, covered)} … {max(start, covered) - 1} {what}")
-        if array_sha256(array[start:stop]) != record["sha256"]["image"]:
-            raise ValueError(f"{path}: images {start} … {stop - 1} differ from what was written; delete "
-                             "their marker to draw them again")  # fmt: skip
-        covered = stop
-    if covered != array.shape[0]:
-        raise ValueError(f"{path}: images {covered} … {array.shape[0] - 1} are in no shard")
-    hashes = "".join(record["sha256"]["image"] for record in records)
-    write_marker(marker, {"images": covered, "sha256": hashlib.sha256(hashes.encode()).hexdigest()})
+
+    def __init__(self, path: Path, subjects: slice, digest: str):
+        self._array = zarr.open_array(path / "images" / "image", mode="r")
+        self._subjects = range(self._array.shape[0])[subjects]
+        self.digest = digest
+
+    def __len__(self) -> int:
+        return len(self._subjects)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Images, rows and columns."""
+        return (len(self), *self._array.shape[1:])
+
+    def __getitem__(self, rows: slice) -> UInt8[np.ndarray, "image y x"]:
+        part = self._subjects[rows]
+        return self._array[part.start : part.stop]
 
 
-def finalise(path: Path, markers: list[Path], manifest: Path) -> None:
-    """Check every group against its marker, consolidate the metadata and write the manifest.
+def open(path: Path) -> xr.DataTree:
+    """Open a finished dataset as a tree of xarray datasets, lazily.
 
-    Raises ValueError that names the group and variable whose values are not those that were written.
+    Raises ValueError if there is none or it is not finished.
     """
-    entries = {}
-    for marker in sorted(markers):
-        record = read_marker(marker)
-        if "group" in record:
-            dataset = read(path, record["group"])
-            for name, expected in record["sha256"].items():
-                if array_sha256(dataset[name].values) != expected:
-                    raise ValueError(f"{path}: {record['group']}/{name} differs from what was written")
-        entries[record.get("group", "images")] = record["sha256"]
-    with warnings.catch_warnings():
-        # Readers without consolidated metadata ignore it and list the groups themselves.
-        warnings.filterwarnings("ignore", message="Consolidated metadata", category=UserWarning)
-        zarr.consolidate_metadata(path)
-    digest = hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()
-    write_marker(manifest, {"groups": entries, "sha256": digest})
-    log.info("dataset %s is complete: %d groups, manifest %s", path, len(entries), digest[:16])
+    try:
+        return xr.open_datatree(path, engine="zarr", consolidated=True, chunks=None)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: not a finished dataset ({' '.join(str(error).split())})") from None
+
+
+def shard_file(start: int, shard_subjects: int) -> str:
+    """The file, relative to the dataset, that holds the shard of images whose first subject is `start`."""
+    return f"images/image/c/{start // shard_subjects}/0/0"

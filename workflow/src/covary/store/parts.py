@@ -14,6 +14,7 @@ import zarr
 from tqdm import tqdm
 
 from covary.shards import Shard, partition
+from covary.store.files import flush, reopen
 from covary.store.markers import array_sha256, little_endian, write_marker
 
 log = logging.getLogger(__name__)
@@ -55,6 +56,7 @@ def write_parts(
         else:
             rows = compute(part)
             if part.index == 0:
+                reopen(path)
                 journal.parent.mkdir(parents=True, exist_ok=True)
                 journal.unlink(missing_ok=True)
                 _lay_out(path, group, rows, n_subjects, part_subjects, record)
@@ -67,6 +69,7 @@ def write_parts(
         for name, block in values.items():
             digests.setdefault(name, hashlib.sha256()).update(little_endian(block).data)
     sha256 = {name: digest.hexdigest() for name, digest in digests.items()}
+    flush(path / group)
     write_marker(marker, {**record, "group": group, "sha256": sha256})
     journal.unlink()
 

@@ -8,7 +8,7 @@ CONFIG := $(if $(filter demo,$(EXPERIMENT)),config/config.yaml,config/config.yam
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) --workflow-profile workflow/profiles/default
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test lint format generated lock bench clean-env
+.PHONY: help env demo unlock test lint format generated lock bench clean-env
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,8 +31,12 @@ $(VENV)/.complete: envs/requirements.lock envs/uv.lock.txt pyproject.toml
 
 demo: env  ## Run the demo, or config/<name>.yaml with EXPERIMENT=<name>, and print where the report is
 	@test -f $(lastword $(CONFIG)) || { echo "there is no config/$(EXPERIMENT).yaml"; exit 1; }
+	@$(BIN)/covary unlock
 	@$(SNAKEMAKE) --configfile $(CONFIG)
 	@echo "Report: $(CURDIR)/results/$(EXPERIMENT)/report.html"
+
+unlock: env  ## Remove the lock of a run that was killed (make demo does so itself)
+	@$(BIN)/covary unlock
 
 test: env  ## Run the whole test suite
 	@$(BIN)/python -m pytest

@@ -39,12 +39,18 @@ include: "workflow/rules/dataset.smk"
 include: "workflow/rules/longitudinal.smk"
 include: "workflow/rules/predictor.smk"
 include: "workflow/rules/evaluation.smk"
+include: "workflow/rules/publication.smk"
 
 
 rule all:
     default_target: True
     input:
         "<results>/report.html",
+        "<results>/provenance.json",
+
+
+onstart:
+    hold_folder()
 
 
 rule dataset:

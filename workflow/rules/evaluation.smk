@@ -28,7 +28,7 @@ rule evaluate:
     conda:
         "../../envs/covary.yaml"
     resources:
-        mem_mb=4000,
+        mem_mb=growing(4000),
         runtime=60,
     params:
         noises=NOISES,
@@ -72,7 +72,7 @@ rule plot_images:
     conda:
         "../../envs/covary.yaml"
     resources:
-        mem_mb=4000,
+        mem_mb=growing(4000),
         runtime=60,
         gpu=1,
     params:
@@ -111,7 +111,7 @@ rule plot_association:
     conda:
         "../../envs/covary.yaml"
     resources:
-        mem_mb=4000,
+        mem_mb=growing(4000),
         runtime=60,
     params:
         noises=NOISES,
@@ -151,7 +151,7 @@ rule plot_training:
     conda:
         "../../envs/covary.yaml"
     resources:
-        mem_mb=2000,
+        mem_mb=growing(2000),
         runtime=30,
     params:
         code=code("plot_training"),
@@ -175,7 +175,7 @@ rule plot_workflow:
     conda:
         "../../envs/covary.yaml"
     resources:
-        mem_mb=1000,
+        mem_mb=growing(1000),
         runtime=10,
     params:
         config=settings.model_dump(),
@@ -208,7 +208,7 @@ rule write_report:
     conda:
         "../../envs/covary.yaml"
     resources:
-        mem_mb=2000,
+        mem_mb=growing(2000),
         runtime=30,
     params:
         config=settings.model_dump(),

@@ -23,7 +23,7 @@ rule train_generator:
     conda:
         "../../envs/covary.yaml"
     resources:
-        mem_mb=4000,
+        mem_mb=growing(4000),
         runtime=4320,
         gpu=1,
     params:

@@ -18,7 +18,7 @@ rule draw_phantoms:
         "../../envs/covary.yaml"
     threads: workflow.cores
     resources:
-        mem_mb=2000,
+        mem_mb=growing(2000),
         runtime=60,
     params:
         phantom=section("images.phantom"),
@@ -39,7 +39,7 @@ rule write_digits:
     conda:
         "../../envs/covary.yaml"
     resources:
-        mem_mb=1000,
+        mem_mb=growing(1000),
         runtime=10,
     params:
         code=code("write_digits"),
@@ -63,7 +63,7 @@ rule prepare_images:
         "../../envs/covary.yaml"
     threads: workflow.cores
     resources:
-        mem_mb=4000,
+        mem_mb=growing(4000),
         runtime=240,
     params:
         folder=source_folder(),

@@ -22,7 +22,7 @@ rule train_image_vae:
         "../../envs/covary.yaml"
     threads: 2
     resources:
-        mem_mb=4000,
+        mem_mb=growing(4000),
         runtime=2880,
         gpu=1,
     params:
@@ -48,7 +48,7 @@ rule encode_images:
         "../../envs/covary.yaml"
     threads: 2
     resources:
-        mem_mb=4000,
+        mem_mb=growing(4000),
         runtime=120,
         gpu=1,
     params:
@@ -75,7 +75,7 @@ rule rank_latents:
     conda:
         "../../envs/covary.yaml"
     resources:
-        mem_mb=4000,
+        mem_mb=growing(4000),
         runtime=240,
         gpu=1,
     params:

@@ -1,0 +1,52 @@
+"""The `covary` command: what users of a dataset need without Snakemake."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from covary import lock, store
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one subcommand; return the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.run(options)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="covary", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="command")
+    verify = commands.add_parser(
+        "verify", help="compare a dataset with its manifest, for instance after a download"
+    )
+    verify.add_argument("folder", type=Path, help="results/<experiment>, with dataset.zarr and manifest.json")
+    verify.set_defaults(run=_verify)
+    unlock = commands.add_parser("unlock", help="remove Snakemake's lock if the run that took it was killed")
+    unlock.set_defaults(run=_unlock)
+    return parser
+
+
+def _verify(options: argparse.Namespace) -> int:
+    manifest = options.folder / "manifest.json"
+    faults = store.verify(options.folder / "dataset.zarr", manifest)
+    for fault in faults:
+        print(f"error: {fault}", file=sys.stderr)
+    if not faults:
+        groups = store.read_marker(manifest)["groups"]
+        print(f"{options.folder}: {len(groups)} groups are as the manifest says")
+    return 1 if faults else 0
+
+
+def _unlock(options: argparse.Namespace) -> int:
+    if lock.clear_stale(Path.cwd()):
+        print("removed the lock of a run that was killed; its finished jobs count, the others start again")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

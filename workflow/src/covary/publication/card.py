@@ -1,0 +1,30 @@
+"""The card of a dataset: what it holds, how it was made, how to read and to check it."""
+
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from covary.config import Config
+
+# The classes of the Hugging Face hub.
+_SIZE_CLASSES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"))
+
+
+def dataset_card(config: Config, manifest: dict[str, Any], dataset: Path) -> str:
+    """A README with front matter for the finished dataset that `manifest` describes."""
+    environment = Environment(
+        loader=PackageLoader("covary.publication", "."),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    total = config.subjects.total
+    return environment.get_template("dataset_card.md.j2").render(
+        config=config,
+        manifest=manifest,
+        size_class=next((name for limit, name in _SIZE_CLASSES if total < limit), "1M<n<10M"),
+        size_mb=sum(file.stat().st_size for file in dataset.rglob("*") if file.is_file()) / 1e6,
+        explainable={f"{v:g}": 1 / (1 + v) for v in config.association.noise_variances},
+    )

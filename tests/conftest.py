@@ -8,7 +8,10 @@ os.environ.setdefault(
     "JAX_COMPILATION_CACHE_DIR", str(Path(__file__).resolve().parents[1] / ".pytest_cache" / "jax")
 )
 
+from checkout import finished, project
 from hypothesis import settings
 
 settings.register_profile("covary", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("covary")
+
+__all__ = ["finished", "project"]

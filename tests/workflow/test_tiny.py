@@ -7,18 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-import yaml
+from checkout import Project
 
 from covary.store import read_marker
-
-
-def edited(project, name, **sections):
-    """A configuration beside tiny.yaml in which some sections differ."""
-    raw = yaml.safe_load((project.folder / "config" / "tiny.yaml").read_text())
-    for section, values in sections.items():
-        raw[section] = raw.get(section, {}) | values
-    (project.folder / "config" / name).write_text(yaml.safe_dump(raw))
-    return f"config/{name}"
 
 
 def test_the_dataset_opens_and_is_complete(finished):
@@ -76,14 +67,14 @@ def test_touching_files_reruns_nothing(finished):
 
 
 def test_a_predictor_setting_reruns_predictors_and_what_follows(finished):
-    config = edited(finished, "predictor.yaml", predictor={"learning_rate": 0.002})
+    config = finished.edited("predictor.yaml", predictor={"learning_rate": 0.002})
     planned = finished.planned(config=config)
     assert planned.pop("train_predictor") == planned.pop("predict") == 2
     assert planned.keys() == AFTER_PREDICTION
 
 
 def test_a_new_noise_level_runs_only_its_own_jobs(finished):
-    config = edited(finished, "level.yaml", association={"noise_variances": [0, 9, 2.5]})
+    config = finished.edited("level.yaml", association={"noise_variances": [0, 9, 2.5]})
     planned = finished.planned(config=config)
     for rule in (
         "simulate_longitudinal",
@@ -96,8 +87,23 @@ def test_a_new_noise_level_runs_only_its_own_jobs(finished):
     assert planned.keys() == AFTER_PREDICTION
 
 
+def test_more_subjects_draw_only_their_own_images(finished, tmp_path):
+    project = Project(tmp_path)
+    project.take_over(finished)
+    first = project.results / "dataset.zarr/images/image/c/0/0/0"
+    before = first.stat().st_mtime_ns
+    config = project.edited("more.yaml", subjects={"train": 128, "validation": 32, "test": 32})
+    target = "results/tiny/markers/images.json"
+    assert project.planned(target, config=config) == {"generate_images": 1, "gather_images": 1}
+    run = project.snakemake(target, config=config)
+    assert run.returncode == 0, run.stderr
+    assert first.stat().st_mtime_ns == before
+    known = read_marker(finished.results / "markers/images.json")["shards"]
+    assert read_marker(project.results / "markers/images.json")["shards"][:2] == known
+
+
 def test_sampling_settings_do_not_retrain_the_generator(finished):
-    planned = finished.planned(config=edited(finished, "sampling.yaml", sampling={"steps": 3}))
+    planned = finished.planned(config=finished.edited("sampling.yaml", sampling={"steps": 3}))
     assert planned["generate_images"] == 2
     assert not {"train_generator", "train_image_vae", "simulate_longitudinal"} & planned.keys()
 
@@ -119,7 +125,7 @@ AFTER_PREDICTION = {
     ],
 )
 def test_a_faulty_config_stops_the_run_before_any_job(project, sections, message):
-    run = project.snakemake(config=edited(project, "faulty.yaml", **sections))
+    run = project.snakemake(config=project.edited("faulty.yaml", **sections))
     assert run.returncode != 0
     assert message in run.stdout + run.stderr
     assert "Traceback" not in run.stdout + run.stderr
@@ -128,7 +134,7 @@ def test_a_faulty_config_stops_the_run_before_any_job(project, sections, message
 
 def test_an_empty_image_folder_is_named(project):
     (project.folder / "scans").mkdir()
-    config = edited(project, "empty.yaml", images={"source": "folder", "folder": "scans"})
+    config = project.edited("empty.yaml", images={"source": "folder", "folder": "scans"})
     run = project.snakemake("results/tiny/images/index.parquet", config=config)
     assert run.returncode != 0
     assert "scans" in run.stderr and "images.folder" in run.stderr
@@ -143,11 +149,11 @@ def test_too_many_unreadable_images_stop_the_run(project):
     damaged.write_bytes(damaged.read_bytes()[: damaged.stat().st_size // 2])
     settings = {"source": "folder", "folder": "scans", "crop": None, "size_px": 32}
     target = "results/tiny/images/index.parquet"
-    strict = edited(project, "strict.yaml", images=settings | {"max_unreadable_fraction": 0.0})
+    strict = project.edited("strict.yaml", images=settings | {"max_unreadable_fraction": 0.0})
     run = project.snakemake(target, config=strict)
     assert run.returncode != 0
     assert not (project.folder / target).exists()
-    lenient = edited(project, "lenient.yaml", images=settings | {"max_unreadable_fraction": 0.1})
+    lenient = project.edited("lenient.yaml", images=settings | {"max_unreadable_fraction": 0.1})
     run = project.snakemake(target, config=lenient)
     assert run.returncode == 0
     assert damaged.name in (project.folder / "results/tiny/logs/prepare_images.log").read_text()

@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 
 
 class Project:
@@ -22,13 +23,33 @@ class Project:
         shutil.copy(ROOT / "tests" / "workflow" / "tiny.yaml", folder / "config" / "tiny.yaml")
         self.results = folder / "results" / "tiny"
 
-    def snakemake(self, *arguments: str, config: str = "config/tiny.yaml") -> subprocess.CompletedProcess:
-        command = [
-            *(sys.executable, "-m", "snakemake", "--cores", "2"),
-            *("--workflow-profile", "workflow/profiles/default", *arguments),
+    def command(self, *arguments: str, config: str, cores: int = 2, profile: str = "default") -> list[str]:
+        return [
+            *(sys.executable, "-m", "snakemake", "--cores", str(cores)),
+            *("--workflow-profile", f"workflow/profiles/{profile}", *arguments),
             *("--configfile", "config/config.yaml", config),
         ]
-        return subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=False)
+
+    def snakemake(
+        self, *arguments: str, config: str = "config/tiny.yaml", environment: dict | None = None, **options
+    ) -> subprocess.CompletedProcess:
+        command = self.command(*arguments, config=config, **options)
+        return subprocess.run(
+            command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False
+        )
+
+    def take_over(self, other: "Project") -> None:
+        """Copy all that another project has computed."""
+        for part in ("results", "resources", ".snakemake"):
+            shutil.copytree(other.folder / part, self.folder / part)
+
+    def edited(self, name: str, **sections: dict | None) -> str:
+        """Write a configuration beside tiny.yaml in which some sections differ; return its path."""
+        raw = yaml.safe_load((self.folder / "config" / "tiny.yaml").read_text())
+        for section, values in sections.items():
+            raw[section] = raw.get(section, {}) | values
+        (self.folder / "config" / name).write_text(yaml.safe_dump(raw))
+        return f"config/{name}"
 
     def planned(self, *arguments: str, config: str = "config/tiny.yaml") -> dict[str, int]:
         """How many jobs of each rule a run would start."""

@@ -1,0 +1,65 @@
+"""The tiny experiment through the profile for Slurm, on a real Slurm of this one machine."""
+
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+from one_node import OneNode
+
+pytestmark = [pytest.mark.cluster, pytest.mark.slow]
+
+# This cluster keeps no accounts, and its jobs are short.
+OPTIONS = (
+    *("--slurm-no-account", "--slurm-status-command", "squeue"),
+    *("--slurm-init-seconds-before-status-checks", "5", "--latency-wait", "10"),
+)
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    if fault := OneNode.missing():
+        pytest.skip(fault)
+    with OneNode(tmp_path / "slurm") as cluster:
+        yield cluster
+
+
+def jobs(cluster):
+    """Number, state and rule of every job so far."""
+    lines = cluster.run("squeue", "--states=all", "--noheader", "--format=%A %T %k").splitlines()
+    return [line.split(maxsplit=2) for line in lines]
+
+
+def test_a_cancelled_and_an_overdue_job_are_made_up_for(finished, project, cluster):
+    command = project.command(
+        *("--retries", "0", "--set-resources", "train_generator:runtime=1", *OPTIONS),
+        config="config/tiny.yaml",
+        profile="slurm",
+    )
+    with (project.folder / "output").open("w") as output:
+        run = subprocess.Popen(
+            command, cwd=project.folder, env=cluster.environment, stdout=output, stderr=output
+        )
+    cancelled, stopped = set(), set()
+    while run.poll() is None:
+        for number, state, rule in jobs(cluster):
+            if state == "RUNNING" and rule.startswith("rule_fit_population") and not cancelled:
+                cluster.run("scancel", number)
+                cancelled.add(number)
+            if state == "RUNNING" and rule.startswith("rule_train_generator"):
+                for process in cluster.run("scontrol", "listpids", number).splitlines()[1:]:
+                    os.kill(int(process.split()[0]), signal.SIGSTOP)  # it hangs until its time is over
+                stopped.add(number)
+        time.sleep(0.5)
+    output = (project.folder / "output").read_text()
+    assert run.returncode != 0 and cancelled and stopped, output[-3000:]
+    states = {number: state for number, state, _ in jobs(cluster)}
+    assert {states[number] for number in cancelled} == {"CANCELLED"}
+    assert {states[number] for number in stopped} == {"TIMEOUT"}
+
+    again = project.snakemake(*OPTIONS, profile="slurm", environment=cluster.environment)
+    assert again.returncode == 0, again.stdout[-3000:] + again.stderr[-3000:]
+    assert (project.results / "manifest.json").read_text() == (finished.results / "manifest.json").read_text()
+    submitted = [rule for _, _, rule in jobs(cluster)]
+    assert "generate_images" in " ".join(submitted)

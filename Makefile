@@ -8,7 +8,7 @@ CONFIG := $(if $(filter demo,$(EXPERIMENT)),config/config.yaml,config/config.yam
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) --workflow-profile workflow/profiles/default
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo unlock test lint format generated lock bench clean-env
+.PHONY: help env demo unlock download test lint format generated lock bench clean-env
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ demo: env  ## Run the demo, or config/<name>.yaml with EXPERIMENT=<name>, and pr
 
 unlock: env  ## Remove the lock of a run that was killed (make demo does so itself)
 	@$(BIN)/covary unlock
+
+download: env  ## Fetch and check RESOURCE=<name> of resources/sources.csv
+	@$(SNAKEMAKE) resources/downloads/$(RESOURCE).json
 
 test: env  ## Run the whole test suite
 	@$(BIN)/python -m pytest

@@ -25,6 +25,7 @@ wildcard_constraints:
     noise=r"[0-9.e+-]+",
     shard=r"[0-9]+",
     predictor=r"[a-z0-9_]+",
+    resource=r"[a-z0-9_.-]+",
 
 
 localrules:
@@ -32,6 +33,7 @@ localrules:
     dataset,
 
 
+include: "workflow/rules/resources.smk"
 include: "workflow/rules/images.smk"
 include: "workflow/rules/vae.smk"
 include: "workflow/rules/generator.smk"

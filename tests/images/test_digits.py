@@ -28,7 +28,14 @@ def test_every_digit_is_written_once_and_split_evenly(tmp_path):
 def test_digits_go_through_the_preparation(tmp_path):
     write_digits(tmp_path / "digits")
     config = Images(size_px=32, crop=None, fill_white_corners=False)
-    summary = images.prepare(tmp_path / "digits", tmp_path / "out", config, seed=1, workers=1)
+    summary = images.prepare(
+        tmp_path / "digits",
+        tmp_path / "out",
+        config,
+        seed=1,
+        workers=1,
+        checkpoint_dir=tmp_path / "checkpoints",
+    )
     assert (summary.train, summary.test) == (1527, 270)
     prepared = images.load(tmp_path / "out")
     assert prepared.train.shape == (1527, 32, 32)

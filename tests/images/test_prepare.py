@@ -1,4 +1,10 @@
 import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -7,7 +13,8 @@ from PIL import Image
 
 from covary import images
 from covary.config import Crop, Images
-from covary.images.prepare import prepare_image
+from covary.images.geometry import resize
+from covary.images.prepare import clean_image, prepare_image
 
 CONFIG = Images(size_px=16, crop=Crop(height_px=40, width_px=40), max_unreadable_fraction=0.2)
 
@@ -27,12 +34,16 @@ def source(tmp_path):
     return folder
 
 
+def prepare(source, out, config, workers=1):
+    return images.prepare(source, out, config, 1, workers, out / "checkpoints")
+
+
 def truncate(path):
     path.write_bytes(path.read_bytes()[:300])
 
 
 def test_every_image_is_cropped_and_resized_in_the_order_of_files(source, tmp_path):
-    summary = images.prepare(source, tmp_path / "out", CONFIG, seed=1, workers=1)
+    summary = prepare(source, tmp_path / "out", CONFIG)
     assert (summary.train, summary.test, summary.unreadable, summary.conversions) == (8, 4, [], {})
     prepared = images.load(tmp_path / "out")
     assert prepared.train.shape == (8, 16, 16)
@@ -46,7 +57,7 @@ def test_every_image_is_cropped_and_resized_in_the_order_of_files(source, tmp_pa
 
 
 def test_loaded_images_are_mapped_and_read_only(source, tmp_path):
-    images.prepare(source, tmp_path / "out", CONFIG, seed=1, workers=1)
+    prepare(source, tmp_path / "out", CONFIG)
     prepared = images.load(tmp_path / "out")
     assert isinstance(prepared.train, np.memmap)
     with pytest.raises(ValueError, match="read-only"):
@@ -55,7 +66,7 @@ def test_loaded_images_are_mapped_and_read_only(source, tmp_path):
 
 def test_the_files_do_not_depend_on_workers(source, tmp_path):
     for workers in (1, 2):
-        images.prepare(source, tmp_path / str(workers), CONFIG, seed=1, workers=workers)
+        prepare(source, tmp_path / str(workers), CONFIG, workers=workers)
     for name in ("train.npy", "test.npy", "index.parquet"):
         assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "2" / name).read_bytes()
 
@@ -74,7 +85,7 @@ def test_the_steps_are_those_of_the_config(tmp_path):
 def test_unreadable_images_are_named_counted_and_left_out(source, tmp_path, caplog):
     truncate(source / "train/CNV/CNV-train1-1.png")
     with caplog.at_level(logging.INFO, "covary"):
-        summary = images.prepare(source, tmp_path / "out", CONFIG, seed=1, workers=1)
+        summary = prepare(source, tmp_path / "out", CONFIG)
     assert (summary.train, summary.test) == (7, 4)
     assert summary.unreadable == ["train/CNV/CNV-train1-1.png"]
     assert "train/CNV/CNV-train1-1.png" in caplog.text
@@ -89,13 +100,13 @@ def test_unreadable_images_are_named_counted_and_left_out(source, tmp_path, capl
 
 
 def test_too_many_unreadable_images_stop_the_run_and_leave_nothing(source, tmp_path):
-    images.prepare(source, tmp_path / "out", CONFIG, seed=1, workers=1)
+    prepare(source, tmp_path / "out", CONFIG)
     for name in ("CNV-train0-1", "CNV-train2-2", "CNV-train3-1"):
         truncate(source / f"train/CNV/{name}.png")
     with pytest.raises(
         ValueError, match=r"images\.max_unreadable_fraction: .* 3 of 12 .*CNV-train0-1\.png"
     ) as error:
-        images.prepare(source, tmp_path / "out", CONFIG, seed=1, workers=1)
+        prepare(source, tmp_path / "out", CONFIG)
     assert "\n" not in str(error.value)
     assert list((tmp_path / "out").iterdir()) == []
     with pytest.raises(ValueError, match="no finished prepared images"):
@@ -107,7 +118,7 @@ def test_a_split_that_is_all_unreadable_stops_the_run(source, tmp_path):
         truncate(path)
     lenient = CONFIG.model_copy(update={"max_unreadable_fraction": 1.0})
     with pytest.raises(ValueError, match="no test image"):
-        images.prepare(source, tmp_path / "out", lenient, seed=1, workers=1)
+        prepare(source, tmp_path / "out", lenient)
 
 
 def test_conversions_are_said_once_a_kind(source, tmp_path, caplog):
@@ -115,7 +126,7 @@ def test_conversions_are_said_once_a_kind(source, tmp_path, caplog):
         Image.fromarray(np.stack([scan(k)] * 3, axis=-1)).save(source / f"train/CNV/CNV-rgb{k}-1.png")
     Image.fromarray(scan(5).astype(np.uint16) * 257).save(source / "train/CNV/CNV-deep-1.png")
     with caplog.at_level(logging.INFO, "covary"):
-        summary = images.prepare(source, tmp_path / "out", CONFIG, seed=1, workers=1)
+        summary = prepare(source, tmp_path / "out", CONFIG)
     assert summary.conversions == {"colour": 2, "16-bit grey": 1}
     assert "2 × colour" in caplog.text
     assert "1 × 16-bit grey" in caplog.text
@@ -127,7 +138,7 @@ def test_conversions_are_said_once_a_kind(source, tmp_path, caplog):
 
 
 def test_files_that_do_not_belong_together_are_refused(source, tmp_path):
-    images.prepare(source, tmp_path / "out", CONFIG, seed=1, workers=1)
+    prepare(source, tmp_path / "out", CONFIG)
     np.save(tmp_path / "out/test.npy", np.zeros((9, 16, 16), np.uint8))
     with pytest.raises(ValueError, match=r"test\.npy holds 9 images, index\.parquet lists 4"):
         images.load(tmp_path / "out")
@@ -136,11 +147,69 @@ def test_files_that_do_not_belong_together_are_refused(source, tmp_path):
 def test_an_empty_folder_is_one_clear_line(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"^images\.folder: .*empty holds no image as [^\n]*$"):
-        images.prepare(tmp_path / "empty", tmp_path / "out", CONFIG, seed=1, workers=1)
+        prepare(tmp_path / "empty", tmp_path / "out", CONFIG)
     assert not (tmp_path / "out").exists()
 
 
 def test_the_index_is_plain_parquet(source, tmp_path):
-    images.prepare(source, tmp_path / "out", CONFIG, seed=1, workers=1)
+    prepare(source, tmp_path / "out", CONFIG)
     index = pd.read_parquet(tmp_path / "out/index.parquet")
     assert list(index.columns) == ["file", "split", "class", "patient", "row", "status"]
+
+
+def test_the_generator_can_have_a_size_of_its_own(source, tmp_path):
+    prepare(source, tmp_path / "out", CONFIG.model_copy(update={"generator_size_px": 32}))
+    prepared = images.load(tmp_path / "out")
+    assert prepared.train.shape == (8, 16, 16) and prepared.generator_test.shape == (4, 32, 32)
+    np.testing.assert_array_equal(
+        prepared.generator_train, [resize(clean_image(scan(k), CONFIG), 32) for k in range(8)]
+    )
+    prepare(source, tmp_path / "out", CONFIG)
+    prepared = images.load(tmp_path / "out")
+    assert prepared.generator_train is prepared.train and prepared.generator_test is prepared.test
+
+
+def test_patients_of_the_test_images_can_be_left_out_of_training(source, tmp_path, caplog):
+    (source / "test/CNV/CNV-test0-1.png").rename(source / "test/CNV/CNV-train1-9.png")
+    with caplog.at_level(logging.WARNING, "covary"):
+        assert prepare(source, tmp_path / "out", CONFIG).train == 6
+    assert "test/: 1, such as train1; their 2 training images are left out" in caplog.text
+    index = images.load(tmp_path / "out").index
+    assert not set(index["patient"][index["split"] == "train"]) & set(
+        index["patient"][index["split"] == "test"]
+    )
+    published = CONFIG.model_copy(update={"patient_disjoint": False})
+    assert prepare(source, tmp_path / "out", published).train == 8
+    assert "training images are kept" in caplog.text
+
+
+def many_scans(folder):
+    for split, count in (("train", 900), ("test", 20)):
+        (folder / split / "CNV").mkdir(parents=True)
+        for k in range(count):
+            Image.fromarray(scan(k)).save(folder / split / "CNV" / f"CNV-{split}{k:04d}-1.png")
+    truncate(folder / "train/CNV/CNV-train0003-1.png")
+
+
+def test_a_killed_preparation_ends_with_the_files_of_an_uninterrupted_one(tmp_path, caplog):
+    many_scans(tmp_path / "source")
+    prepare(tmp_path / "source", tmp_path / "whole", CONFIG)
+    process = subprocess.Popen(
+        [sys.executable, __file__, str(tmp_path / "source"), str(tmp_path / "killed")],
+        stderr=subprocess.DEVNULL,
+    )
+    journal = tmp_path / "killed" / "checkpoints" / "journal.json"
+    while not journal.exists() and process.poll() is None:
+        time.sleep(0.001)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    with caplog.at_level(logging.INFO, "covary"):
+        prepare(tmp_path / "source", tmp_path / "killed", CONFIG)
+    assert "preparation goes on after" in caplog.text
+    for name in ("train.npy", "test.npy", "index.parquet"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "killed" / name).read_bytes()
+    assert not journal.parent.exists()
+
+
+if __name__ == "__main__":
+    prepare(*map(Path, sys.argv[1:]), CONFIG)

@@ -76,7 +76,15 @@ def test_patients_in_both_splits_are_said(tmp_path, caplog):
     touch(tmp_path, "train/CNV/CNV-7-1.jpeg", "test/CNV/CNV-7-2.jpeg")
     with caplog.at_level(logging.WARNING, "covary"):
         find_images(tmp_path, 0.5, 1)
-    assert "in both train/ and test/: 1, such as 7" in caplog.text
+    assert "in both train/ and test/: 1, such as 7; their 1 training images are kept" in caplog.text
+
+
+def test_shared_patients_are_left_out_of_training_alone(tmp_path):
+    touch(tmp_path, "train/CNV/CNV-7-1.jpeg", "train/DME/DME-7-3.jpeg", "train/CNV/CNV-8-1.jpeg")
+    touch(tmp_path, "test/CNV/CNV-7-2.jpeg")
+    table = find_images(tmp_path, 0.5, 1, patient_disjoint=True)
+    assert table["file"].tolist() == ["test/CNV/CNV-7-2.jpeg", "train/CNV/CNV-8-1.jpeg"]
+    assert table.index.tolist() == [0, 1]
 
 
 def test_bad_folders_are_named_with_the_config_key(tmp_path):

@@ -2,7 +2,8 @@
 Images: from a folder of scans to the arrays that all networks read.
 
 In: procedural phantoms, the digits that ship inside scikit-learn, or a folder of your own (`images.*`).
-Out: `<results>/images/{train,test}.npy` (uint8) and `index.parquet` (file, split, class, patient).
+Out: `<results>/images/{train,test}.npy` (uint8), `generator_{train,test}.npy` if the generator has a size of its
+own, and `index.parquet` (file, split, class, patient).
 """
 
 
@@ -55,6 +56,10 @@ rule prepare_images:
         index="<results>/images/index.parquet",
         train="<results>/images/train.npy",
         test="<results>/images/test.npy",
+        generator=expand(
+            "<results>/images/generator_{split}.npy",
+            split=["train", "test"] if len(settings.images.sizes_px) > 1 else [],
+        ),
     log:
         "<logs>/prepare_images.log",
     benchmark:

@@ -8,10 +8,12 @@ from covary.job import job
 
 if __name__ == "__main__":
     with job(snakemake.log[0]):
+        folder = Path(snakemake.output.index).parent
         images.prepare(
             Path(snakemake.params.folder),
-            Path(snakemake.output.index).parent,
+            folder,
             Images.model_validate(snakemake.params.images),
             seed=snakemake.params.seed,
             workers=snakemake.threads,
+            checkpoint_dir=folder / "checkpoints" / snakemake.params.code,
         )

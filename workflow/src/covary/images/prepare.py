@@ -1,6 +1,7 @@
 """From a folder of images to two arrays of equal size, 8-bit and grey, and an index."""
 
 import logging
+import shutil
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,15 +13,19 @@ from jaxtyping import UInt8
 
 from covary.config import Images
 from covary.images.corners import fill_white_corners
+from covary.images.denoise import denoise
 from covary.images.geometry import centre_crop_or_pad, resize
 from covary.images.reading import UnreadableImage, read_grey
 from covary.images.sources import SPLITS, find_images
 from covary.parallel import ordered_map
+from covary.resumable import Journal, RowWriter, identity
 
 log = logging.getLogger(__name__)
 
 _INDEX = "index.parquet"
 _READABLE = "ok"
+_PREFIXES = ("", "generator_")  # of the files at config.sizes_px
+_SYNC_IMAGES = 256  # a killed job loses at most so many
 
 
 @dataclass(frozen=True)
@@ -37,69 +42,90 @@ class Summary:
 class PreparedImages:
     """Prepared images, read-only and mapped from disk, and where each came from.
 
-    `index` has the columns file, split, class, patient, row (in its split's array; missing if unreadable)
-    and status (`ok`, or why the file could not be read).
+    `generator_train` and `generator_test` are the same images at the size the generator learns; the very
+    arrays `train` and `test` if it has no size of its own. `index` has the columns file, split, class,
+    patient, row (in the arrays of its split; missing if unreadable) and status (`ok`, or why the file could
+    not be read).
     """
 
     train: UInt8[np.ndarray, "train_image size size"]
     test: UInt8[np.ndarray, "test_image size size"]
+    generator_train: UInt8[np.ndarray, "train_image generator_size generator_size"]
+    generator_test: UInt8[np.ndarray, "test_image generator_size generator_size"]
     index: pd.DataFrame
 
 
-def prepare(source_folder: Path, out_dir: Path, config: Images, seed: int, workers: int) -> Summary:
-    """Read, clean and resize the images of a folder; write `train.npy`, `test.npy`, last `index.parquet`.
+def prepare(
+    source_folder: Path, out_dir: Path, config: Images, seed: int, workers: int, checkpoint_dir: Path
+) -> Summary:
+    """Read, clean and resize the images of a folder.
 
-    The files do not depend on `workers`. Unreadable files are named in the log and left out.
+    Writes `train.npy` and `test.npy`, with `config.generator_size_px` also `generator_train.npy` and
+    `generator_test.npy`, last `index.parquet`. The files do not depend on `workers`. Unreadable files are
+    named in the log and left out. A job that finds in `checkpoint_dir` what an earlier one with the same
+    settings, seed and files had done goes on from there.
+
     Raises ValueError if the folder holds no usable image (see `find_images`), or if a larger share of its
     files than `config.max_unreadable_fraction` is unreadable; then nothing in `out_dir` can be loaded.
     """
-    table = find_images(source_folder, config.test_fraction, seed)
+    table = find_images(source_folder, config.test_fraction, seed, patient_disjoint=config.patient_disjoint)
+    checkpoint_dir.mkdir(parents=True, exist_ok=True)
     out_dir.mkdir(parents=True, exist_ok=True)
     (out_dir / _INDEX).unlink(missing_ok=True)
+    journal = Journal(checkpoint_dir / "journal.json", _identity(source_folder, table, config, seed))
+    outcomes = journal.read()
+    if outcomes:
+        log.info("preparation goes on after %d of %d images", len(outcomes), len(table))
     paths = [source_folder / file for file in table["file"]]
-    results = ordered_map(partial(_prepare_file, config), paths, workers, "images")
-    conversions = Counter()
-    rows, status = [], []
-    writers = {split: _ImageWriter(out_dir / f"{split}.npy", config.size_px) for split in SPLITS}
+    results = ordered_map(partial(_prepare_file, config), paths[len(outcomes) :], workers, "images")
+    writers = _open_writers(out_dir, checkpoint_dir, config, table["split"], outcomes)
     try:
-        for file, split, (image, note) in zip(table["file"], table["split"], results, strict=True):
-            if image is None:
-                log.warning("unreadable image %s: %s", source_folder / file, note)
-                rows.append(None)
-                status.append(note)
-                continue
-            rows.append(writers[split].append(image))
-            status.append(_READABLE)
-            conversions.update([note] if note else [])
-        table["row"] = pd.array(rows, dtype="Int64")
-        table["status"] = status
-        _check_share_unreadable(table, source_folder, config.max_unreadable_fraction)
-        for writer in writers.values():
+        for i, (images, note) in enumerate(results, start=len(outcomes)):
+            if not images:
+                log.warning("unreadable image %s: %s", paths[i], note)
+            for writer, image in zip(writers[table["split"].iat[i]], images, strict=False):
+                writer.append(image)
+            outcomes.append([bool(images), note])
+            if len(outcomes) % _SYNC_IMAGES == 0:
+                for writer in (w for pair in writers.values() for w in pair):
+                    writer.sync()
+                journal.write(outcomes)
+        table = _with_outcomes(table, outcomes)
+        try:
+            _check_share_unreadable(table, source_folder, config.max_unreadable_fraction)
+        except ValueError:
+            shutil.rmtree(checkpoint_dir)
+            raise
+        for writer in (w for pair in writers.values() for w in pair):
             writer.finish()
     finally:
-        for writer in writers.values():
-            writer.discard()
+        for writer in (w for pair in writers.values() for w in pair):
+            writer.close()
     unfinished = out_dir / f"{_INDEX}.part"
     table.to_parquet(unfinished, index=False)
     unfinished.replace(out_dir / _INDEX)
+    shutil.rmtree(checkpoint_dir)
+    return _summarise(table, outcomes)
 
-    for kind, count in sorted(conversions.items()):
-        log.info("converted to 8-bit grey: %d × %s", count, kind)
-    unreadable = table["file"][table["row"].isna()].tolist()
-    if unreadable:
-        log.warning("unreadable and left out: %d of %d images", len(unreadable), len(table))
-    return Summary(*(writers[split].count for split in SPLITS), unreadable, dict(conversions))
+
+def clean_image(
+    image: UInt8[np.ndarray, "height width"], config: Images
+) -> UInt8[np.ndarray, "rows columns"]:
+    """Fill white corners, denoise, crop or pad, as the config says, in the order of the paper's code."""
+    if config.fill_white_corners:
+        image = fill_white_corners(image)
+    if config.denoise_sd is not None:
+        image = denoise(image, config.denoise_sd)
+    if config.crop is not None:
+        image = centre_crop_or_pad(image, config.crop.height_px, config.crop.width_px)
+    return image
 
 
 def prepare_image(
     image: UInt8[np.ndarray, "height width"], config: Images
 ) -> UInt8[np.ndarray, "size_px size_px"]:
-    """Fill white corners, crop or pad, and resize, as the config says."""
-    if config.fill_white_corners:
-        image = fill_white_corners(image)
-    if config.crop is not None:
-        image = centre_crop_or_pad(image, config.crop.height_px, config.crop.width_px)
-    return resize(image, config.size_px)
+    """The image as the VAE sees it: cleaned and resized."""
+    return resize(clean_image(image, config), config.size_px)
 
 
 def load(folder: Path) -> PreparedImages:
@@ -110,21 +136,79 @@ def load(folder: Path) -> PreparedImages:
     if not (folder / _INDEX).exists():
         raise ValueError(f"{folder} holds no finished prepared images: {_INDEX} is missing")
     index = pd.read_parquet(folder / _INDEX)
-    arrays = {split: np.load(folder / f"{split}.npy", mmap_mode="r", allow_pickle=False) for split in SPLITS}
-    for split, array in arrays.items():
-        expected = int(index["row"][index["split"] == split].notna().sum())
-        if len(array) != expected:
-            raise ValueError(f"{folder}/{split}.npy holds {len(array)} images, {_INDEX} lists {expected}")
+    arrays = {}
+    for prefix in _PREFIXES:
+        for split in SPLITS:
+            path = folder / f"{prefix}{split}.npy"
+            if prefix and not path.exists():
+                arrays[prefix + split] = arrays[split]
+                continue
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+            expected = int(index["row"][index["split"] == split].notna().sum())
+            if len(array) != expected:
+                raise ValueError(f"{path} holds {len(array)} images, {_INDEX} lists {expected}")
+            arrays[prefix + split] = array
     return PreparedImages(**arrays, index=index)
 
 
-def _prepare_file(config: Images, path: Path) -> tuple[UInt8[np.ndarray, "size size"] | None, str]:
-    """The prepared image and the conversion it took, or None and why the file cannot be read."""
+def _prepare_file(config: Images, path: Path) -> tuple[list[UInt8[np.ndarray, "_ _"]], str]:
+    """The image at each size and the conversion it took, or no image and why the file cannot be read."""
     try:
         image, conversion = read_grey(path)
     except UnreadableImage as error:
-        return None, str(error)
-    return prepare_image(image, config), conversion
+        return [], str(error)
+    clean = clean_image(image, config)
+    return [resize(clean, size_px) for size_px in config.sizes_px], conversion
+
+
+def _identity(folder: Path, table: pd.DataFrame, config: Images, seed: int) -> str:
+    found = ((file, (folder / file).stat()) for file in table["file"])
+    files = (f"{file}/{stat.st_size}/{stat.st_mtime_ns}" for file, stat in found)
+    return identity([config.model_dump_json(), str(seed), *table["split"], *files])
+
+
+def _open_writers(
+    out_dir: Path, checkpoint_dir: Path, config: Images, splits: pd.Series, outcomes: list
+) -> dict[str, list[RowWriter]]:
+    """For each split a writer a size, with the rows of an earlier run."""
+    for path in out_dir.glob("generator_*.npy"):  # another config may have had a second size
+        path.unlink()
+    done = Counter(split for split, (readable, _) in zip(splits, outcomes, strict=False) if readable)
+    return {
+        split: [
+            RowWriter(
+                out_dir / f"{prefix}{split}.npy",
+                checkpoint_dir / f"{prefix}{split}.part",
+                (size_px, size_px),
+                np.uint8,
+                done[split],
+            )
+            for prefix, size_px in zip(_PREFIXES, config.sizes_px, strict=False)
+        ]
+        for split in SPLITS
+    }
+
+
+def _with_outcomes(table: pd.DataFrame, outcomes: list) -> pd.DataFrame:
+    """The table with the columns row and status."""
+    readable = pd.Series([ok for ok, _ in outcomes], index=table.index)
+    row = readable.astype(int).groupby(table["split"]).cumsum() - 1
+    return table.assign(
+        row=row.astype("Int64").where(readable),
+        status=[_READABLE if ok else note for ok, note in outcomes],
+    )
+
+
+def _summarise(table: pd.DataFrame, outcomes: list) -> Summary:
+    """What was written, also into the log."""
+    conversions = Counter(note for ok, note in outcomes if ok and note)
+    for kind, count in sorted(conversions.items()):
+        log.info("converted to 8-bit grey: %d × %s", count, kind)
+    unreadable = table["file"][table["row"].isna()].tolist()
+    if unreadable:
+        log.warning("unreadable and left out: %d of %d images", len(unreadable), len(table))
+    written = table["split"][table["row"].notna()].value_counts()
+    return Summary(*(int(written[split]) for split in SPLITS), unreadable, dict(conversions))
 
 
 def _check_share_unreadable(table: pd.DataFrame, folder: Path, allowed: float) -> None:
@@ -137,41 +221,3 @@ def _check_share_unreadable(table: pd.DataFrame, folder: Path, allowed: float) -
     for split in SPLITS:
         if bad[table["split"] == split].all():
             raise ValueError(f"no {split} image in {folder} can be read")
-
-
-class _ImageWriter:
-    """Appends images to a .npy file that has its name only once it is finished."""
-
-    def __init__(self, path: Path, size_px: int):
-        self.count = 0
-        self._path = path
-        self._size_px = size_px
-        self._unfinished = path.with_name(f"{path.name}.part")
-        path.unlink(missing_ok=True)
-        self._file = self._unfinished.open("wb")
-        self._write_header()
-
-    def append(self, image: np.ndarray) -> int:
-        """Write one image and return its row."""
-        self._file.write(np.ascontiguousarray(image).tobytes())
-        self.count += 1
-        return self.count - 1
-
-    def finish(self) -> None:
-        """Put the number of images into the header and give the file its name."""
-        self._file.seek(0)
-        self._write_header()
-        self._file.close()
-        self._unfinished.replace(self._path)
-
-    def discard(self) -> None:
-        """Remove the file if it is not finished."""
-        self._file.close()
-        self._unfinished.unlink(missing_ok=True)
-
-    def _write_header(self) -> None:
-        # NumPy pads the header so that the length of the first axis can be rewritten in place.
-        shape = (self.count, self._size_px, self._size_px)
-        np.lib.format.write_array_header_1_0(
-            self._file, {"descr": "|u1", "fortran_order": False, "shape": shape}
-        )

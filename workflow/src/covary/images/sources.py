@@ -18,12 +18,15 @@ _LAYOUT = "[train/ or test/][CLASS/]NAME with " + ", ".join(SUFFIXES)
 _NAMED_PATIENT = re.compile(r"[^-]+-(?P<patient>[^-]+)-\d+")
 
 
-def find_images(folder: Path, test_fraction: float, seed: int) -> pd.DataFrame:
+def find_images(
+    folder: Path, test_fraction: float, seed: int, *, patient_disjoint: bool = False
+) -> pd.DataFrame:
     """List the images of a folder in the layouts `{train,test}/CLASS/NAME`, `CLASS/NAME` and `NAME`.
 
     Without train/ and test/, a share `test_fraction` of the images is held out, whole patients at a time,
     chosen by `seed` and the patients' names alone. The patient is the middle part of `CLASS-PATIENT-INDEX`;
-    any other name is a patient of its own. Hidden files and files of other types are passed over.
+    any other name is a patient of its own. With `patient_disjoint`, images in train/ of patients who are also
+    in test/ are left out. Hidden files and files of other types are passed over.
 
     Returns the columns file (relative to `folder`), split, class (empty if none) and patient, sorted by file.
     Raises ValueError if the folder is missing, holds no image, lacks one of its splits or, if it has none,
@@ -44,13 +47,25 @@ def find_images(folder: Path, test_fraction: float, seed: int) -> pd.DataFrame:
     table = pd.DataFrame(images)
     if not has_splits:
         table["split"] = _hold_out(table["patient"], test_fraction, seed, folder)
+    table = _without_shared_patients(table, patient_disjoint)
     for split in SPLITS:
         if not (table["split"] == split).any():
             raise ValueError(f"images.folder: {folder} has no image in {split}/; give both splits or neither")
-    shared = set.intersection(*(set(table["patient"][table["split"] == split]) for split in SPLITS))
-    if shared:
-        log.warning("patients with images in both train/ and test/: %d, such as %s", len(shared), min(shared))
     return table
+
+
+def _without_shared_patients(table: pd.DataFrame, leave_out: bool) -> pd.DataFrame:
+    """Say which patients are in both splits; leave their training images out if asked."""
+    train = table["split"] == "train"
+    shared = train & table["patient"].isin(table["patient"][~train])
+    if not shared.any():
+        return table
+    patients = table["patient"][shared]
+    log.warning(
+        "patients with images in both train/ and test/: %d, such as %s; their %d training images are %s",
+        patients.nunique(), patients.min(), len(patients), "left out" if leave_out else "kept",
+    )  # fmt: skip
+    return table[~shared].reset_index(drop=True) if leave_out else table
 
 
 def _walk(folder: Path) -> list[str]:

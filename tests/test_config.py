@@ -41,7 +41,7 @@ def test_committed_schema_and_key_table_match_the_model():
         ),
         ({"vea": {}}, "vea: unknown key; did you mean `vae`?"),
         ({"vae": {"epoch": 3}}, "vae.epoch: unknown key; did you mean `epochs`?"),
-        ({"vae": {"zzz": 3}}, "vae.zzz: unknown key; known keys here: latent_dim"),
+        ({"vae": {"zzz": 3}}, "vae.zzz: unknown key; known keys here: architecture, latent_dim"),
         ({"vae": 3}, "vae: must be a mapping of keys to values, got 3"),
         ({"vae": {"latent_dim": 1.5}}, "vae.latent_dim: must be a whole number, got 1.5"),
         ({"vae": {"epochs": True}}, "vae.epochs: must be a whole number, got True"),

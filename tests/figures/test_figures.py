@@ -120,7 +120,10 @@ def test_latent_ranking_shows_active_latents_and_marks_the_chosen():
             "random_effect": [-1, -1, 0, 1],
         }
     )
-    figure = figures.latent_ranking(ranking)
+    agreement = pd.DataFrame(
+        [{"spearman": 0.5, "spearman_low": -0.25, "spearman_high": 1.0, "chosen": 2, "shared": 1}]
+    )
+    figure = figures.latent_ranking(ranking, agreement)
     readback, sensitivity, _ = figure.axes
     names = [label.get_text() for label in readback.get_yticklabels()]
     assert names == [r"$z_{2}$ $= \eta_{1}$", r"$z_{3}$ $= \eta_{2}$", "$z_{0}$"]
@@ -128,17 +131,28 @@ def test_latent_ranking_shows_active_latents_and_marks_the_chosen():
     assert [bar.get_width() for bar in sensitivity.patches] == [0.04, 0.02, 0.01]
     colours = [bar.get_facecolor() for bar in readback.patches]
     assert colours[0] == colours[1] != colours[2]
-    assert figure.get_suptitle() == "3 of 4 latents are active"
+    assert figure.get_suptitle() == (
+        "3 of 4 latents are active. The methods' ranks correlate by 0.50 [−0.25, 1.00]; "
+        "1 of 2 random effects are chosen by both"
+    )
 
 
 def test_training_curves_mark_the_weights_that_were_kept():
-    vae = pd.DataFrame({"epoch": [1, 2, 3], "loss": [9.0, 3.0, 2.0], "test_loss": [9.5, 3.5, 2.6]})
+    vae = pd.DataFrame(
+        {
+            "epoch": [1, 2, 3],
+            "loss": [9.0, 3.0, 2.0],
+            "test_loss": [9.5, 3.5, 2.6],
+            "active_units": [0, 4, 5],
+        }
+    )
     generator = pd.DataFrame({"step": [10, 20, 30], "loss": [0.9, 0.2, 0.1]})
     history = pd.DataFrame({"epoch": [1, 2, 3], "validation_loss": [0.9, 0.6, 0.7]})
     figure = figures.training_curves(
         vae, generator, {(0.0, "network"): history, (9.0, "network"): history + 0.1}
     )
-    left, _, right = figure.axes
+    left, activity, _, right = figure.axes
+    np.testing.assert_array_equal(activity.lines[0].get_ydata(), [0, 4, 5])
     np.testing.assert_array_equal(lines(left)["test images"].get_ydata(), vae["test_loss"])
     marks = [line for line in right.lines if line.get_marker() == "o"]
     assert [(mark.get_xdata()[0], mark.get_ydata()[0]) for mark in marks] == [(2, 0.6), (2.1, 0.7)]

@@ -1,6 +1,7 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given
@@ -15,8 +16,10 @@ from covary.vae import (
     encode,
     kl_divergence,
     rank_latents,
+    ranking_agreement,
     train_vae,
     warmed_up_beta,
+    with_free_bits,
 )
 from covary.vae.loss import negative_log_density
 
@@ -63,6 +66,15 @@ def test_kl_divergence_is_zero_only_at_the_prior():
     zero = torch.zeros(2, 3)
     assert torch.equal(kl_divergence(zero, zero), torch.zeros(3))
     assert kl_divergence(zero + 1, zero).tolist() == [0.5] * 3
+
+
+def test_free_bits_cost_nothing_and_pull_at_nothing():
+    kl = torch.tensor([0.1, 0.5, 2.0], requires_grad=True)
+    assert with_free_bits(kl, 0.0).item() == pytest.approx(2.6)
+    total = with_free_bits(kl, 0.5)
+    assert total.item() == pytest.approx(0.5 + 0.5 + 2.0)
+    total.backward()
+    assert kl.grad[0] == 0 and kl.grad[2] == 1
 
 
 @given(st.floats(-3, 3), st.floats(-4, 2), st.floats(-3, 3))
@@ -167,6 +179,70 @@ def test_rankings_of_a_linear_vae_are_its_closed_forms():
     by_sensitivity = Ranking(method="sensitivity", readback_draws=draws, sensitivity_draws=draws)
     chosen = rank_latents(vae, posterior_mean_variance, by_sensitivity, 5)["random_effect"]
     assert chosen.tolist() == [-1, 0, 2, 1, -1]
+
+
+def test_agreement_of_the_methods_has_a_measured_rank_correlation():
+    ranks = [1, 2, 3, 4, 5, 6]
+    table = pd.DataFrame(
+        {
+            "active": [True] * 6 + [False],
+            "rank_readback": [*ranks, -1],
+            "rank_sensitivity": [2, 1, 4, 3, 6, 5, -1],
+            "random_effect": [0, 1, 2, -1, -1, -1, -1],
+        }
+    )
+    row = ranking_agreement(table).iloc[0]
+    # Spearman: 1 - 6 Σd² / n(n² - 1) with six differences of one.
+    assert row["spearman"] == pytest.approx(1 - 6 * 6 / (6 * 35))
+    se = math.sqrt((1 + row["spearman"] ** 2 / 2) / 3)
+    assert math.atanh(row["spearman_high"]) == pytest.approx(math.atanh(row["spearman"]) + 1.959964 * se)
+    assert row["spearman_low"] < row["spearman"] < row["spearman_high"]
+    assert (row["active"], row["chosen"], row["shared"]) == (6, 3, 2)
+    same = ranking_agreement(table.assign(rank_sensitivity=table["rank_readback"])).iloc[0]
+    assert same["spearman"] == pytest.approx(1) and same["shared"] == 3
+    few = ranking_agreement(table.assign(active=[True] * 3 + [False] * 4)).iloc[0]
+    assert math.isnan(few["spearman_low"])
+
+
+def test_active_units_are_counted_by_the_threshold_given(bands, tmp_path):
+    config = Vae(latent_dim=LATENT_DIM, base_channels=4, epochs=1, batch_size=16)
+    counts = [
+        train_vae(bands, bands, config, 3, tmp_path, active_variance=v)[1]["active_units"].item()
+        for v in (0.0, 1e9)
+    ]
+    assert counts == [LATENT_DIM, 0]
+
+
+def test_free_bits_keep_latents_from_collapsing(bands, tmp_path):
+    config = Vae(
+        latent_dim=LATENT_DIM, base_channels=4, epochs=15, batch_size=16, learning_rate=3e-3, beta=10.0,
+        beta_warmup_epochs=0.0, sleep_weight=0.0, horizontal_flip=False,
+    )  # fmt: skip
+    counts = [
+        train_vae(bands, bands, config.model_copy(update={"free_bits": free}), 3, tmp_path / str(free))[1]
+        for free in (0.0, 0.5)
+    ]
+    assert [history["active_units"].iloc[-1] for history in counts] == [0, LATENT_DIM]
+
+
+def test_the_view_cuts_rows_and_stretches_the_rest():
+    vae = VAE(16, 2, 1, crop_rows=8)
+    ramp = torch.arange(16.0)[None, None, :, None].expand(3, 1, 16, 16).contiguous()
+    middle = vae.view(ramp)
+    # Half-pixel bilinear stretch of rows 4 … 11 by two: 4, 4.25, 4.75, … 10.75, 11.
+    expected = torch.cat([torch.tensor([4.0]), torch.arange(4.25, 11, 0.5), torch.tensor([11.0])])
+    torch.testing.assert_close(middle[0, 0, :, 0], expected)
+    moved = vae.view(ramp, torch.tensor([0, 4, 8]))
+    torch.testing.assert_close(moved[:, 0, 0, 0], torch.tensor([0.0, 4.0, 8.0]))
+    torch.testing.assert_close(moved[1], middle[1])
+    assert VAE(16, 2, 1).view(ramp) is ramp
+
+
+def test_whole_images_are_encoded_as_they_were_seen_in_training(bands):
+    torch.manual_seed(0)
+    vae = place(VAE(SIZE_PX, LATENT_DIM, 4, crop_rows=6)).eval()
+    x = torch.from_numpy(bands[:5]).unsqueeze(1) / 255
+    np.testing.assert_array_equal(encode(vae, bands[:5])[0], vae.encode(vae.view(x))[0].detach().numpy())
 
 
 def test_too_few_active_latents_stop_the_run():

@@ -126,6 +126,7 @@ rule plot_training:
     """The ranking of the latents and the curves of all trainings."""
     input:
         ranking="<results>/vae/latent_ranking.csv",
+        agreement="<results>/vae/ranking_agreement.csv",
         vae="<results>/vae/history.csv",
         generator="<results>/generator/history.csv",
         predictors=expand(

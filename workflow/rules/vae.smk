@@ -2,7 +2,8 @@
 Image VAE: the latent space whose coordinates become random effects.
 
 In: prepared images. Out: `<results>/vae/` with the weights, the loss curves, the posterior q(z|x) of every
-image (`encodings.npz`) and the ranking of latents with the chosen random effects (`latent_ranking.csv`).
+image (`encodings.npz`), the ranking of latents with the chosen random effects (`latent_ranking.csv`) and how far the
+two methods of ranking agree (`ranking_agreement.csv`).
 """
 
 
@@ -27,6 +28,7 @@ rule train_image_vae:
         gpu=1,
     params:
         vae=section("vae"),
+        active_variance=settings.ranking.active_variance,
         seed=settings.seed,
         code=code("train_image_vae"),
     script:
@@ -68,6 +70,7 @@ rule rank_latents:
             caption="../report/latent_ranking.rst",
             category="Images",
         ),
+        agreement="<results>/vae/ranking_agreement.csv",
     log:
         "<logs>/rank_latents.log",
     benchmark:

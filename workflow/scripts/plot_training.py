@@ -12,9 +12,10 @@ with job(snakemake.log[0]):
         (float(path.parts[-3].removeprefix("noise_")), path.parts[-2]): pd.read_csv(path)
         for path in map(Path, snakemake.input.predictors)
     }
-    figures.save(
-        figures.latent_ranking(pd.read_csv(snakemake.input.ranking)), Path(snakemake.output.latent_ranking)
+    ranking = figures.latent_ranking(
+        pd.read_csv(snakemake.input.ranking), pd.read_csv(snakemake.input.agreement)
     )
+    figures.save(ranking, Path(snakemake.output.latent_ranking))
     curves = figures.training_curves(
         pd.read_csv(snakemake.input.vae), pd.read_csv(snakemake.input.generator), predictors
     )

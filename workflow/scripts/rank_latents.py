@@ -18,3 +18,4 @@ with job(snakemake.log[0]):
         seed=snakemake.params.seed,
     )
     ranking.to_csv(snakemake.output.ranking, index=False)
+    vae.ranking_agreement(ranking).to_csv(snakemake.output.agreement, index=False)

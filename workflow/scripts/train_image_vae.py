@@ -15,6 +15,7 @@ with job(snakemake.log[0]):
         Vae(**snakemake.params.vae),
         seed=snakemake.params.seed,
         checkpoint_dir=folder / "checkpoints" / snakemake.params.code,
+        active_variance=snakemake.params.active_variance,
     )
     model.save(folder)
     history.to_csv(snakemake.output.history, index=False)

@@ -93,27 +93,59 @@ class Images(Section):
 class Vae(Section):
     """The convolutional β-VAE whose latent space carries the association."""
 
+    architecture: Literal["compact", "resnet18"] = Field(
+        "compact",
+        description="`resnet18` is that of the paper's Table 3 (there: 128 latents, 64 channels, 224 pixels)",
+    )
     latent_dim: Positive = Field(16, description="Width of z")
     base_channels: Positive = Field(
         16, description="Channels of the first convolution; doubles as size halves"
     )
     epochs: Positive = Field(18, description="Passes over the training images")
     batch_size: Positive = Field(32, description="Images a step")
-    learning_rate: float = Field(
-        0.001, gt=0, description="Adam step size at first; falls to 0 along half a cosine"
+    learning_rate: float = Field(0.001, gt=0, description="Adam step size at first")
+    learning_rate_schedule: Literal["cosine", "constant"] = Field(
+        "cosine", description="Fall to 0 along half a cosine, or stay (paper)"
     )
     horizontal_flip: bool = Field(True, description="Mirror half of the training images, anew each epoch")
+    crop_rows: Annotated[int, Field(ge=0)] = Field(
+        0,
+        description="Rows cut away before the VAE sees an image, which is stretched back: at a random height "
+        "in training, else half above and half below (paper: 34 of 224)",
+    )
     mse_weight: float = Field(400 / 3, gt=0, description="α, weight of the mean squared error per pixel")
+    perceptual: Literal["none", "file", "torchvision", "random"] = Field(
+        "none",
+        description="Weights of the VGG16 behind the perceptual terms: no such terms, a local file, "
+        "torchvision's own download, or random ones (for tests)",
+    )
+    perceptual_file: str = Field(
+        "resources/weights/vgg16-397923af.pth",
+        description="VGG16 or its first 16 feature layers, .safetensors or .pth, when perceptual is `file`",
+    )
+    relu1_2_weight: float = Field(25 / 12, ge=0, description="γ, weight of the features of relu1_2")
+    relu3_3_weight: float = Field(1 / 3, ge=0, description="τ, weight of the features of relu3_3")
     beta: float = Field(
         0.0376, ge=0, description="β at the end of the warm-up, weight of KL(q(z|x) ‖ N(0, I))"
     )
     beta_warmup_epochs: float = Field(5.0, ge=0, description="Epochs over which β rises linearly from 0")
+    free_bits: float = Field(
+        0.0,
+        ge=0,
+        description="Nats of KL that each latent may use without a penalty, against posterior collapse",
+    )
     sleep_weight: float = Field(
         1.0,
         ge=0,
         description="Weight, beside the KL, of the wake-sleep term: the encoder learns to read z back from "
         "decodings of z ~ N(0, I); 0 leaves it out",
     )
+    compile: bool = Field(False, description="torch.compile, for GPUs")
+
+    @property
+    def size_multiple_px(self) -> int:
+        """Image sides must be multiples of this."""
+        return {"compact": 16, "resnet18": 32}[self.architecture]
 
 
 class Ranking(Section):
@@ -323,9 +355,12 @@ class Config(Section):
         if self.images.size_px % step:
             raise ValueError(f"images.size_px must be a multiple of {step} (generator.patch_px and its "
                              f"resolutions), got {self.images.size_px}")  # fmt: skip
-        if self.images.size_px % 16:
-            raise ValueError(f"images.size_px must be a multiple of 16 (the VAE halves it four times), "
-                             f"got {self.images.size_px}")  # fmt: skip
+        if self.images.size_px % self.vae.size_multiple_px:
+            raise ValueError(f"images.size_px must be a multiple of {self.vae.size_multiple_px} (halvings by "
+                             f"the VAE), got {self.images.size_px}")  # fmt: skip
+        if self.vae.crop_rows >= self.images.size_px:
+            raise ValueError(f"vae.crop_rows must be < images.size_px ({self.images.size_px}), "
+                             f"got {self.vae.crop_rows}")  # fmt: skip
         return self
 
 

@@ -169,7 +169,7 @@ class Checkpoint:
 class SavedModule(nn.Module):
     """A network that is stored as the arguments of its constructor and a safetensors file of weights."""
 
-    def __init__(self, **arguments: int):
+    def __init__(self, **arguments: int | str):
         # Not super(): a subclass may have a network of another library as its second base.
         nn.Module.__init__(self)
         self.arguments = arguments

@@ -10,12 +10,13 @@ _MOST = 30
 
 
 @styled
-def latent_ranking(ranking: pd.DataFrame) -> Figure:
+def latent_ranking(ranking: pd.DataFrame, agreement: pd.DataFrame) -> Figure:
     """Active latents by both ranking methods; the random effects are marked.
 
     `ranking` has one row per latent with the columns latent, active, posterior_mean_variance, readback_mse,
     sensitivity, rank_readback and random_effect (-1 if the latent is none). Beyond 30 active latents, those
-    that rank lowest are left out.
+    that rank lowest are left out. `agreement` is one row: spearman, spearman_low, spearman_high, chosen,
+    shared.
     """
     active = ranking[ranking["active"]].sort_values("rank_readback").head(_MOST)
     panels = {
@@ -41,5 +42,13 @@ def latent_ranking(ranking: pd.DataFrame) -> Figure:
     ]
     axes[0].set_yticks(y, names)
     axes[0].invert_yaxis()
-    figure.suptitle(f"{ranking['active'].sum()} of {len(ranking)} latents are active", fontsize=9)
+    methods = agreement.iloc[0]
+    figure.suptitle(
+        f"{ranking['active'].sum()} of {len(ranking)} latents are active. The methods' ranks correlate by "
+        f"{methods['spearman']:.2f} [{methods['spearman_low']:.2f}, {methods['spearman_high']:.2f}]; "
+        f"{methods['shared']:.0f} of {methods['chosen']:.0f} random effects are chosen by both".replace(
+            "-", "−"
+        ),
+        fontsize=9,
+    )
     return figure

@@ -19,17 +19,22 @@ def training_curves(
     generator: pd.DataFrame,
     predictors: Mapping[tuple[float, str], pd.DataFrame],
 ) -> Figure:
-    """Losses of the VAE and the generator, and validation losses of the predictors.
+    """Losses and active latents of the VAE, losses of the generator, validation losses of the predictors.
 
-    Columns used: `vae` epoch, loss, test_loss; `generator` step, loss; each of `predictors`, by noise
-    variance and name, epoch, validation_loss and best (true where the weights were kept).
+    Columns used: `vae` epoch, loss, test_loss, active_units; `generator` step, loss; each of `predictors`, by
+    noise variance and name, epoch, validation_loss and best (true where the weights were kept).
     """
-    figure = Figure(figsize=(WIDTH_IN, 2.7), layout="constrained")
-    left, middle, right = figure.subplots(1, 3)
+    figure = Figure(figsize=(WIDTH_IN, 4.8), layout="constrained")
+    (left, activity), (middle, right) = figure.subplots(2, 2)
     left.plot(vae["epoch"], vae["loss"], color=BLUE, label="training images")
     left.plot(vae["epoch"], vae["test_loss"], color=VERMILION, linestyle="--", label="test images")
     left.set(title="Image VAE", xlabel="epoch", ylabel="loss", yscale="log")
     left.legend(loc="upper right")
+
+    activity.step(vae["epoch"], vae["active_units"], where="mid", color=BLUE)
+    activity.set(title="Image VAE", xlabel="epoch", ylabel="active latents")
+    activity.set_ylim(0, 1.1 * max(vae["active_units"].max(), 1))
+    activity.yaxis.set_major_locator(MaxNLocator(5, integer=True))
 
     middle.plot(generator["step"], generator["loss"], color=BLUE, linewidth=0.7, alpha=0.35)
     window = max(1, len(generator) // 20)
@@ -59,6 +64,6 @@ def training_curves(
         axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axis.yaxis.set_minor_locator(NullLocator())
-    for axis in (left, right):
+    for axis in (left, activity, right):
         axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     return figure

@@ -59,6 +59,11 @@ def concerns(
             "The images were learned from drawn phantoms of OCT scans, not from patients. This run shows how "
             "the method works; it says nothing about how hard real scans are."
         )
+    if config.vae.perceptual == "random":
+        notes.append(
+            "The perceptual terms of the VAE's loss used a VGG16 with random weights, not one trained on "
+            "ImageNet (vae.perceptual: random)."
+        )
     for name, rows in _by_predictor(_from_image(random_effects)):
         notes += _concerns_of_random_effects(name, rows)
     notes += _concerns_of_outcomes(config, longitudinal_nll)

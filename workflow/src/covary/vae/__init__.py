@@ -1,17 +1,22 @@
 """The image VAE: architecture, loss, training, latent ranking."""
 
-from covary.vae.loss import kl_divergence, warmed_up_beta
+from covary.vae.loss import kl_divergence, warmed_up_beta, with_free_bits
 from covary.vae.network import VAE, draw_posterior
-from covary.vae.ranking import rank_latents
+from covary.vae.perceptual import PerceptualLoss, perceptual_loss
+from covary.vae.ranking import rank_latents, ranking_agreement
 from covary.vae.train import decode, encode, train_vae
 
 __all__ = [
     "VAE",
+    "PerceptualLoss",
     "decode",
     "draw_posterior",
     "encode",
     "kl_divergence",
+    "perceptual_loss",
     "rank_latents",
+    "ranking_agreement",
     "train_vae",
     "warmed_up_beta",
+    "with_free_bits",
 ]

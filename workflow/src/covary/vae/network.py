@@ -1,4 +1,4 @@
-"""A convolutional variational autoencoder for small grey images."""
+"""Convolutional variational autoencoders for grey images."""
 
 from itertools import pairwise
 
@@ -6,40 +6,45 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from covary.resnet import GreyResNet18
 from covary.training import SavedModule
 
-_HALVINGS = 4
+_COMPACT_HALVINGS = 4
+_RESNET_HALVINGS = 5
 
 
 class VAE(SavedModule):
     """Encoder q(z|x) = N(mean, diag exp(log_variance)) and decoder x̂(z).
 
-    Four convolutions of stride 2 lead from `size_px` to a grid of size_px/16, doubling `base_channels` each
-    time; four transposed convolutions lead back. Raises ValueError if `size_px` is not a multiple of 16.
+    Two architectures, in multiples of `base_channels`: `compact`, four convolutions of stride 2 and four
+    transposed ones back, and `resnet18`, which at 224 pixels, 128 latents and 64 channels is the paper's
+    Table 3. `crop_rows` says how many rows of an image are cut away before the network sees it (`view`).
+    Raises ValueError if `size_px` is not a multiple of 16 (compact) or 32 (resnet18).
     """
 
-    def __init__(self, size_px: int, latent_dim: int, base_channels: int):
-        super().__init__(size_px=size_px, latent_dim=latent_dim, base_channels=base_channels)
-        if size_px % 2**_HALVINGS:
-            raise ValueError(f"size_px must be a multiple of {2**_HALVINGS}, got {size_px}")
-        self.latent_dim = latent_dim
-        widths = [base_channels * 2**i for i in range(_HALVINGS)]
-        grid_px = size_px // 2**_HALVINGS
-        features = widths[-1] * grid_px**2
-        down = zip([1, *widths], widths, strict=False)
-        self.encoder = nn.Sequential(
-            *(_halve(i, o) for i, o in down), nn.Flatten(), nn.Linear(features, 2 * latent_dim)
+    def __init__(
+        self,
+        size_px: int,
+        latent_dim: int,
+        base_channels: int,
+        architecture: str = "compact",
+        crop_rows: int = 0,
+    ):
+        super().__init__(
+            size_px=size_px,
+            latent_dim=latent_dim,
+            base_channels=base_channels,
+            architecture=architecture,
+            crop_rows=crop_rows,
         )
-        upwards = [*reversed(widths), max(base_channels // 2, 1)]
-        up = pairwise(upwards)
-        self.decoder = nn.Sequential(
-            nn.Linear(latent_dim, features),
-            nn.ReLU(),
-            nn.Unflatten(1, (widths[-1], grid_px, grid_px)),
-            *(_double(i, o) for i, o in up),
-            nn.Conv2d(upwards[-1], 1, 3, padding=1),
-            nn.Sigmoid(),
-        )
+        halvings, build = {
+            "compact": (_COMPACT_HALVINGS, _compact),
+            "resnet18": (_RESNET_HALVINGS, _table_3),
+        }[architecture]
+        if size_px % 2**halvings:
+            raise ValueError(f"size_px must be a multiple of {2**halvings}, got {size_px}")
+        self.latent_dim, self.crop_rows = latent_dim, crop_rows
+        self.encoder, self.decoder = build(size_px // 2**halvings, latent_dim, base_channels)
 
     def encode(
         self, x: Float[Tensor, "batch 1 h w"]
@@ -52,6 +57,29 @@ class VAE(SavedModule):
         """Images with values 0 … 1."""
         return self.decoder(z).float()
 
+    def features(self, x: Float[Tensor, "batch 1 h w"]) -> Float[Tensor, "batch feature"]:
+        """The encoder's last feature maps, averaged over the image."""
+        for layer in self.encoder:
+            if isinstance(layer, nn.Flatten | nn.ReLU):
+                break
+            x = layer(x)
+        return x.float() if x.ndim == 2 else x.float().mean(dim=(2, 3))
+
+    def view(
+        self, x: Float[Tensor, "batch 1 h w"], first_row: Tensor | int | None = None
+    ) -> Float[Tensor, "batch 1 h w"]:
+        """What the network sees of whole images: without `crop_rows` rows, stretched to the full height.
+
+        `first_row` of what is kept, for each image; None keeps the middle.
+        """
+        if not self.crop_rows:
+            return x
+        height = x.shape[2]
+        first = torch.as_tensor(self.crop_rows // 2 if first_row is None else first_row, device=x.device)
+        rows = first.expand(len(x))[:, None] + torch.arange(height - self.crop_rows, device=x.device)
+        kept = x.gather(2, rows[:, None, :, None].expand(-1, 1, -1, x.shape[3]))
+        return nn.functional.interpolate(kept, size=(height, x.shape[3]), mode="bilinear")
+
 
 def draw_posterior(
     mean: Float[Tensor, "batch latent"],
@@ -61,6 +89,62 @@ def draw_posterior(
     """z ~ q(z|x) by reparametrisation, with noise from a generator on the CPU whatever the device."""
     noise = torch.randn(mean.shape, generator=generator).to(mean.device)
     return mean + noise * torch.exp(0.5 * log_variance)
+
+
+def _compact(grid_px: int, latent_dim: int, width: int) -> tuple[nn.Sequential, nn.Sequential]:
+    """Four convolutions of stride 2, doubling the width each time, and four transposed ones back."""
+    widths = [width * 2**i for i in range(_COMPACT_HALVINGS)]
+    features = widths[-1] * grid_px**2
+    down = zip([1, *widths], widths, strict=False)
+    encoder = nn.Sequential(
+        *(_halve(i, o) for i, o in down), nn.Flatten(), nn.Linear(features, 2 * latent_dim)
+    )
+    upwards = [*reversed(widths), max(width // 2, 1)]
+    decoder = nn.Sequential(
+        nn.Linear(latent_dim, features),
+        nn.ReLU(),
+        nn.Unflatten(1, (widths[-1], grid_px, grid_px)),
+        *(_double(i, o) for i, o in pairwise(upwards)),
+        nn.Conv2d(upwards[-1], 1, 3, padding=1),
+        nn.Sigmoid(),
+    )
+    return encoder, decoder
+
+
+def _table_3(grid_px: int, latent_dim: int, width: int) -> tuple[nn.Sequential, nn.Sequential]:
+    """The paper's Table 3: ResNet-18, then pairs of convolutions, with nearest upsampling between."""
+    encoder = nn.Sequential(GreyResNet18(width, None), nn.ReLU(), _Posterior(8 * width, latent_dim))
+    # 1024 → 512 ↑ 512 → 256 ↑ 256 → 128 ↑ 128 → 64 ↑ 64 → 32 ↑ 32 → 1 at width 64.
+    widths = [8 * width // 2**i for i in range(_RESNET_HALVINGS)]
+    decoder = nn.Sequential(
+        nn.Linear(latent_dim, 16 * width * grid_px**2),
+        nn.ReLU(),
+        nn.Unflatten(1, (16 * width, grid_px, grid_px)),
+        *_convolution(16 * width, widths[0]),
+        nn.Upsample(scale_factor=2),
+    )
+    for wide, narrow in pairwise(widths):
+        decoder.extend([*_convolution(wide, wide), *_convolution(wide, narrow), nn.Upsample(scale_factor=2)])
+    decoder.extend(
+        [*_convolution(widths[-1], widths[-1]), nn.Conv2d(widths[-1], 1, 3, padding=1), nn.Sigmoid()]
+    )
+    return encoder, decoder
+
+
+class _Posterior(nn.Module):
+    """One dense layer for the mean and one for the log variance, side by side."""
+
+    def __init__(self, features: int, latent_dim: int):
+        super().__init__()
+        self.mean = nn.Linear(features, latent_dim)
+        self.log_variance = nn.Linear(features, latent_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([self.mean(x), self.log_variance(x)], dim=1)
+
+
+def _convolution(inputs: int, outputs: int) -> list[nn.Module]:
+    return [nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU()]
 
 
 def _halve(inputs: int, outputs: int) -> nn.Module:

@@ -1,9 +1,12 @@
 """Which latents the images depend on most: the two methods of the paper's section 2.4, on active latents."""
 
+import math
+
 import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float, Float64
+from scipy.stats import norm, spearmanr
 
 from covary import rng
 from covary.config import Ranking
@@ -57,6 +60,39 @@ def rank_latents(
     )
     rank = table[f"rank_{config.method}"]
     return table.assign(random_effect=np.where(rank.between(1, random_effects), rank - 1, -1))
+
+
+def ranking_agreement(ranking: pd.DataFrame) -> pd.DataFrame:
+    """How far the two methods agree on the active latents: the paper's claim as a measured number.
+
+    `ranking` is what `rank_latents` returns. One row: active, spearman, spearman_low, spearman_high, chosen
+    (number of random effects k) and shared (how many of the k best of one method are among those of the
+    other). The 95 % interval, over latents as a sample of those a VAE could have, is Fisher's with the
+    standard error of Bonett and Wright (2000, doi:10.1007/BF02294183); NaN below four active latents.
+    """
+    active = ranking[ranking["active"]]
+    n, k = len(active), int((ranking["random_effect"] >= 0).sum())
+    rho = (
+        float(spearmanr(active["rank_readback"], active["rank_sensitivity"]).statistic) if n > 1 else math.nan
+    )
+    low = high = math.nan
+    if n > 3:
+        centre = math.atanh(np.clip(rho, -1 + 1e-12, 1 - 1e-12))
+        margin = norm.ppf(0.975) * math.sqrt((1 + rho**2 / 2) / (n - 3))
+        low, high = math.tanh(centre - margin), math.tanh(centre + margin)
+    best = (active[f"rank_{method}"].le(k) for method in ("readback", "sensitivity"))
+    return pd.DataFrame(
+        [
+            {
+                "active": n,
+                "spearman": rho,
+                "spearman_low": low,
+                "spearman_high": high,
+                "chosen": k,
+                "shared": int((next(best) & next(best)).sum()),
+            }
+        ]
+    )
 
 
 @torch.no_grad()

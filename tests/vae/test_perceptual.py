@@ -1,0 +1,85 @@
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from covary.config import Vae
+from covary.vae import PerceptualLoss, perceptual_loss
+
+
+def vgg_features() -> nn.Sequential:
+    """The first 16 feature layers of VGG16, written out."""
+    torch.manual_seed(0)
+    layers, channels = [], 3
+    for width in (64, 64, None, 128, 128, None, 256, 256, 256):
+        if width is None:
+            layers.append(nn.MaxPool2d(2, 2))
+        else:
+            layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
+            channels = width
+    return nn.Sequential(*layers)
+
+
+@pytest.fixture
+def pair():
+    return torch.rand(2, 1, 32, 32), torch.rand(2, 1, 32, 32)
+
+
+def test_the_loss_is_its_definition_on_weights_read_from_a_file(tmp_path, pair):
+    features = vgg_features()
+    save_file(
+        {f"features.{k}": v for k, v in features.state_dict().items()} | {"classifier.0.bias": torch.ones(3)},
+        tmp_path / "vgg.safetensors",
+    )
+    loss = perceptual_loss(Vae(perceptual="file", perceptual_file=str(tmp_path / "vgg.safetensors")), 1)
+    x, y = (((image - 0.449) / 0.226).repeat(1, 3, 1, 1) for image in pair)
+    expected = (
+        25 / 12 * (features[:4](x) - features[:4](y)).square().mean()
+        + 1 / 3 * (features(x) - features(y)).square().mean()
+    )
+    torch.testing.assert_close(loss(*pair), expected, rtol=1e-4, atol=1e-5)
+    assert loss(pair[0], pair[0]) == 0
+    assert sum(p.numel() for p in loss.parameters()) == 1_735_488
+    assert not any(p.requires_grad for p in loss.parameters())
+
+
+def test_pytorch_files_of_features_alone_are_read_too(tmp_path, pair):
+    features = vgg_features()
+    torch.save(features.state_dict(), tmp_path / "vgg.pth")
+    loss = perceptual_loss(Vae(perceptual="file", perceptual_file=str(tmp_path / "vgg.pth")), 1)
+    assert all(torch.equal(a, b) for a, b in zip(loss.parameters(), features.parameters(), strict=True))
+
+
+def test_random_weights_are_the_seeds_and_said_loudly(caplog):
+    a, b, c = (perceptual_loss(Vae(perceptual="random"), seed).features[0].weight for seed in (1, 1, 2))
+    assert torch.equal(a, b) and not torch.equal(a, c)
+    assert "RANDOM weights" in caplog.text
+    assert perceptual_loss(Vae(), 1) is None
+
+
+def test_a_missing_or_wrong_file_is_one_line_with_path_and_key(tmp_path):
+    def fault(path):
+        with pytest.raises(ValueError, match=r"^vae\.perceptual_file: ") as caught:
+            perceptual_loss(Vae(perceptual="file", perceptual_file=str(path)), 1)
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    assert f"{tmp_path}/none.pth: no such file" in fault(tmp_path / "none.pth")
+    save_file({"features.0.weight": torch.zeros(64, 1, 3, 3)}, tmp_path / "grey.safetensors")
+    assert "features.0.weight should be [64, 3, 3, 3], got [64, 1, 3, 3]" in fault(
+        tmp_path / "grey.safetensors"
+    )
+    for name in ("text.safetensors", "text.pth"):
+        (tmp_path / name).write_text("no weights")
+        assert "not a file of weights" in fault(tmp_path / name)
+    with (tmp_path / "evil.pth").open("wb") as file:
+        pickle.dump({"features.0.weight": print}, file)
+    assert "not a file of weights" in fault(tmp_path / "evil.pth")
+
+
+def test_gradients_reach_the_image():
+    x = torch.rand(1, 1, 16, 16, requires_grad=True)
+    PerceptualLoss(1.0, 1.0)(x, torch.rand(1, 1, 16, 16)).backward()
+    assert x.grad.abs().sum() > 0

@@ -1,0 +1,43 @@
+"""ResNet-18 for grey images of any size, at any width."""
+
+from torch import nn
+from torchvision.models.resnet import BasicBlock, ResNet
+
+_STAGE_BLOCKS = (2, 2, 2, 2)
+
+
+class GreyResNet18(ResNet):
+    """torchvision's ResNet-18 with one input channel, any width and any number of outputs.
+
+    `width` is the number of channels of the first stage; at 64 the network is the ResNet-18 of the literature
+    (He et al. 2016, arXiv:1512.03385), apart from its first and last layer. With `outputs` None it ends with
+    the 8 · width features that the last layer would see.
+    """
+
+    def __init__(self, width: int, outputs: int | None):
+        nn.Module.__init__(self)
+        self.build(width, outputs)
+
+    def build(self, width: int, outputs: int | None) -> None:
+        """Make the layers. ResNet.__init__ fixes the width at 64, so only its methods are used."""
+        self._norm_layer, self.inplanes, self.dilation, self.groups, self.base_width = (
+            nn.BatchNorm2d,
+            width,
+            1,
+            1,
+            64,
+        )
+        self.conv1 = nn.Conv2d(1, width, 7, stride=2, padding=3, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
+        for i, blocks in enumerate(_STAGE_BLOCKS):
+            self.add_module(
+                f"layer{i + 1}", self._make_layer(BasicBlock, width * 2**i, blocks, stride=1 if i == 0 else 2)
+            )
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        features = width * 2 ** (len(_STAGE_BLOCKS) - 1)
+        self.fc = nn.Identity() if outputs is None else nn.Linear(features, outputs)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

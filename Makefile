@@ -8,7 +8,7 @@ CONFIG := $(if $(filter demo,$(EXPERIMENT)),config/config.yaml,config/config.yam
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) --workflow-profile workflow/profiles/default
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo unlock download test lint format generated lock bench clean-env
+.PHONY: help env demo unlock download test test-slow lint format generated lock bench clean-env
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,8 +41,11 @@ unlock: env  ## Remove the lock of a run that was killed (make demo does so itse
 download: env  ## Fetch and check RESOURCE=<name> of resources/sources.csv
 	@$(SNAKEMAKE) resources/downloads/$(RESOURCE).json
 
-test: env  ## Run the whole test suite
-	@$(BIN)/python -m pytest
+test: env  ## Run the test suite
+	@$(BIN)/python -m pytest -m "not slow"
+
+test-slow: env  ## Run what takes minutes a test: kills at random moments, a real Slurm, networks of full size
+	@$(BIN)/python -m pytest -m slow
 
 lint: env  ## Check style and formatting of Python and Snakemake files
 	@$(BIN)/ruff check .

@@ -14,6 +14,8 @@ from checkout import Project
 from covary import store
 from covary.store import read_marker
 
+pytestmark = pytest.mark.slow
+
 KILLS = 20
 
 
@@ -52,7 +54,6 @@ def names(folder, suffix):
     return {str(file.relative_to(folder).with_suffix("")) for file in folder.rglob(f"*{suffix}")}
 
 
-@pytest.mark.slow
 def test_twenty_kills_at_random_moments_leave_the_same_dataset(finished, project):
     draw = np.random.default_rng(5)
     logs, benchmarks = project.results / "logs", project.results / "benchmarks"
@@ -132,7 +133,7 @@ def test_a_full_disk_is_one_clear_line_and_the_job_succeeds_after_space_is_freed
     (folder / marker).unlink()
     (project.results / "dataset.zarr/images/image/c/1/0/0").unlink()
     ballast = small_disk / "ballast"
-    with ballast.open("wb") as file, pytest.raises(OSError, match="No space left"):
+    with ballast.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
         while True:
             file.write(bytes(4096))
             file.flush()

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from covary import lock, store
+from covary import lock
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,6 +32,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _verify(options: argparse.Namespace) -> int:
+    from covary import store  # its libraries take a second to import
+
     manifest = options.folder / "manifest.json"
     faults = store.verify(options.folder / "dataset.zarr", manifest)
     for fault in faults:

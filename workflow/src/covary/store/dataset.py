@@ -85,6 +85,7 @@ def write_image_shard(
     """
     if len(images) != len(shard):
         raise ValueError(f"shard {shard.index}: expected {len(shard)} images, got {len(images)}")
+    reopen(path)
     array = zarr.open_array(path / "images" / "image", mode="r+")
     file = path / shard_file(shard.start, array.shards[0])
     file.unlink(missing_ok=True)  # Zarr would merge into what is there, damaged or not

@@ -14,7 +14,7 @@ def replace_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def reopen(dataset: Path) -> None:
-    """Take the index of groups away that makes a dataset a finished one."""
+    """Take the index of groups away that makes a dataset a finished one; any writer may do so."""
     metadata = dataset / "zarr.json"
     root = json.loads(metadata.read_text(encoding="utf-8")) if metadata.exists() else {}
     if root.pop("consolidated_metadata", None) is not None:

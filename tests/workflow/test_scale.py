@@ -1,0 +1,19 @@
+"""The paper's scale, as far as it can be seen without computing."""
+
+import subprocess
+import sys
+
+LIGHT = "covary.config, covary.fingerprint, covary.job, covary.lock, covary.shards"
+HEAVY = "torch jax diffusers xarray zarr pandas matplotlib"
+
+
+def test_the_snakefile_imports_nothing_heavy():
+    code = f"import sys, {LIGHT}; print(*set('{HEAVY}'.split()) & sys.modules.keys())"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == "\n"
+
+
+def test_the_paper_is_at_most_a_thousand_jobs(project):
+    planned = project.planned(config="config/paper.yaml")
+    assert planned["generate_images"] == -(-1_100_000 // 8192)
+    assert sum(planned.values()) <= 1000

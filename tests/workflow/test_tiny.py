@@ -110,7 +110,8 @@ def test_sampling_settings_do_not_retrain_the_generator(finished):
 
 # plot_workflow also writes down the configuration of the run.
 AFTER_PREDICTION = {
-    *("finalise_dataset", "evaluate", "plot_association", "plot_training", "plot_workflow", "write_report"),
+    *("finalise_dataset", "describe_dataset", "write_provenance"),
+    *("evaluate", "plot_association", "plot_training", "plot_workflow", "write_report"),
 }
 
 

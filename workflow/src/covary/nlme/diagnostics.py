@@ -2,7 +2,6 @@
 
 from functools import partial
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
@@ -36,13 +35,16 @@ def residual_table(
     parameters = parameters.concrete()
     eta = np.ascontiguousarray(empirical_bayes(model, parameters, records).eta.T)
     lanes = lanes_of(model, records)
-    residuals = map_lanes(
+    pred, ipred, iwres, from_mean, c = map_lanes(
         partial(_residuals, model, parameters),
         eta.shape[1],
         lambda index: (eta[:, index], lanes.select(index)),
     )
+    values, vectors = np.linalg.eigh(np.moveaxis(c, -1, 0))
+    decorrelated = np.einsum("lst,sl->lt", vectors, from_mean) / np.sqrt(values)
+    cwres = np.einsum("lts,ls->tl", vectors, decorrelated)
     present = records.present
-    columns = [values.T[present] for values in residuals]
+    columns = [values.T[present] for values in (pred, ipred, iwres, cwres)]
     design = records.design
     names = np.array([design.name(i) for i in range(design.n_subjects)])
     time = np.broadcast_to(design.time_h, present.shape)
@@ -164,7 +166,7 @@ def shrinkage_figure(eta: np.ndarray, parameters: Parameters) -> Figure:
 
 @lane_program(n_shared=2)
 def _residuals(model, parameters, eta, lanes):
-    """PRED, IPRED, IWRES and CWRES, each (time, lane)."""
+    """PRED, IPRED, IWRES, the residual from the linearisation, and its covariance (time, time, lane)."""
     residual = parameters.residual
     pred = predict(model, parameters.theta, jnp.zeros_like(eta), lanes)[0]
 
@@ -178,10 +180,6 @@ def _residuals(model, parameters, eta, lanes):
     r = jnp.where(lanes.present, residual.variance(ipred), 1.0)
     j = jnp.where(lanes.present, j, 0.0)
     deviation = jnp.where(lanes.present, residual.transform(lanes.y) - g, 0.0)
-    c = jnp.einsum("itl,ik,ksl->lts", j, parameters.omega, j) + jax.vmap(jnp.diag)(r.T)
-    values, vectors = jnp.linalg.eigh(c)
-    from_mean = (deviation + jnp.einsum("itl,il->tl", j, eta)).T
-    weighted = jnp.einsum(
-        "lts,ls->lt", vectors, jnp.einsum("lst,ls->lt", vectors, from_mean) / jnp.sqrt(values)
-    )
-    return pred, ipred, deviation / jnp.sqrt(r), weighted.T
+    c = jnp.einsum("itl,ik,ksl->tsl", j, parameters.omega, j) + jnp.eye(len(r))[:, :, None] * r
+    from_mean = deviation + jnp.einsum("itl,il->tl", j, eta)
+    return pred, ipred, deviation / jnp.sqrt(r), from_mean, c

@@ -20,6 +20,7 @@ from covary.nlme import joint
 from covary.nlme.arrays import Array
 from covary.nlme.blocks import lane_program, map_lanes, take
 from covary.nlme.design import Records
+from covary.nlme.lane_algebra import eigh, inverse
 from covary.nlme.model import ClosedFormModel, OdeModel
 from covary.nlme.parameters import Parameters
 from covary.nlme.predict import Lanes, check_model, lanes_of, predict_program
@@ -192,15 +193,15 @@ def _advance(expand, model, parameters, tolerance, search: _Search, lanes, froze
 def _damped_step(at: joint.Expansion, damping, omega) -> Float[Array, "k lane"]:
     """−(|H| + damping·D)⁻¹ g, with D the diagonal and |H| the curvature with its eigenvalues made
     positive."""
-    prior = jnp.diag(jnp.linalg.inv(omega))[:, None]
-    scale = jnp.sqrt(jnp.maximum(jnp.abs(jnp.diagonal(at.curvature, axis1=0, axis2=1).T), prior))
-    scaled = jnp.moveaxis(at.curvature / (scale[:, None] * scale[None]), -1, 0)
-    values, vectors = jnp.linalg.eigh(scaled)
-    along = jnp.einsum("lij,il->lj", vectors, at.gradient / scale) / (
-        jnp.maximum(jnp.abs(values), 1e-8) + damping[:, None]
+    prior = inverse(omega)
+    diagonal = jnp.abs(jnp.diagonal(at.curvature, axis1=0, axis2=1).T)
+    scale = jnp.sqrt(jnp.maximum(diagonal, jnp.diag(prior)[:, None]))
+    values, vectors = eigh(at.curvature / (scale[:, None] * scale[None]))
+    along = jnp.sum(vectors * (at.gradient / scale)[:, None], axis=0) / (
+        jnp.maximum(jnp.abs(values), 1e-8) + damping
     )
-    step = -jnp.einsum("lij,lj->il", vectors, along) / scale
-    length = jnp.sqrt(jnp.sum(step * jnp.linalg.solve(omega, step), axis=0))
+    step = -jnp.sum(vectors * along, axis=1) / scale
+    length = jnp.sqrt(jnp.sum(step * (prior @ step), axis=0))
     return step * jnp.minimum(1.0, _MAX_STEP / jnp.maximum(length, 1e-300))
 
 
@@ -333,7 +334,7 @@ def _shared_scores(parameters, points, f, frozen, y, present):
     u, g = jnp.where(present, residual.transform(y), 0.0), residual.transform(f)
     weight = present.astype(float)
     data = 0.5 * ((1 / r).T @ u**2 - 2 * (g / r).T @ u + (g**2 / r + jnp.log(r)).T @ weight)
-    prior = 0.5 * jnp.sum(points * jnp.linalg.solve(parameters.omega, points), axis=0)
+    prior = 0.5 * jnp.sum(points * (inverse(parameters.omega) @ points), axis=0)
     scores = data + prior[:, None]
     return jnp.where(usable[:, None] & jnp.isfinite(scores), scores, jnp.inf)
 

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from covary.nlme.arrays import Array
+from covary.nlme.lane_algebra import inverse
 from covary.nlme.model import ClosedFormModel, OdeModel
 from covary.nlme.parameters import Parameters
 from covary.nlme.predict import Lanes, predict
@@ -85,7 +86,7 @@ def joint(
 ) -> Float[Array, " lane"]:
     """Φ of each lane."""
     f = predict(model, parameters.theta, eta, lanes, tolerance)[0]
-    prior = 0.5 * jnp.sum(eta * (jnp.linalg.inv(parameters.omega) @ eta), axis=0)
+    prior = 0.5 * jnp.sum(eta * (inverse(parameters.omega) @ eta), axis=0)
     return jnp.sum(data_terms(parameters.residual, lanes, f, frozen), axis=0) + prior
 
 
@@ -132,7 +133,7 @@ def gauss_newton(
     f, a = sensitivities(lambda e: predict(model, parameters.theta, e, lanes, tolerance)[0], eta)
     residual = parameters.residual
     terms, slope = jax.jvp(lambda f: data_terms(residual, lanes, f, frozen), (f,), (jnp.ones_like(f),))
-    omega_inverse = jnp.linalg.inv(parameters.omega)
+    omega_inverse = inverse(parameters.omega)
     w = information(residual, lanes.present, f, frozen)
     a = jnp.where(lanes.present, a, 0.0)
     curvature = jnp.sum(a[:, None] * a[None] * w, axis=2) + omega_inverse[:, :, None]
@@ -158,7 +159,7 @@ def exact(
         return jax.jvp(lambda f: data_terms(residual, lanes, f, frozen), (f,), (ones,))[1]
 
     first, second = jax.jvp(slope, (f,), (ones,))
-    omega_inverse = jnp.linalg.inv(parameters.omega)
+    omega_inverse = inverse(parameters.omega)
     a, b = jnp.where(lanes.present, a, 0.0), jnp.where(lanes.present, b, 0.0)
     hessian = jnp.sum(a[:, None] * a[None] * second + b * first, axis=2) + omega_inverse[:, :, None]
     value = jnp.sum(data_terms(residual, lanes, f, frozen), axis=0)

@@ -22,6 +22,7 @@ from covary.nlme.arrays import Array
 from covary.nlme.blocks import lane_program, map_lanes
 from covary.nlme.design import Records
 from covary.nlme.empirical_bayes import Status, estimate
+from covary.nlme.lane_algebra import inverse, log_determinant, solve
 from covary.nlme.model import ClosedFormModel, OdeModel
 from covary.nlme.parameters import Parameters
 from covary.nlme.predict import Lanes, check_model, lanes_of, predict
@@ -128,12 +129,12 @@ def _marginal(method, gradient, model, structure: Parameters, vector, eta, lanes
         tangent = jnp.broadcast_to(direction[:, None], eta.shape)
         return jax.jvp(phi_slope, (vector, eta, at), (jnp.zeros_like(vector), tangent, along))[1]
 
-    hessian = jnp.moveaxis(jax.vmap(hessian_row)(jnp.eye(k), by_eta), -1, 0)
+    hessian = jax.vmap(hessian_row)(jnp.eye(k), by_eta)
 
     def total(direction, along):
         """Derivative of the OFV along one parameter, the mode moving with it."""
         mixed = jax.jvp(phi_slope, (vector, eta, at), (direction, jnp.zeros_like(eta), along))[1]
-        moved = -jnp.linalg.solve(hessian, mixed.T[..., None])[..., 0].T
+        moved = -solve(hessian, mixed)
         along = jax.tree.map(lambda v, e: v + jnp.einsum("i...l,il->...l", e, moved), along, by_eta)
         return jax.jvp(ofv, (vector, eta, at), (direction, moved, along))[1]
 
@@ -192,13 +193,13 @@ def _phi_slope(structure, lanes, vector, eta, at: _Derivatives) -> Float[Array, 
     parameters = structure.from_vector(vector)
     ones = jnp.ones_like(at.f)
     slope = jax.jvp(lambda f: joint.data_terms(parameters.residual, lanes, f, at.frozen), (at.f,), (ones,))[1]
-    return jnp.sum(at.a * slope, axis=1) + jnp.linalg.inv(parameters.omega) @ eta
+    return jnp.sum(at.a * slope, axis=1) + inverse(parameters.omega) @ eta
 
 
 def _approximate(structure, lanes, vector, eta, at: _Derivatives) -> Float[Array, " lane"]:
     """2 Φ + ln|Ω| + ln|H|."""
     parameters = structure.from_vector(vector)
-    residual, omega_inverse = parameters.residual, jnp.linalg.inv(parameters.omega)
+    residual, omega_inverse = parameters.residual, inverse(parameters.omega)
 
     def terms(f):
         return joint.data_terms(residual, lanes, f, at.frozen)
@@ -212,7 +213,7 @@ def _approximate(structure, lanes, vector, eta, at: _Derivatives) -> Float[Array
         h = jnp.einsum("itl,jtl,tl->ijl", at.a, at.a, second) + jnp.sum(at.b * first, axis=2)
     h = h + omega_inverse[:, :, None]
     phi = jnp.sum(terms(at.f), axis=0) + 0.5 * jnp.sum(eta * (omega_inverse @ eta), axis=0)
-    return 2 * phi + _log_determinant(parameters.omega) + _log_determinant(jnp.moveaxis(h, -1, 0))
+    return 2 * phi + log_determinant(parameters.omega) + log_determinant(h)
 
 
 def _linearised(structure, lanes, vector, eta, at: _Derivatives) -> Float[Array, " lane"]:
@@ -223,14 +224,7 @@ def _linearised(structure, lanes, vector, eta, at: _Derivatives) -> Float[Array,
     slope = jax.jvp(residual.transform, (f,), (jnp.ones_like(f),))[1]
     j = at.a * slope
     r = jnp.where(lanes.present, residual.variance(f), 1.0)  # an absent observation adds ln 1 = 0
-    c = jnp.einsum("itl,ij,jsl->lts", j, parameters.omega, j) + jax.vmap(jnp.diag)(r.T)
-    deviation = jnp.where(lanes.present, residual.transform(lanes.y) - residual.transform(f), 0.0).T
-    weighted = jnp.linalg.solve(c, deviation[..., None])[..., 0]
+    c = jnp.einsum("itl,ij,jsl->tsl", j, parameters.omega, j) + jnp.eye(len(r))[:, :, None] * r
+    deviation = jnp.where(lanes.present, residual.transform(lanes.y) - residual.transform(f), 0.0)
     jacobian = jnp.sum(jnp.where(lanes.present, residual.log_jacobian(lanes.y), 0.0), axis=0)
-    return _log_determinant(c) + jnp.sum(deviation * weighted, axis=1) - 2 * jacobian
-
-
-def _log_determinant(matrix: Float[Array, "*lane n n"]) -> Float[Array, "*lane"]:
-    """ln|M| of a positive definite matrix, NaN where it is not."""
-    factor = jnp.linalg.cholesky(matrix)
-    return 2 * jnp.sum(jnp.log(jnp.diagonal(factor, axis1=-2, axis2=-1)), axis=-1)
+    return log_determinant(c) + jnp.sum(deviation * solve(c, deviation), axis=0) - 2 * jacobian

@@ -23,9 +23,9 @@ $(VENV)/.complete: envs/requirements.lock envs/uv.lock.txt pyproject.toml
 	    { echo "python3 -m venv failed; on Debian or Ubuntu: apt install python3-venv"; rm -rf $(VENV); exit 1; }
 	@command -v uv > /dev/null || test -x $(BIN)/uv || { $(BIN)/python -m ensurepip > /dev/null; \
 	    $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r envs/uv.lock.txt; }
-	@echo "Installing the locked environment into $(VENV) (about 4 GB with the CUDA build of PyTorch)"
+	@echo "Installing the locked environment into $(VENV) (about 7 GB with the CUDA build of PyTorch)"
 	@uv=$$(command -v uv || echo $(BIN)/uv); \
-	    $$uv pip install --quiet --python $(BIN)/python --require-hashes -r envs/requirements.lock && \
+	    $$uv pip install --quiet --python $(BIN)/python --compile-bytecode --require-hashes -r envs/requirements.lock && \
 	    $$uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
 

@@ -56,7 +56,8 @@ class OneNode:
 
     def __init__(self, folder: Path):
         self.folder = folder.resolve()
-        self.environment = {**os.environ, "SLURM_CONF": str(self.folder / "slurm.conf")}
+        path = f"{self.folder}/bin:{os.environ['PATH']}"
+        self.environment = {**os.environ, "PATH": path, "SLURM_CONF": str(self.folder / "slurm.conf")}
         self._daemons: list[subprocess.Popen] = []
 
     @staticmethod
@@ -84,6 +85,13 @@ class OneNode:
                 controller_port=_free_port(), node_port=_free_port(),
             ),
         )  # fmt: skip
+        # Snakemake starts job steps without most variables of Slurm, SLURM_CONF among them.
+        step = self.folder / "bin" / "srun"
+        step.parent.mkdir()
+        step.write_text(
+            f'#!/bin/sh\nexport SLURM_CONF="{self.folder}/slurm.conf"\nexec "{shutil.which("srun")}" "$@"\n'
+        )
+        step.chmod(0o755)
         kinds = ("socket", "pid-file", "log-file", "seed-file")
         files = [f"--{kind}={self.folder}/munge.{kind.partition('-')[0]}" for kind in kinds]
         self._start("munged", "--foreground", "--force", f"--key-file={key}", *files)

@@ -6,7 +6,7 @@ In: the generator and the ranking. Out: `<results>/dataset.zarr`, tracked throug
 """
 
 # What decides where an image lies in the store; the number of subjects does not.
-LAYOUT = {"size_px": settings.images.size_px, **section("store")}
+LAYOUT = {"size_px": settings.images.drawn_size_px, **section("store")}
 
 
 rule create_dataset:

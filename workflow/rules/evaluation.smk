@@ -83,6 +83,50 @@ rule plot_images:
         "../scripts/plot_images.py"
 
 
+rule measure_generator:
+    """How good the generated images are: what can be read back, distances to real images, copies."""
+    input:
+        index="<results>/images/index.parquet",
+        encodings="<results>/vae/encodings.npz",
+        ranking="<results>/vae/latent_ranking.csv",
+        unet="<results>/generator/unet/diffusion_pytorch_model.safetensors",
+        images="<results>/markers/images.json",
+    output:
+        table=report(
+            "<results>/tables/generator_quality.csv",
+            caption="../report/generator_quality.rst",
+            category="Images",
+        ),
+        generator_quality=report(
+            "<results>/figures/generator_quality.svg",
+            caption="../report/generator_quality.rst",
+            category="Images",
+        ),
+        nearest_images=report(
+            "<results>/figures/nearest_images.png",
+            caption="../report/nearest_images.rst",
+            category="Images",
+        ),
+    log:
+        "<logs>/measure_generator.log",
+    benchmark:
+        "<benchmarks>/measure_generator.tsv"
+    conda:
+        "../../envs/covary.yaml"
+    resources:
+        mem_mb=8000,
+        runtime=240,
+        gpu=1,
+    params:
+        quality=section("quality"),
+        sampling=section("sampling"),
+        readback_draws=settings.ranking.readback_draws,
+        seed=settings.seed,
+        code=code("measure_generator"),
+    script:
+        "../scripts/measure_generator.py"
+
+
 rule plot_association:
     """Images with their records, predicted trajectories, R² against the explainable fraction."""
     input:
@@ -194,6 +238,8 @@ rule write_report:
         ranking="<results>/vae/latent_ranking.csv",
         figures=[
             *rules.plot_images.output,
+            rules.measure_generator.output.generator_quality,
+            rules.measure_generator.output.nearest_images,
             *rules.plot_association.output,
             *rules.plot_training.output,
             rules.plot_workflow.output.workflow_dag,

@@ -77,7 +77,10 @@ def train(kind: str, checkpoint_dir: Path, seed: int = 1) -> tuple[dict[str, tor
     return network.state_dict(), history.to_dict("records")
 
 
-@pytest.mark.parametrize("kind", SETTINGS)
+KINDS = [pytest.param(kind, marks=pytest.mark.slow) if kind == "pretrained" else kind for kind in SETTINGS]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(kind, tmp_path, caplog):
     torch.set_num_threads(1)
     expected, history = train(kind, tmp_path / "uninterrupted")
@@ -101,7 +104,7 @@ def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(kind, tmp_pa
     assert not checkpoint.exists()
 
 
-@pytest.mark.parametrize("kind", SETTINGS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_seed_decides_the_weights(kind, tmp_path):
     state = torch.random.get_rng_state()
     first, _ = train(kind, tmp_path / "1")

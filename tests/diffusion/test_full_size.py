@@ -35,6 +35,7 @@ class Latents(PixelSpace):
     """Latents in the shape of the autoencoder's, where the autoencoder itself is not at issue."""
 
     def __init__(self):
+        self.size_px = SIZE_PX // 8
         self.channels, self.grid_px, self.noise_shape = 4, SIZE_PX // 8, (4, SIZE_PX // 8, SIZE_PX // 8)
 
     def read(self, stored, draws, device):

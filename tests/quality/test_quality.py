@@ -102,7 +102,7 @@ def table() -> pd.DataFrame:
     torch.manual_seed(0)
     vae = place(VAE(SIZE_PX, LATENT_DIM, 4)).eval()
     real, generated = images(40), images(30, "generated")
-    sets = quality.ImageSets(real, images(24, "test"), generated, real[:5], real[:5], real[:6], real[6:12])
+    sets = quality.ImageSets(real, images(24, "test"), generated, real[:6], real[:6], real[:6], real[6:12])
     z = rng.normal(1, "z", 0, 30, (LATENT_DIM,))
     z_read = z.copy()
     z_read[:, 2] = 0

@@ -72,7 +72,7 @@ rule plot_images:
     conda:
         "../../envs/covary.yaml"
     resources:
-        mem_mb=growing(4000),
+        mem_mb=growing(GENERATOR_MB),
         runtime=60,
         gpu=1,
     params:
@@ -90,6 +90,7 @@ rule measure_generator:
         encodings="<results>/vae/encodings.npz",
         ranking="<results>/vae/latent_ranking.csv",
         unet="<results>/generator/unet/diffusion_pytorch_model.safetensors",
+        subjects="<results>/markers/subjects.json",
         images="<results>/markers/images.json",
     output:
         table=report(
@@ -114,7 +115,7 @@ rule measure_generator:
     conda:
         "../../envs/covary.yaml"
     resources:
-        mem_mb=8000,
+        mem_mb=growing(2000 + GENERATOR_MB),
         runtime=240,
         gpu=1,
     params:

@@ -5,6 +5,10 @@ In: prepared images and their posteriors. Out: `<results>/generator/` in diffuse
 model is fine-tuned, `<results>/latents/` with the images in its latent space.
 """
 
+# Stable Diffusion's networks take 4 GB; a checkpoint also has the optimiser's state and the average.
+GENERATOR_MB = 4000 if settings.generator.pretrained is None else 10_000
+CHECKPOINT_MB = 0 if settings.generator.pretrained is None else 20_000
+
 
 rule cache_latents:
     """Encode all training images, once, into the space of a pretrained generator; resumes after a kill."""
@@ -48,7 +52,7 @@ rule train_generator:
     conda:
         "../../envs/covary.yaml"
     resources:
-        mem_mb=growing(4000),
+        mem_mb=growing(GENERATOR_MB + CHECKPOINT_MB),
         runtime=4320,
         gpu=1,
     params:

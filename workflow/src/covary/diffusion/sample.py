@@ -44,7 +44,7 @@ def generate(
     if config.compile:
         generator.unet.compile()
     device = device_of(generator.unet)
-    images = []
+    images = np.empty((len(z), generator.space.size_px, generator.space.size_px), np.uint8)
     with progress(len(z), 0, "generate images") as bar:
         for i in range(0, len(z), config.batch_size):
             part = slice(i, i + config.batch_size)
@@ -59,9 +59,9 @@ def generate(
                 predicted = _predict(generator, x, int(t), condition, decoding, config)
                 options = {"generator": later_noise} if config.solver == "ddpm" else {}
                 x = solver.step(predicted, t, x, **options).prev_sample
-            images.append(to_grey(generator.images(x, decoding)))
+            images[part] = to_grey(generator.images(x, decoding))
             bar.update(len(x))
-    return np.concatenate(images)
+    return images
 
 
 def _predict(

@@ -2,13 +2,15 @@
 
 import numpy as np
 import torch
-from jaxtyping import Float64, Int64, UInt8
+from jaxtyping import Float, Float64, Int64, UInt8
+from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from covary.training import fixed_threads, to_unit_range
 
 _NEAREST_PX = 64  # side at which nearest images are sought
 _CHUNK = 4096
+_BATCH = 256
 
 
 def mean_squared_error(a: UInt8[np.ndarray, "n h w"], b: UInt8[np.ndarray, "n h w"]) -> float:
@@ -45,7 +47,7 @@ def nearest(
     return number.numpy(), best.double().numpy()
 
 
-def _reduced(images: np.ndarray) -> torch.Tensor:
-    x = to_unit_range(images, torch.device("cpu"))
-    side = min(_NEAREST_PX, x.shape[-1])
-    return torch.nn.functional.adaptive_avg_pool2d(x, side).flatten(1)
+def _reduced(images: UInt8[np.ndarray, "n h w"]) -> Float[Tensor, "n pixel"]:
+    side, cpu = min(_NEAREST_PX, images.shape[-1]), torch.device("cpu")
+    batches = (to_unit_range(images[i : i + _BATCH], cpu) for i in range(0, len(images), _BATCH))
+    return torch.cat([torch.nn.functional.adaptive_avg_pool2d(x, side).flatten(1) for x in batches])

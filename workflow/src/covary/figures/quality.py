@@ -34,13 +34,13 @@ def generator_quality(quality: pd.DataFrame) -> Figure:
     left.grid(axis="y", visible=False)
     left.set_xlabel("read-back R²")
     panels = (("precision", "recall"), ("frechet_distance",), ("kernel_distance",))
-    titles = ("precision, recall", "Fréchet distance", "kernel distance")
+    titles = ("overlap", "Fréchet distance", "kernel distance")
     for axis, measures, title in zip(others, panels, titles, strict=True):
         x = np.arange(len(measures))
         for offset, of, colour in ((-0.2, "generated", FROM_IMAGE), (0.2, "real train", GREY)):
             rows = in_space[in_space["of"] == of].set_index("measure")["value"]
             axis.bar(x + offset, rows[list(measures)], width=0.38, color=colour, label=of)
-        axis.set_xticks(x, [measure.partition("_")[0] for measure in measures])
+        axis.set_xticks(x, measures if len(measures) > 1 else [""])
         axis.set_title(title, fontsize=8)
         axis.grid(axis="x", visible=False)
     others[0].set_ylim(0, 1)

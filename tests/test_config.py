@@ -55,6 +55,28 @@ def test_committed_schema_and_key_table_match_the_model():
         ({"association": {"noise_variances": [1, 1]}}, "noise_variances must differ from each other"),
         ({"predictor": {"objectives": []}}, "predictor.objectives: must have at least 1 item, got 0"),
         ({"experiment": "../up"}, "experiment: must match"),
+        ({"images": {"size_px": 40}}, "images.size_px must be a multiple of 16"),
+        (
+            {"vae": {"architecture": "resnet18"}, "images": {"size_px": 48}},
+            "images.size_px must be a multiple of 32",
+        ),
+        ({"vae": {"crop_rows": 64}}, "vae.crop_rows must be < images.size_px (64), got 64"),
+        (
+            {"vae": {"crop_rows": 8}},
+            "generator.conditioning must be `token` or `paper` when the VAE sees other",
+        ),
+        (
+            {"images": {"generator_size_px": 72}, "generator": {"conditioning": "token"}},
+            "images.generator_size_px must be a multiple of 16",
+        ),
+        (
+            {"generator": {"pretrained": "resources/weights/sd"}},
+            "generator.conditioning must be `token` or `paper` when generator.pretrained is given",
+        ),
+        (
+            {"sampling": {"guidance_scale": 2.0}},
+            "sampling.guidance_scale must be 1 when generator.condition_dropout is 0, got 2",
+        ),
     ],
 )
 def test_faults_name_the_key_and_what_was_expected(raw, message):

@@ -20,10 +20,25 @@ from covary.predict import train_predictor
 from covary.training import Checkpoint, fingerprint, keyed_generator, seeded, shuffled_batches
 from covary.vae import VAE, train_vae
 
+sys.path.insert(0, str(Path(__file__).parent / "diffusion"))
+from tiny import save_tiny_stable_diffusion
+
 SIZE_PX = 16
 SETTINGS: dict[str, Section] = {
     "vae": Vae(latent_dim=2, base_channels=2, epochs=20, batch_size=8),
     "generator": Generator(block_channels=[16, 16], steps=140, batch_size=4),
+    "pretrained": Generator(
+        pretrained="stable_diffusion",
+        conditioning="paper",
+        steps=30,
+        batch_size=4,
+        checkpoint_steps=10,
+        checkpoints_kept=2,
+        noise_offset=0.1,
+        min_snr_gamma=5.0,
+        condition_dropout=0.2,
+        learning_rate_schedule="constant",
+    ),
     "predictor": Predictor(width=2, epochs=20, patience_epochs=20, batch_size=8),
 }
 
@@ -41,7 +56,18 @@ def train(kind: str, checkpoint_dir: Path, seed: int = 1) -> tuple[dict[str, tor
             torch.manual_seed(0)
             vae = VAE(SIZE_PX, 2, 2)
             generator, history = train_generator(
-                images, values, values - 2, vae, config, seed, checkpoint_dir
+                images, values, values - 2, vae, SIZE_PX, config, seed, checkpoint_dir
+            )
+            network = generator.unet
+        case "pretrained":
+            torch.manual_seed(0)
+            vae = VAE(SIZE_PX, 2, 2)
+            source = checkpoint_dir.parent / f"{checkpoint_dir.name}_{config.pretrained}"
+            save_tiny_stable_diffusion(source)
+            config = config.model_copy(update={"pretrained": str(source)})
+            posterior = draw.normal(size=(20, 8, SIZE_PX // 2, SIZE_PX // 2)).astype(np.float16)
+            generator, history = train_generator(
+                posterior, values, values - 2, vae, SIZE_PX, config, seed, checkpoint_dir
             )
             network = generator.unet
         case "predictor":
@@ -51,7 +77,10 @@ def train(kind: str, checkpoint_dir: Path, seed: int = 1) -> tuple[dict[str, tor
     return network.state_dict(), history.to_dict("records")
 
 
-@pytest.mark.parametrize("kind", SETTINGS)
+KINDS = [pytest.param(kind, marks=pytest.mark.slow) if kind == "pretrained" else kind for kind in SETTINGS]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(kind, tmp_path, caplog):
     torch.set_num_threads(1)
     expected, history = train(kind, tmp_path / "uninterrupted")
@@ -75,11 +104,11 @@ def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(kind, tmp_pa
     assert not checkpoint.exists()
 
 
-@pytest.mark.parametrize("kind", SETTINGS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_seed_decides_the_weights(kind, tmp_path):
     state = torch.random.get_rng_state()
     first, _ = train(kind, tmp_path / "1")
-    if kind != "generator":
+    if kind not in ("generator", "pretrained"):
         assert torch.equal(torch.random.get_rng_state(), state)
     other, _ = train(kind, tmp_path / "2", seed=2)
     assert any(not torch.equal(first[name], other[name]) for name in first)
@@ -91,6 +120,21 @@ def test_a_checkpoint_of_other_settings_is_not_taken_up(tmp_path, caplog):
     assert Checkpoint(tmp_path, "a", network=network).resume() == (3, [{"epoch": 1.0}])
     assert Checkpoint(tmp_path, "b", network=network).resume() == (0, [])
     assert "belongs to other settings" in caplog.text
+
+
+def test_older_checkpoints_are_kept_up_to_the_limit(tmp_path):
+    network = torch.nn.Linear(2, 2)
+    checkpoint = Checkpoint(tmp_path, "a", keep=2, network=network)
+    for completed in (10, 20, 30):
+        with torch.no_grad():
+            network.weight.fill_(completed)
+        checkpoint.write(completed, [])
+    names = ["checkpoint-000000020.pt", "checkpoint-000000030.pt", "checkpoint.pt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    found = [torch.load(tmp_path / name, weights_only=True)["completed"] for name in names]
+    assert found == [20, 30, 30]
+    checkpoint.discard()
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_checkpoint_that_cannot_be_read_is_named(tmp_path):

@@ -116,6 +116,21 @@ AFTER_PREDICTION = {
 
 
 @pytest.mark.parametrize(
+    ("name", "own_rules"), [("workstation", {"draw_phantoms"}), ("paper", {"cache_latents"})]
+)
+def test_shipped_experiments_can_be_planned(project, name, own_rules):
+    planned = project.planned(config=f"config/{name}.yaml")
+    assert planned.keys() & {"draw_phantoms", "cache_latents"} == own_rules
+    assert {
+        "prepare_images",
+        "train_image_vae",
+        "train_generator",
+        "measure_generator",
+        "write_report",
+    } <= planned.keys()
+
+
+@pytest.mark.parametrize(
     ("sections", "message"),
     [
         ({"vae": {"epoch": 3}}, "config: vae.epoch: unknown key; did you mean `epochs`?"),

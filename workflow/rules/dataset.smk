@@ -6,7 +6,8 @@ In: the generator and the ranking. Out: `<results>/dataset.zarr`, tracked throug
 """
 
 # What decides where an image lies in the store; the number of subjects does not.
-LAYOUT = {"size_px": settings.images.size_px, **section("store")}
+LAYOUT = {"size_px": settings.images.drawn_size_px, **section("store")}
+SHARD_MB = LAYOUT["shard_subjects"] * LAYOUT["size_px"] ** 2 // 10**6
 
 
 rule create_dataset:
@@ -68,7 +69,7 @@ rule generate_images:
     conda:
         "../../envs/covary.yaml"
     resources:
-        mem_mb=growing(4000),
+        mem_mb=growing(GENERATOR_MB + 3 * SHARD_MB),
         runtime=720,
         gpu=1,
     params:

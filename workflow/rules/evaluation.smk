@@ -72,7 +72,7 @@ rule plot_images:
     conda:
         "../../envs/covary.yaml"
     resources:
-        mem_mb=growing(4000),
+        mem_mb=growing(GENERATOR_MB),
         runtime=60,
         gpu=1,
     params:
@@ -81,6 +81,51 @@ rule plot_images:
         code=code("plot_images"),
     script:
         "../scripts/plot_images.py"
+
+
+rule measure_generator:
+    """How good the generated images are: what can be read back, distances to real images, copies."""
+    input:
+        index="<results>/images/index.parquet",
+        encodings="<results>/vae/encodings.npz",
+        ranking="<results>/vae/latent_ranking.csv",
+        unet="<results>/generator/unet/diffusion_pytorch_model.safetensors",
+        subjects="<results>/markers/subjects.json",
+        images="<results>/markers/images.json",
+    output:
+        table=report(
+            "<results>/tables/generator_quality.csv",
+            caption="../report/generator_quality.rst",
+            category="Images",
+        ),
+        generator_quality=report(
+            "<results>/figures/generator_quality.svg",
+            caption="../report/generator_quality.rst",
+            category="Images",
+        ),
+        nearest_images=report(
+            "<results>/figures/nearest_images.png",
+            caption="../report/nearest_images.rst",
+            category="Images",
+        ),
+    log:
+        "<logs>/measure_generator.log",
+    benchmark:
+        "<benchmarks>/measure_generator.tsv"
+    conda:
+        "../../envs/covary.yaml"
+    resources:
+        mem_mb=growing(2000 + GENERATOR_MB),
+        runtime=240,
+        gpu=1,
+    params:
+        quality=section("quality"),
+        sampling=section("sampling"),
+        readback_draws=settings.ranking.readback_draws,
+        seed=settings.seed,
+        code=code("measure_generator"),
+    script:
+        "../scripts/measure_generator.py"
 
 
 rule plot_association:
@@ -194,6 +239,8 @@ rule write_report:
         ranking="<results>/vae/latent_ranking.csv",
         figures=[
             *rules.plot_images.output,
+            rules.measure_generator.output.generator_quality,
+            rules.measure_generator.output.nearest_images,
             *rules.plot_association.output,
             *rules.plot_training.output,
             rules.plot_workflow.output.workflow_dag,

@@ -1,8 +1,36 @@
 """
 Generator: the diffusion model that draws an image for a z.
 
-In: prepared images and their posteriors. Out: `<results>/generator/` in diffusers' own format.
+In: prepared images and their posteriors. Out: `<results>/generator/` in diffusers' own format and, if a pretrained
+model is fine-tuned, `<results>/latents/` with the images in its latent space.
 """
+
+# Stable Diffusion's networks take 4 GB; a checkpoint also has the optimiser's state and the average.
+GENERATOR_MB = 4000 if settings.generator.pretrained is None else 10_000
+CHECKPOINT_MB = 0 if settings.generator.pretrained is None else 20_000
+
+
+rule cache_latents:
+    """Encode all training images, once, into the space of a pretrained generator; resumes after a kill."""
+    input:
+        index="<results>/images/index.parquet",
+    output:
+        latents="<results>/latents/train.npy",
+    log:
+        "<logs>/cache_latents.log",
+    benchmark:
+        "<benchmarks>/cache_latents.tsv"
+    conda:
+        "../../envs/covary.yaml"
+    resources:
+        mem_mb=growing(8000),
+        runtime=1440,
+        gpu=1,
+    params:
+        pretrained=settings.generator.pretrained,
+        code=code("cache_latents"),
+    script:
+        "../scripts/cache_latents.py"
 
 
 rule train_generator:
@@ -11,6 +39,7 @@ rule train_generator:
         index="<results>/images/index.parquet",
         encodings="<results>/vae/encodings.npz",
         vae="<results>/vae/weights.safetensors",
+        latents="<results>/latents/train.npy" if settings.generator.pretrained else [],
     output:
         unet="<results>/generator/unet/diffusion_pytorch_model.safetensors",
         unet_config="<results>/generator/unet/config.json",
@@ -23,7 +52,7 @@ rule train_generator:
     conda:
         "../../envs/covary.yaml"
     resources:
-        mem_mb=growing(4000),
+        mem_mb=growing(GENERATOR_MB + CHECKPOINT_MB),
         runtime=4320,
         gpu=1,
     params:

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from covary import diffusion, store
 from covary.config import Sampling
 from covary.job import job
@@ -9,14 +11,15 @@ from covary.shards import Shard
 from covary.subjects import latent_vectors
 
 with job(snakemake.log[0]):
-    seed, size_px = snakemake.params.seed, snakemake.params.layout["size_px"]
+    seed = snakemake.params.seed
     shard = Shard(int(snakemake.wildcards.shard), *snakemake.params.subjects)
     generator = diffusion.ImageGenerator.load(Path(snakemake.input.unet).parents[1])
     images = diffusion.generate(
         generator,
         latent_vectors(seed, shard.start, shard.stop, generator.vae.latent_dim),
-        diffusion.initial_noise(seed, shard.start, shard.stop, size_px),
+        np.arange(shard.start, shard.stop),
         Sampling(**snakemake.params.sampling),
+        seed,
     )
     store.write_image_shard(
         Path(snakemake.input.specification).with_name("dataset.zarr"),

@@ -18,8 +18,8 @@ with job(snakemake.log[0]):
     generator = diffusion.ImageGenerator.load(Path(snakemake.input.unet).parents[1])
     ranking = pd.read_csv(snakemake.input.ranking)
 
-    def draw(z: np.ndarray, noise: np.ndarray) -> np.ndarray:
-        return diffusion.generate(generator, z, noise, Sampling(**snakemake.params.sampling))
+    def draw(z: np.ndarray, subjects: np.ndarray) -> np.ndarray:
+        return diffusion.generate(generator, z, subjects, Sampling(**snakemake.params.sampling), seed)
 
     def save(figure, name: str) -> None:
         figures.save(figure, Path(snakemake.output[name]))
@@ -29,16 +29,15 @@ with job(snakemake.log[0]):
     encodings = np.load(snakemake.input.encodings)
     mean, log_variance = (encodings[f"test_{part}"][shown] for part in ("mean", "log_variance"))
     z = mean + np.exp(0.5 * log_variance) * rng.normal(seed, "figure/posterior", 0, N_IMAGES, mean.shape[1:])
-    noise = diffusion.initial_noise(seed, 0, N_IMAGES, prepared.test.shape[1])
     real = prepared.test[shown]
     save(
-        figures.reconstructions(real, vae.decode(generator.vae, z), draw(z, noise)),
+        figures.reconstructions(real, vae.decode(generator.vae, z), draw(z, np.arange(N_IMAGES))),
         "reconstructions",
     )
 
     generated = store.read(Path(snakemake.input.images).parents[1] / "dataset.zarr", "images")["image"]
     some = np.linspace(0, len(prepared.test) - 1, 16).astype(int)
-    save(figures.examples(prepared.test[some], generated[-16:].values), "examples")
+    save(figures.examples(prepared.generator_test[some], generated[-16:].values), "examples")
 
     leading = ranking[ranking["active"]].sort_values("rank_readback")["latent"].to_numpy()[:N_LATENTS]
     base = rng.normal(seed, "figure/traversal", 0, 1, (len(ranking),))[0]
@@ -46,6 +45,6 @@ with job(snakemake.log[0]):
     grid = np.tile(base, (len(leading), len(VALUES), 1))
     for row, latent in enumerate(leading):
         grid[row, :, latent] = VALUES
-    strips = draw(grid.reshape(-1, len(base)), np.repeat(noise[:1], grid.shape[0] * grid.shape[1], axis=0))
+    strips = draw(grid.reshape(-1, len(base)), np.zeros(grid.shape[0] * grid.shape[1], dtype=int))
     strips = strips.reshape(*grid.shape[:2], *strips.shape[1:])
     save(figures.traversals(strips, leading.tolist(), VALUES), "traversals")

@@ -166,6 +166,11 @@ class Ranking(Section):
 class Generator(Section):
     """The diffusion model that draws an image for a z."""
 
+    pretrained: str | None = Field(
+        None,
+        description="Directory or hub id of a Stable Diffusion whose UNet is fine-tuned in the space of its "
+        "frozen autoencoder; null trains a UNet of the keys patch_px, block_channels and layers_per_block",
+    )
     patch_px: Positive = Field(4, description="Pixels folded into channels along each side (space to depth)")
     block_channels: list[Annotated[int, Field(ge=16, multiple_of=16)]] = Field(
         [32, 64, 128], min_length=1, description="UNet channels at each resolution, multiples of 16"
@@ -175,30 +180,71 @@ class Generator(Section):
         "posterior_sample",
         description="z seen in training: a draw from q(z|x), distributed as at sampling, or its mean",
     )
-    conditioning: Literal["residual", "token"] = Field(
+    conditioning: Literal["residual", "token", "paper"] = Field(
         "residual",
-        description="How z enters: as one cross-attention token (the same function as the paper's 77), or as "
-        "that and the VAE's decoding of z, to which the diffusion model adds what it lacks",
+        description="How z enters: as 77 equal cross-attention tokens padded to 768 (`paper`), as one "
+        "(`token`, the same function), or as one and the VAE's decoding of z, to which the diffusion model "
+        "adds what it lacks",
+    )
+    condition_dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="Share of training images shown without their z, so that guidance is possible"
     )
     min_snr_gamma: Annotated[float, Field(gt=0)] | None = Field(
         None, description="γ of min-SNR loss weighting; null weights all noise levels alike"
     )
-    steps: Positive = Field(750, description="Training steps")
-    batch_size: Positive = Field(24, description="Images a training step")
-    learning_rate: float = Field(
-        0.001, gt=0, description="AdamW step size after warm-up; falls to 0 along half a cosine"
+    noise_offset: float = Field(
+        0.0, ge=0, description="Standard deviation of noise that is equal over a channel (paper: 0.1)"
     )
+    steps: Positive = Field(750, description="Training steps")
+    batch_size: Positive = Field(24, description="Images a training step, over all GPUs")
+    learning_rate: float = Field(0.001, gt=0, description="AdamW step size after warm-up")
+    learning_rate_schedule: Literal["cosine", "constant"] = Field(
+        "cosine", description="Warm-up, then half a cosine down to 0; or constant from the start (paper)"
+    )
+    weight_decay: float = Field(0.01, ge=0, description="AdamW weight decay")
+    max_gradient_norm: float = Field(1.0, gt=0, description="Longer gradients are shortened to this")
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = Field(0.995, description="Decay of the weight average")
+    mixed_precision: Literal["auto", "no", "bf16", "fp16"] = Field(
+        "auto", description="Precision of training; auto: bf16 on a GPU, none on a CPU"
+    )
+    gradient_checkpointing: bool = Field(False, description="Less memory for more time")
+    compile: bool = Field(False, description="torch.compile, for GPUs")
+    checkpoint_steps: Positive = Field(
+        100, description="Steps between checkpoints, and between logged losses"
+    )
+    checkpoints_kept: Positive = Field(1, description="Checkpoints on disk at a time")
 
 
 class Sampling(Section):
     """How the trained generator draws images."""
 
-    solver: Literal["dpmsolver++", "unipc", "ddim"] = Field(
-        "ddim", description="Deterministic solver of the probability-flow ODE"
+    solver: Literal["dpmsolver++", "unipc", "ddim", "ddpm"] = Field(
+        "ddim",
+        description="Solver of the probability-flow ODE, which is deterministic, or the paper's `ddpm`, "
+        "which adds noise",
     )
     steps: Positive = Field(6, description="Network evaluations an image")
     batch_size: Positive = Field(256, description="Images drawn at once")
+    guidance_scale: float = Field(
+        1.0, ge=0, description="Above 1, z is followed more than in training, at twice the cost; 1 is without"
+    )
+    mixed_precision: bool = Field(True, description="bf16 on a GPU")
+    compile: bool = Field(False, description="torch.compile, for GPUs")
+
+
+class Quality(Section):
+    """How the generated images are measured."""
+
+    images: Positive = Field(2000, description="At most so many test subjects and real test images")
+    training_images: Positive = Field(
+        10_000, description="At most so many training images, among which the nearest are sought"
+    )
+    reconstructions: Positive = Field(200, description="At most so many test images are reconstructed")
+    inception_file: str | None = Field(
+        None,
+        description="Weights of torchvision's Inception v3 for a second feature space beside the VAE's "
+        "encoder; null leaves it out",
+    )
 
 
 class Subjects(Section):
@@ -340,6 +386,7 @@ class Config(Section):
     ranking: Ranking = Field(default_factory=Ranking)
     generator: Generator = Field(default_factory=Generator)
     sampling: Sampling = Field(default_factory=Sampling)
+    quality: Quality = Field(default_factory=Quality)
     subjects: Subjects = Field(default_factory=Subjects)
     store: Store = Field(default_factory=Store)
     association: Association = Field(default_factory=Association)
@@ -351,17 +398,33 @@ class Config(Section):
     def _parts_fit_together(self):
         if self.images.source == "folder" and self.images.folder is None:
             raise ValueError("images.folder must name a folder when images.source is `folder`, got null")
-        step = self.generator.patch_px * 2 ** (len(self.generator.block_channels) - 1)
-        if self.images.size_px % step:
-            raise ValueError(f"images.size_px must be a multiple of {step} (generator.patch_px and its "
-                             f"resolutions), got {self.images.size_px}")  # fmt: skip
         if self.images.size_px % self.vae.size_multiple_px:
             raise ValueError(f"images.size_px must be a multiple of {self.vae.size_multiple_px} (halvings by "
                              f"the VAE), got {self.images.size_px}")  # fmt: skip
         if self.vae.crop_rows >= self.images.size_px:
             raise ValueError(f"vae.crop_rows must be < images.size_px ({self.images.size_px}), "
                              f"got {self.vae.crop_rows}")  # fmt: skip
+        self._generator_fits()
         return self
+
+    def _generator_fits(self) -> None:
+        generator, drawn_px = self.generator, self.images.drawn_size_px
+        if generator.conditioning == "residual":
+            if generator.pretrained is not None:
+                raise ValueError("generator.conditioning must be `token` or `paper` when "
+                                 "generator.pretrained is given, got 'residual'")  # fmt: skip
+            if self.vae.crop_rows or drawn_px != self.images.size_px:
+                raise ValueError("generator.conditioning must be `token` or `paper` when the VAE sees "
+                                 "other images than the generator (vae.crop_rows, "
+                                 "images.generator_size_px), got 'residual'")  # fmt: skip
+        if self.sampling.guidance_scale != 1 and generator.condition_dropout == 0:
+            raise ValueError("sampling.guidance_scale must be 1 when generator.condition_dropout is 0, "
+                             f"got {self.sampling.guidance_scale:g}")  # fmt: skip
+        step = generator.patch_px * 2 ** (len(generator.block_channels) - 1)
+        if generator.pretrained is None and drawn_px % step:
+            key = "size_px" if self.images.generator_size_px is None else "generator_size_px"
+            raise ValueError(f"images.{key} must be a multiple of {step} (generator.patch_px and its "
+                             f"resolutions), got {drawn_px}")  # fmt: skip
 
 
 def check(raw: dict[str, Any]) -> Config:
@@ -395,7 +458,7 @@ def load(*paths: Path) -> Config:
 def digest(config: Config) -> str:
     """SHA-256 of all settings that decide a number in the dataset."""
     settings = json.dumps(
-        config.model_dump(exclude={"experiment", "license", "store", "evaluation"}), sort_keys=True
+        config.model_dump(exclude={"experiment", "license", "quality", "store", "evaluation"}), sort_keys=True
     )
     return hashlib.sha256(settings.encode()).hexdigest()
 

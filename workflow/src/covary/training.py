@@ -7,7 +7,7 @@ import logging
 import os
 import pickle
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -35,9 +35,9 @@ def choose_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def mixed_precision(device: torch.device) -> contextlib.AbstractContextManager:
-    """bfloat16 autocast on a GPU (not measured), float32 on the CPU."""
-    if device.type == "cuda":
+def mixed_precision(device: torch.device, wanted: bool = True) -> contextlib.AbstractContextManager:
+    """bfloat16 autocast on a GPU if wanted (not measured), float32 on the CPU."""
+    if device.type == "cuda" and wanted:
         return torch.autocast("cuda", torch.bfloat16)
     return contextlib.nullcontext()
 
@@ -95,9 +95,10 @@ def to_grey(x: Float[Tensor, "n 1 h w"]) -> UInt8[np.ndarray, "n h w"]:
     return (x.clamp(0, 1) * 255).round().to(torch.uint8).squeeze(1).cpu().numpy()
 
 
-def progress(total: int, done: int, label: str) -> tqdm:
+def progress(total: int, done: int, label: str, *, hidden: bool = False) -> tqdm:
     """A progress bar that starts at `done`; in a log file it writes at most two lines a minute."""
     return tqdm(
+        disable=hidden,
         total=total,
         initial=done,
         desc=label,
@@ -126,11 +127,15 @@ class Stateful(Protocol):
 
 
 class Checkpoint:
-    """The state of one training on disk, replaced as a whole, so that a killed run can go on from it."""
+    """The state of one training on disk, replaced as a whole, so that a killed run can go on from it.
 
-    def __init__(self, directory: Path, identity: str, **parts: Stateful):
+    Of the states before the newest, `checkpoint.pt`, the last keep - 1 stay as `checkpoint-<completed>.pt`.
+    """
+
+    def __init__(self, directory: Path, identity: str, *, keep: int = 1, **parts: Stateful):
         self._path = Path(directory) / "checkpoint.pt"
         self._identity = identity
+        self._keep = keep
         self._parts = parts
 
     def resume(self) -> tuple[int, History]:
@@ -159,11 +164,21 @@ class Checkpoint:
             torch.save(state, file)
             file.flush()
             os.fsync(file.fileno())
+        if self._keep > 1:
+            kept = self._path.with_name(f"checkpoint-{completed:09d}.pt")
+            kept.unlink(missing_ok=True)
+            kept.hardlink_to(partial)
         partial.replace(self._path)
+        for surplus in self._kept()[: -self._keep]:
+            surplus.unlink()
 
     def discard(self) -> None:
-        """Remove the checkpoint of a training that has ended."""
-        self._path.unlink(missing_ok=True)
+        """Remove the checkpoints of a training that has ended."""
+        for path in (self._path, *self._kept()):
+            path.unlink(missing_ok=True)
+
+    def _kept(self) -> list[Path]:
+        return sorted(self._path.parent.glob("checkpoint-*.pt"))
 
 
 class SavedModule(nn.Module):
@@ -193,6 +208,27 @@ class SavedModule(nn.Module):
         network = cls(**json.loads((directory / _CONFIG_FILE).read_text()))
         network.load_state_dict(load_file(directory / _WEIGHTS_FILE))
         return place(network).eval()
+
+
+def launch(function: Callable[[], None], processes: int) -> None:
+    """Run a function in so many processes that accelerate makes one training of, at most one a GPU.
+
+    The function must make its networks itself; with one process it is simply called.
+    """
+    processes = min(processes, torch.cuda.device_count())
+    if processes <= 1:
+        function()
+        return
+    from accelerate import notebook_launcher
+
+    notebook_launcher(function, num_processes=processes)
+
+
+def is_main_process() -> bool:
+    """Whether this is the one process that writes files."""
+    from accelerate import PartialState
+
+    return PartialState().is_main_process
 
 
 def place(network: Network) -> Network:

@@ -1,7 +1,18 @@
-"""The diffusion generator: conditioning, training, sampling."""
+"""The diffusion generator: spaces, conditioning, training, sampling."""
 
 from covary.diffusion.generator import ImageGenerator
+from covary.diffusion.pretrained import load_autoencoder
 from covary.diffusion.sample import generate, initial_noise
+from covary.diffusion.spaces import LatentSpace, PixelSpace, cache_latents
 from covary.diffusion.train import train_generator
 
-__all__ = ["ImageGenerator", "generate", "initial_noise", "train_generator"]
+__all__ = [
+    "ImageGenerator",
+    "LatentSpace",
+    "PixelSpace",
+    "cache_latents",
+    "generate",
+    "initial_noise",
+    "load_autoencoder",
+    "train_generator",
+]

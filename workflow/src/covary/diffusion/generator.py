@@ -4,49 +4,78 @@ import json
 from pathlib import Path
 
 import torch
-from diffusers import DDPMScheduler, SchedulerMixin, UNet2DConditionModel
+from diffusers import AutoencoderKL, DDPMScheduler, SchedulerMixin, UNet2DConditionModel
 from jaxtyping import Float, Int64
 from torch import Tensor
 
 from covary.config import Generator
+from covary.diffusion.pretrained import load_autoencoder, load_unet
+from covary.diffusion.spaces import LatentSpace, PixelSpace, Space
 from covary.training import place
 from covary.vae import VAE
 
 _TRAINING_TIMESTEPS = 1000
-_RESIDUAL_FILE = "residual.json"
+_CONDITIONING_FILE = "conditioning.json"
+_PAPER_TOKENS, _PAPER_WIDTH = 77, 768
 
 
 class ImageGenerator:
-    """A network v(x_t, t; z) over folded pixels, its noise schedule, and the VAE whose z it knows.
+    """A network over x_t in some space, its noise schedule, and the VAE whose z it knows.
 
-    z enters as one cross-attention token and as a shift of the time embedding. The paper repeats its token 77
-    times; attention over equal tokens returns the token, so one does the same. If the UNet has the input
-    channels for it, it also sees the VAE's decoding of z, and what is diffused is what the decoding lacks:
-    the image is decoding + residual_scale · x_0 (a VAE refined by diffusion: DiffuseVAE, arXiv:2201.00308).
+    z enters through cross-attention, padded with zeros to the width of the network's tokens. The paper
+    repeats its token 77 times; attention over equal tokens returns the token, so one does the same. A network
+    made here also has z as a shift of the time embedding. If it has the input channels for it, it also sees
+    the VAE's decoding of z, and what is diffused is what the decoding lacks: the image is decoding +
+    residual_scale · x_0 (a VAE refined by diffusion: DiffuseVAE, arXiv:2201.00308).
     """
 
     def __init__(
-        self, unet: UNet2DConditionModel, scheduler: SchedulerMixin, vae: VAE, residual_scale: float = 1.0
+        self,
+        unet: UNet2DConditionModel,
+        scheduler: SchedulerMixin,
+        vae: VAE,
+        space: Space,
+        tokens: int = 1,
+        residual_scale: float = 1.0,
     ):
-        self.unet, self.scheduler, self.vae, self.residual_scale = unet, scheduler, vae, residual_scale
-        self.patch_px = round(unet.config.out_channels**0.5)
+        self.unet, self.scheduler, self.vae, self.space = unet, scheduler, vae, space
+        self.tokens, self.residual_scale = tokens, residual_scale
+        # Read once: a UNet wrapped for several devices has no `config`.
+        self.token_width = unet.config.cross_attention_dim
+        self.embeds_z = unet.config.class_embed_type is not None
         self.refines_decoding = unet.config.in_channels > unet.config.out_channels
+        if self.token_width < vae.latent_dim:
+            raise ValueError(
+                f"the tokens of the generator are {self.token_width} wide, too narrow for "
+                f"{vae.latent_dim} latents (vae.latent_dim)"
+            )
+        if unet.config.out_channels != space.channels:
+            raise ValueError(
+                f"the UNet of the generator draws {unet.config.out_channels} channels, its space has "
+                f"{space.channels}"
+            )
 
     @classmethod
-    def initialise(cls, config: Generator, vae: VAE) -> "ImageGenerator":
-        """A generator with new weights from torch's current random state."""
-        channels = config.patch_px**2
+    def initialise(cls, config: Generator, vae: VAE, size_px: int) -> "ImageGenerator":
+        """A generator for images of `size_px`: with new weights from torch's current random state, or with
+        those of `config.pretrained`."""
+        tokens = _PAPER_TOKENS if config.conditioning == "paper" else 1
+        if config.pretrained is not None:
+            unet, scheduler = load_unet(config.pretrained)
+            space = LatentSpace(place(load_autoencoder(config.pretrained)), size_px)
+            return cls(place(unet), scheduler, vae, space, tokens)
+        space = PixelSpace(size_px, config.patch_px)
         blocks = config.block_channels
         unet = UNet2DConditionModel(
-            sample_size=vae.arguments["size_px"] // config.patch_px,
-            in_channels=channels * (2 if config.conditioning == "residual" else 1),
-            out_channels=channels,
+            sample_size=space.grid_px,
+            in_channels=space.channels * (2 if config.conditioning == "residual" else 1),
+            out_channels=space.channels,
             block_out_channels=tuple(blocks),
             layers_per_block=config.layers_per_block,
             # Attention in the middle block only, at the coarsest grid, where it is cheap.
             down_block_types=("DownBlock2D",) * len(blocks),
             up_block_types=("UpBlock2D",) * len(blocks),
-            cross_attention_dim=vae.latent_dim,
+            cross_attention_dim=_PAPER_WIDTH if config.conditioning == "paper" else vae.latent_dim,
             class_embed_type="projection",
             projection_class_embeddings_input_dim=vae.latent_dim,
             attention_head_dim=4,
@@ -60,71 +89,91 @@ class ImageGenerator:
             timestep_spacing="trailing",
             clip_sample=False,
         )
-        return cls(place(unet), scheduler, vae)
+        return cls(place(unet), scheduler, vae, space, tokens)
 
-    def velocity(
+    def predict(
         self,
         x_t: Float[Tensor, "batch c h w"],
         t: Int64[Tensor, " batch"],
         z: Float[Tensor, "batch latent"],
         decoding: Float[Tensor, "batch c h w"] | None,
     ) -> Float[Tensor, "batch c h w"]:
-        """v = √ᾱ_t ε - √(1-ᾱ_t) x_0 as the network predicts it."""
+        """What the network predicts: ε, or v = √ᾱ_t ε - √(1-ᾱ_t) x_0, as its schedule says."""
         seen = x_t if decoding is None else torch.cat([x_t, decoding], dim=1)
-        return self.unet(seen, t, encoder_hidden_states=z.unsqueeze(1), class_labels=z).sample
+        padded = torch.nn.functional.pad(z, (0, self.token_width - z.shape[1]))
+        tokens = padded.unsqueeze(1).expand(-1, self.tokens, -1)
+        return self.unet(
+            seen, t, encoder_hidden_states=tokens, class_labels=z if self.embeds_z else None
+        ).sample
+
+    def target(
+        self,
+        x_0: Float[Tensor, "batch c h w"],
+        noise: Float[Tensor, "batch c h w"],
+        t: Int64[Tensor, " batch"],
+    ) -> Float[Tensor, "batch c h w"]:
+        """What `predict` should return."""
+        if self.scheduler.config.prediction_type == "epsilon":
+            return noise
+        return self.scheduler.get_velocity(x_0, noise, t)
 
     @torch.no_grad()
     def decoding(self, z: Float[Tensor, "batch latent"]) -> Float[Tensor, "batch c h w"] | None:
-        """The VAE's folded image of z with values -1 … 1; None if the generator draws whole images."""
-        return fold(2 * self.vae.decode(z) - 1, self.patch_px) if self.refines_decoding else None
+        """The VAE's image of z as it would be diffused; None if the generator draws whole images."""
+        return self.space.fold(2 * self.vae.decode(z) - 1) if self.refines_decoding else None
 
     def diffusable(
-        self, images: Float[Tensor, "batch 1 h w"], decoding: Float[Tensor, "batch c grid_h grid_w"] | None
-    ) -> Float[Tensor, "batch c grid_h grid_w"]:
-        """x_0 of images with values 0 … 1: they themselves, or their scaled residual, folded."""
-        x = fold(2 * images - 1, self.patch_px)
+        self, x: Float[Tensor, "batch c h w"], decoding: Float[Tensor, "batch c h w"] | None
+    ) -> Float[Tensor, "batch c h w"]:
+        """x_0 of images in the generator's space: they themselves, or their scaled residual."""
         return x if decoding is None else (x - decoding) / self.residual_scale
 
-    def image(
+    def images(
         self,
         x_0: Float[Tensor, "batch c grid_h grid_w"],
         decoding: Float[Tensor, "batch c grid_h grid_w"] | None,
     ) -> Float[Tensor, "batch 1 h w"]:
-        """The inverse of `diffusable`."""
-        x = x_0 if decoding is None else decoding + self.residual_scale * x_0
-        return 0.5 * (unfold(x, self.patch_px) + 1)
+        """Images with values 0 … 1 of what was drawn."""
+        return self.space.to_images(x_0 if decoding is None else decoding + self.residual_scale * x_0)
 
     def save(self, directory: Path) -> None:
-        """Write unet/ and scheduler/ in the format of diffusers, vae/ and residual.json."""
+        """Write unet/, scheduler/ and, if there is one, autoencoder/ in the format of diffusers, vae/ and
+        conditioning.json."""
         directory = Path(directory)
         self.unet.save_pretrained(directory / "unet")
         self.scheduler.save_pretrained(directory / "scheduler")
         self.vae.save(directory / "vae")
-        (directory / _RESIDUAL_FILE).write_text(json.dumps({"residual_scale": self.residual_scale}) + "\n")
+        latent = isinstance(self.space, LatentSpace)
+        if latent:
+            self.space.autoencoder.save_pretrained(directory / "autoencoder")
+        conditioning = {
+            "tokens": self.tokens,
+            "residual_scale": self.residual_scale,
+            "size_px": self.space.size_px,
+            "patch_px": None if latent else self.space.patch_px,
+        }
+        (directory / _CONDITIONING_FILE).write_text(json.dumps(conditioning, indent=2) + "\n")
 
     @classmethod
     def load(cls, directory: Path) -> "ImageGenerator":
         """Read what `save` wrote. Raises ValueError naming a missing part."""
         directory = Path(directory)
-        for name in (
-            "unet/config.json",
-            "unet/diffusion_pytorch_model.safetensors",
-            "scheduler/scheduler_config.json",
-            _RESIDUAL_FILE,
-        ):
-            if not (directory / name).is_file():
-                raise ValueError(f"{directory / name}: no such file; expected a generator")
+        _check(directory, _CONDITIONING_FILE, "unet/config.json", "unet/diffusion_pytorch_model.safetensors",
+               "scheduler/scheduler_config.json")  # fmt: skip
+        conditioning = json.loads((directory / _CONDITIONING_FILE).read_text())
+        size_px, patch_px = conditioning.pop("size_px"), conditioning.pop("patch_px")
+        if patch_px is None:
+            _check(directory, "autoencoder/config.json", "autoencoder/diffusion_pytorch_model.safetensors")
+            autoencoder = AutoencoderKL.from_pretrained(directory / "autoencoder", use_safetensors=True)
+            space = LatentSpace(place(autoencoder), size_px)
+        else:
+            space = PixelSpace(size_px, patch_px)
         unet = UNet2DConditionModel.from_pretrained(directory / "unet", use_safetensors=True)
         scheduler = DDPMScheduler.from_pretrained(directory / "scheduler")
-        residual = json.loads((directory / _RESIDUAL_FILE).read_text())
-        return cls(place(unet).eval(), scheduler, VAE.load(directory / "vae"), **residual)
+        return cls(place(unet).eval(), scheduler, VAE.load(directory / "vae"), space, **conditioning)
 
 
-def fold(x: Float[Tensor, "batch 1 h w"], patch_px: int) -> Float[Tensor, "batch c h2 w2"]:
-    """Space to depth: each patch of patch_px × patch_px pixels becomes the channels of one place."""
-    return torch.nn.functional.pixel_unshuffle(x, patch_px)
-
-
-def unfold(x: Float[Tensor, "batch c h w"], patch_px: int) -> Float[Tensor, "batch 1 h2 w2"]:
-    """Depth to space, the inverse of `fold`."""
-    return torch.nn.functional.pixel_shuffle(x, patch_px)
+def _check(directory: Path, *names: str) -> None:
+    for name in names:
+        if not (directory / name).is_file():
+            raise ValueError(f"{directory / name}: no such file; expected a generator")

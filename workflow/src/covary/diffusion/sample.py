@@ -1,19 +1,29 @@
-"""Sampling: one deterministic image for each z and initial noise."""
+"""Sampling: one image for each z, decided by it and by its subject's random stream."""
 
 import numpy as np
 import torch
-from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, SchedulerMixin, UniPCMultistepScheduler
-from jaxtyping import Float, UInt8
+from diffusers import (
+    DDIMScheduler,
+    DDPMScheduler,
+    DPMSolverMultistepScheduler,
+    SchedulerMixin,
+    UniPCMultistepScheduler,
+)
+from jaxtyping import Float, Float64, Int, UInt8
+from torch import Tensor
 
 from covary import rng
 from covary.config import Sampling
-from covary.diffusion.generator import ImageGenerator, fold
-from covary.training import device_of, fixed_threads, mixed_precision, progress, to_grey
+from covary.diffusion.generator import ImageGenerator
+from covary.training import device_of, fixed_threads, keyed_generator, mixed_precision, progress, to_grey
 
 
-def initial_noise(seed: int, start: int, stop: int, size_px: int) -> Float[np.ndarray, "n h w"]:
-    """x_T of the subjects `start … stop - 1`, each from its own random stream."""
-    return rng.normal(seed, "initial_noise", start, stop, (size_px, size_px))
+def initial_noise(
+    seed: int, subjects: Int[np.ndarray, " n"], shape: tuple[int, ...]
+) -> Float64[np.ndarray, "n ..."]:
+    """x_T of each subject, from its own random stream."""
+    low, high = int(subjects.min()), int(subjects.max()) + 1
+    return rng.normal(seed, "initial_noise", low, high, shape)[subjects - low]
 
 
 @fixed_threads(1)  # shards are drawn side by side
@@ -21,32 +31,59 @@ def initial_noise(seed: int, start: int, stop: int, size_px: int) -> Float[np.nd
 def generate(
     generator: ImageGenerator,
     z: Float[np.ndarray, "n latent"],
-    noise: Float[np.ndarray, "n h w"],
+    subjects: Int[np.ndarray, " n"],
     config: Sampling,
+    seed: int,
 ) -> UInt8[np.ndarray, "n h w"]:
-    """Grey images for z, by a solver of the probability-flow ODE from `noise` at t = T.
+    """Grey images for z, by a solver that starts from the noise of `subjects` at t = T.
 
-    An image depends on its own z and noise only: the batch size changes no pixel by more than one grey level.
+    An image depends on its own z and its subject's streams only: the batch size changes no pixel by more than
+    one grey level. Solvers are deterministic but for `ddpm`, which draws from the stream of each subject.
     """
     generator.unet.eval()
+    if config.compile:
+        generator.unet.compile()
     device = device_of(generator.unet)
-    images = []
+    images = np.empty((len(z), generator.space.size_px, generator.space.size_px), np.uint8)
     with progress(len(z), 0, "generate images") as bar:
         for i in range(0, len(z), config.batch_size):
             part = slice(i, i + config.batch_size)
+            noise = torch.from_numpy(initial_noise(seed, subjects[part], generator.space.noise_shape))
+            x = generator.space.from_noise(noise.float().to(device))
             condition = torch.from_numpy(z[part]).float().to(device)
-            x = fold(torch.from_numpy(noise[part]).float().to(device).unsqueeze(1), generator.patch_px)
             decoding = generator.decoding(condition)
+            later_noise = [keyed_generator(seed, "sampling_noise", int(s)) for s in subjects[part]]
             solver = _solver(config.solver, generator.scheduler)
             solver.set_timesteps(config.steps)
             for t in solver.timesteps:
-                times = torch.full((len(x),), int(t), device=device)
-                with mixed_precision(device):
-                    v = generator.velocity(x, times, condition, decoding)
-                x = solver.step(v.float(), t, x).prev_sample
-            images.append(to_grey(generator.image(x, decoding)))
+                predicted = _predict(generator, x, int(t), condition, decoding, config)
+                options = {"generator": later_noise} if config.solver == "ddpm" else {}
+                x = solver.step(predicted, t, x, **options).prev_sample
+            images[part] = to_grey(generator.images(x, decoding))
             bar.update(len(x))
-    return np.concatenate(images)
+    return images
+
+
+def _predict(
+    generator: ImageGenerator,
+    x: Float[Tensor, "batch c h w"],
+    t: int,
+    z: Float[Tensor, "batch latent"],
+    decoding: Float[Tensor, "batch c h w"] | None,
+    config: Sampling,
+) -> Float[Tensor, "batch c h w"]:
+    """The network's prediction; with guidance, moved on from the one without z (arXiv:2207.12598)."""
+    n, guided = len(x), config.guidance_scale != 1
+    if guided:  # both in one pass
+        x, z = torch.cat([x, x]), torch.cat([z, torch.zeros_like(z)])
+        decoding = None if decoding is None else torch.cat([decoding, torch.zeros_like(decoding)])
+    times = torch.full((len(x),), t, device=x.device)
+    with mixed_precision(x.device, config.mixed_precision):
+        predicted = generator.predict(x, times, z, decoding).float()
+    if not guided:
+        return predicted
+    with_z, without = predicted[:n], predicted[n:]
+    return without + config.guidance_scale * (with_z - without)
 
 
 def _solver(name: str, trained: SchedulerMixin) -> SchedulerMixin:
@@ -58,4 +95,6 @@ def _solver(name: str, trained: SchedulerMixin) -> SchedulerMixin:
             return UniPCMultistepScheduler.from_config(trained.config, timestep_spacing="trailing")
         case "ddim":
             return DDIMScheduler.from_config(trained.config, timestep_spacing="trailing")
-    raise ValueError(f"sampling.solver must be one of dpmsolver++, unipc, ddim, got {name}")
+        case "ddpm":  # as the paper's code has it, with the spacing of the schedule itself
+            return DDPMScheduler.from_config(trained.config)
+    raise ValueError(f"sampling.solver must be one of dpmsolver++, unipc, ddim, ddpm, got {name}")

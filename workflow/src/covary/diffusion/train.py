@@ -1,135 +1,200 @@
 """Training of the generator."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-from diffusers.optimization import get_cosine_schedule_with_warmup
+from accelerate import Accelerator
+from diffusers.optimization import get_constant_schedule, get_cosine_schedule_with_warmup
 from diffusers.training_utils import EMAModel, compute_snr
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Bool, Float, Float32, Int64, Shaped
 from torch import Tensor
 
 from covary.config import Generator
 from covary.diffusion.generator import ImageGenerator
 from covary.training import (
     Checkpoint,
-    choose_device,
     device_of,
     fingerprint,
     fixed_threads,
     keyed_generator,
-    mixed_precision,
     progress,
     seeded,
     shuffled_batches,
-    to_unit_range,
 )
 from covary.vae import VAE, draw_posterior
 
-_CHECKPOINT_STEPS = 100
 _WARMUP_FRACTION = 0.05
-_MAX_GRADIENT_NORM = 1.0
 _SCALE_IMAGES = 1024
 
 
 @fixed_threads(1)
 def train_generator(
-    images: UInt8[np.ndarray, "n h w"],
+    data: Shaped[np.ndarray, "n ..."],
     mean: Float32[np.ndarray, "n latent"],
     log_variance: Float32[np.ndarray, "n latent"],
     vae: VAE,
+    size_px: int,
     config: Generator,
     seed: int,
     checkpoint_dir: Path,
 ) -> tuple[ImageGenerator, pd.DataFrame]:
-    """Fit v-prediction by AdamW, with min-SNR weights (arXiv:2303.09556) if asked, averaging the weights.
+    """Fit the network by AdamW, averaging its weights.
 
-    `mean` and `log_variance` are q(z|x) of the images. With `conditioning_source: posterior_sample` each step
-    draws z anew from it, so that over images z ~ N(0, I) as at sampling. Returns the generator and one row a
-    hundred steps: step, loss. Resumes from `checkpoint_dir` as `train_vae` does.
+    `data` are grey images of `size_px` (uint8) or, with `config.pretrained`, their posterior parameters in
+    the space of its autoencoder (`cache_latents`). `mean` and `log_variance` are q(z|x) of the images. With
+    `conditioning_source: posterior_sample` each step draws z anew from it, so that over images z ~ N(0, I)
+    as at sampling.
+
+    Runs on as many devices as processes were launched by accelerate; each gets its share of the same batch
+    with the same draws, so their number matters only to rounding. Returns the generator and one row every
+    `checkpoint_steps`: step, loss. Resumes from `checkpoint_dir` as `train_vae` does.
     """
-    device = choose_device()
     vae.eval()
+    accelerator = Accelerator(mixed_precision=_precision(config))
+    main, device = accelerator.is_main_process, accelerator.device
     with seeded(seed, "generator_weights"):
-        generator = ImageGenerator.initialise(config, vae)
-    generator.residual_scale = _residual_scale(generator, images, mean)
+        generator = ImageGenerator.initialise(config, vae, size_px)
+    generator.residual_scale = _residual_scale(generator, data, mean)
     unet = generator.unet.train()
-    optimiser = torch.optim.AdamW(unet.parameters(), lr=config.learning_rate)
-    rate = get_cosine_schedule_with_warmup(optimiser, round(_WARMUP_FRACTION * config.steps), config.steps)
+    if config.gradient_checkpointing:
+        unet.enable_gradient_checkpointing()
+    optimiser = torch.optim.AdamW(
+        unet.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+    )
+    rate = (
+        get_constant_schedule(optimiser)
+        if config.learning_rate_schedule == "constant"
+        else get_cosine_schedule_with_warmup(optimiser, round(_WARMUP_FRACTION * config.steps), config.steps)
+    )
     average = EMAModel(unet.parameters(), decay=config.ema_decay, foreach=True)
+    parts = {"unet": unet, "optimiser": optimiser, "rate": rate, "average": average}
+    if accelerator.scaler is not None:
+        parts["scaler"] = accelerator.scaler
     checkpoint = Checkpoint(
         checkpoint_dir,
-        fingerprint(config, seed, images, mean, log_variance),
-        unet=unet,
-        optimiser=optimiser,
-        rate=rate,
-        average=average,
+        fingerprint(config, seed, data, mean, log_variance),
+        keep=config.checkpoints_kept,
+        **parts,
     )
     first_step, history = checkpoint.resume()
     average.to(device)  # a checkpoint is read onto the CPU
-    batches_per_epoch = -(-len(images) // config.batch_size)
+    generator.unet, optimiser = accelerator.prepare(unet, optimiser)
+    if config.compile:
+        generator.unet.compile()
+    batches_per_epoch = -(-len(data) // config.batch_size)
     losses = []
-    with progress(config.steps, first_step, "train generator (steps)") as bar:
+    with progress(config.steps, first_step, "train generator (steps)", hidden=not main) as bar:
         for step in range(first_step, config.steps):
             epoch, i = divmod(step, batches_per_epoch)
-            batch = shuffled_batches(seed, "generator_order", epoch, len(images), config.batch_size)[i]
+            batch = shuffled_batches(seed, "generator_order", epoch, len(data), config.batch_size)[i]
             draws = keyed_generator(seed, "generator_step", step)
-            z, log_var = torch.from_numpy(mean[batch]), torch.from_numpy(log_variance[batch])
-            if config.conditioning_source == "posterior_sample":
-                z = draw_posterior(z, log_var, draws)
-            x = to_unit_range(images[batch], device)
-            loss = _loss(generator, x, z.to(device), config.min_snr_gamma, draws)
+            share = slice(accelerator.process_index, None, accelerator.num_processes)
+            drawn = _draw(generator, data, mean, log_variance, batch, config, draws, device).of(share)
+            # Processes add up to the mean over the whole batch, of which each may have another share.
+            loss = _squared_errors(generator, drawn, config.min_snr_gamma).sum() / len(batch)
             optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(unet.parameters(), _MAX_GRADIENT_NORM)
+            accelerator.backward(loss * accelerator.num_processes)
+            accelerator.clip_grad_norm_(unet.parameters(), config.max_gradient_norm)
             optimiser.step()
             rate.step()
             average.step(unet.parameters())
             losses.append(loss.detach())
             bar.update()
-            if (step + 1) % _CHECKPOINT_STEPS == 0 or step + 1 == config.steps:
-                history.append({"step": step + 1, "loss": torch.stack(losses).mean().item()})
+            if (step + 1) % config.checkpoint_steps == 0 or step + 1 == config.steps:
+                total = accelerator.reduce(torch.stack(losses).mean(), reduction="sum")
+                history.append({"step": step + 1, "loss": total.item()})
                 bar.set_postfix(loss=f"{history[-1]['loss']:.4f}", refresh=False)
                 losses.clear()
-                checkpoint.write(step + 1, history)
+                if main:
+                    checkpoint.write(step + 1, history)
+                accelerator.wait_for_everyone()
+    generator.unet = accelerator.unwrap_model(generator.unet, keep_fp32_wrapper=False)
     average.copy_to(unet.parameters())
-    checkpoint.discard()
+    if main:
+        checkpoint.discard()
     unet.eval()
     return generator, pd.DataFrame(history)
 
 
-def _loss(
+@dataclass(frozen=True)
+class _Drawn:
+    """All that is random in a training step."""
+
+    x: Float[Tensor, "batch c h w"]
+    z: Float[Tensor, "batch latent"]
+    noise: Float[Tensor, "batch c h w"]
+    t: Int64[Tensor, " batch"]
+    without_z: Bool[Tensor, " batch"]
+
+    def of(self, share: slice) -> "_Drawn":
+        return _Drawn(*(value[share] for value in vars(self).values()))
+
+
+def _draw(
     generator: ImageGenerator,
-    x: Float[Tensor, "batch 1 h w"],
-    z: Float[Tensor, "batch latent"],
-    min_snr_gamma: float | None,
+    data: Shaped[np.ndarray, "n ..."],
+    mean: Float32[np.ndarray, "n latent"],
+    log_variance: Float32[np.ndarray, "n latent"],
+    batch: Int64[np.ndarray, " batch"],
+    config: Generator,
     draws: torch.Generator,
-) -> Float[Tensor, ""]:
-    """Mean squared error of v at a noise level drawn for each image."""
+    device: torch.device,
+) -> _Drawn:
+    z = torch.from_numpy(mean[batch])
+    if config.conditioning_source == "posterior_sample":
+        z = draw_posterior(z, torch.from_numpy(log_variance[batch]), draws)
+    x = generator.space.read(data[batch], draws, device)
+    noise = torch.randn(x.shape, generator=draws)
+    t = torch.randint(len(generator.scheduler.alphas_cumprod), (len(x),), generator=draws)
+    without_z = torch.zeros(len(x), dtype=torch.bool)
+    if config.noise_offset > 0:
+        noise = noise + config.noise_offset * torch.randn((*x.shape[:2], 1, 1), generator=draws)
+    if config.condition_dropout > 0:
+        without_z = torch.rand(len(x), generator=draws) < config.condition_dropout
+    return _Drawn(x, z.to(device), noise.to(device), t.to(device), without_z.to(device))
+
+
+def _squared_errors(
+    generator: ImageGenerator, drawn: _Drawn, min_snr_gamma: float | None
+) -> Float[Tensor, " batch"]:
+    """Mean squared error of the prediction for each image, with min-SNR weights (arXiv:2303.09556) if asked.
+
+    Without z, the network sees zeros in its place and in that of the decoding.
+    """
     scheduler = generator.scheduler
-    decoding = generator.decoding(z)
-    x_0 = generator.diffusable(x, decoding)
-    noise = torch.randn(x_0.shape, generator=draws).to(x.device)
-    t = torch.randint(len(scheduler.alphas_cumprod), (len(x),), generator=draws).to(x.device)
-    x_t, target = scheduler.add_noise(x_0, noise, t), scheduler.get_velocity(x_0, noise, t)
-    with mixed_precision(x.device):
-        v = generator.velocity(x_t, t, z, decoding)
-    squared_error = (v.float() - target).square().mean(dim=(1, 2, 3))
+    decoding = generator.decoding(drawn.z)
+    x_0 = generator.diffusable(drawn.x, decoding)
+    x_t = scheduler.add_noise(x_0, drawn.noise, drawn.t)
+    z = drawn.z.masked_fill(drawn.without_z[:, None], 0)
+    if decoding is not None:
+        decoding = decoding.masked_fill(drawn.without_z[:, None, None, None], 0)
+    predicted = generator.predict(x_t, drawn.t, z, decoding).float()
+    target = generator.target(x_0, drawn.noise, drawn.t)
+    squared_error = (predicted - target).square().mean(dim=(1, 2, 3))
     if min_snr_gamma is not None:
-        snr = compute_snr(scheduler, t)
-        squared_error = squared_error * snr.clamp(max=min_snr_gamma) / (snr + 1)
-    return squared_error.mean()
+        snr = compute_snr(scheduler, drawn.t)
+        of_v = scheduler.config.prediction_type == "v_prediction"
+        squared_error = squared_error * snr.clamp(max=min_snr_gamma) / (snr + 1 if of_v else snr)
+    return squared_error
+
+
+def _precision(config: Generator) -> str:
+    if config.mixed_precision == "auto":
+        return "bf16" if torch.cuda.is_available() else "no"
+    return config.mixed_precision
 
 
 @torch.no_grad()
 def _residual_scale(
-    generator: ImageGenerator, images: UInt8[np.ndarray, "n h w"], mean: Float32[np.ndarray, "n latent"]
+    generator: ImageGenerator, data: Shaped[np.ndarray, "n ..."], mean: Float32[np.ndarray, "n latent"]
 ) -> float:
     """Root mean square of what decodings lack, over the first images; 1 if whole images are drawn."""
     if not generator.refines_decoding:
         return 1.0
     device = device_of(generator.unet)
     decoding = generator.decoding(torch.from_numpy(mean[:_SCALE_IMAGES]).to(device))
-    residual = generator.diffusable(to_unit_range(images[:_SCALE_IMAGES], device), decoding)
-    return residual.square().mean().sqrt().item()
+    x = generator.space.read(data[:_SCALE_IMAGES], torch.Generator(), device)
+    return generator.diffusable(x, decoding).square().mean().sqrt().item()

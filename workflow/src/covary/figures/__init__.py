@@ -3,6 +3,7 @@
 from covary.figures.effects import r2_against_explainable_fraction
 from covary.figures.images import examples, reconstructions, traversals
 from covary.figures.latents import latent_ranking
+from covary.figures.quality import generator_quality, nearest_images
 from covary.figures.records import association, spread_subjects, trajectories
 from covary.figures.rulegraph import parse_rulegraph, workflow_dag
 from covary.figures.style import save
@@ -11,7 +12,9 @@ from covary.figures.training import training_curves
 __all__ = [
     "association",
     "examples",
+    "generator_quality",
     "latent_ranking",
+    "nearest_images",
     "parse_rulegraph",
     "r2_against_explainable_fraction",
     "reconstructions",

@@ -23,6 +23,8 @@ FIGURES = (
     "examples",
     "reconstructions",
     "traversals",
+    "generator_quality",
+    "nearest_images",
     "latent_ranking",
     "association",
     "trajectories",

@@ -4,7 +4,7 @@ from covary.vae.loss import kl_divergence, warmed_up_beta, with_free_bits
 from covary.vae.network import VAE, draw_posterior
 from covary.vae.perceptual import PerceptualLoss, perceptual_loss
 from covary.vae.ranking import rank_latents, ranking_agreement
-from covary.vae.train import decode, encode, train_vae
+from covary.vae.train import decode, encode, seen, train_vae
 
 __all__ = [
     "VAE",
@@ -16,6 +16,7 @@ __all__ = [
     "perceptual_loss",
     "rank_latents",
     "ranking_agreement",
+    "seen",
     "train_vae",
     "warmed_up_beta",
     "with_free_bits",

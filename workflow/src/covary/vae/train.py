@@ -184,6 +184,11 @@ def encode(
     return mean, log_variance
 
 
+def seen(vae: VAE, images: UInt8[np.ndarray, "n h w"]) -> UInt8[np.ndarray, "n h w"]:
+    """Whole grey images as the network sees them: the middle rows, if it was trained with rows cut away."""
+    return to_grey(vae.view(to_unit_range(images, device_of(vae))))
+
+
 @fixed_threads()
 @torch.no_grad()
 def decode(vae: VAE, z: Float[np.ndarray, "n latent"]) -> UInt8[np.ndarray, "n h w"]:

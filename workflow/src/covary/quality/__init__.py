@@ -1,0 +1,22 @@
+"""How good generated images are: what can be read back from them, and how near they are to real ones."""
+
+from covary.quality.distances import frechet_distance, kernel_distance, precision_and_recall
+from covary.quality.features import FeatureSpace, encoder_features, inception_features, read_back
+from covary.quality.similarity import mean_squared_error, nearest, structural_similarity
+from covary.quality.table import ImageSets, generator_quality, spread
+
+__all__ = [
+    "FeatureSpace",
+    "ImageSets",
+    "encoder_features",
+    "frechet_distance",
+    "generator_quality",
+    "inception_features",
+    "kernel_distance",
+    "mean_squared_error",
+    "nearest",
+    "precision_and_recall",
+    "read_back",
+    "spread",
+    "structural_similarity",
+]

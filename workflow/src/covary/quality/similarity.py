@@ -1,0 +1,53 @@
+"""How alike two images are, pixel by pixel."""
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float64, Int64, UInt8
+from torch import Tensor
+from torchmetrics.functional.image import structural_similarity_index_measure
+
+from covary.training import fixed_threads, to_unit_range
+
+_NEAREST_PX = 64  # side at which nearest images are sought
+_CHUNK = 4096
+_BATCH = 256
+
+
+def mean_squared_error(a: UInt8[np.ndarray, "n h w"], b: UInt8[np.ndarray, "n h w"]) -> float:
+    """Per pixel, with values 0 … 1."""
+    return float(np.square((a.astype(np.float32) - b) / 255).mean(dtype=np.float64))
+
+
+@fixed_threads(1)
+def structural_similarity(a: UInt8[np.ndarray, "n h w"], b: UInt8[np.ndarray, "n h w"]) -> float:
+    """Mean SSIM (Wang et al. 2004, doi:10.1109/TIP.2003.819861), Gaussian window of σ = 1.5 pixels."""
+    device = torch.device("cpu")
+    return structural_similarity_index_measure(
+        to_unit_range(a, device), to_unit_range(b, device), data_range=1.0
+    ).item()
+
+
+@fixed_threads(1)
+@torch.no_grad()
+def nearest(
+    images: UInt8[np.ndarray, "n h w"], among: UInt8[np.ndarray, "m h2 w2"]
+) -> tuple[Int64[np.ndarray, " n"], Float64[np.ndarray, " n"]]:
+    """For each image the number of the nearest of others, and their mean squared error (values 0 … 1).
+
+    Both sets are compared at no more than 64 × 64 pixels.
+    """
+    queries = _reduced(images)
+    best = torch.full((len(images),), torch.inf)
+    number = torch.zeros(len(images), dtype=torch.int64)
+    for start in range(0, len(among), _CHUNK):
+        apart = torch.cdist(queries, _reduced(among[start : start + _CHUNK])).square() / queries.shape[1]
+        found, where = apart.min(dim=1)
+        nearer = found < best
+        best[nearer], number[nearer] = found[nearer], where[nearer] + start
+    return number.numpy(), best.double().numpy()
+
+
+def _reduced(images: UInt8[np.ndarray, "n h w"]) -> Float[Tensor, "n pixel"]:
+    side, cpu = min(_NEAREST_PX, images.shape[-1]), torch.device("cpu")
+    batches = (to_unit_range(images[i : i + _BATCH], cpu) for i in range(0, len(images), _BATCH))
+    return torch.cat([torch.nn.functional.adaptive_avg_pool2d(x, side).flatten(1) for x in batches])

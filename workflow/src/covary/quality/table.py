@@ -1,0 +1,102 @@
+"""The table `generator_quality.csv`: every measure, what it compares, in which space, on how many images."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int64, UInt8
+
+from covary.quality.distances import frechet_distance, kernel_distance, precision_and_recall
+from covary.quality.features import FeatureSpace
+from covary.quality.similarity import mean_squared_error, nearest, structural_similarity
+
+COLUMNS = ["measure", "of", "against", "feature_space", "latent", "n", "value"]
+_NEAREST_IMAGES = 100
+
+
+@dataclass(frozen=True)
+class ImageSets:
+    """The images that are compared; `real_test` are those of the test split, in its order."""
+
+    real_train: UInt8[np.ndarray, "n h w"]
+    real_test: UInt8[np.ndarray, "m h w"]
+    generated: UInt8[np.ndarray, "k h w"]  # of the test subjects
+    vae_input: UInt8[np.ndarray, "r h2 w2"]  # some test images as the VAE sees them
+    vae_reconstructions: UInt8[np.ndarray, "r h2 w2"]
+    generator_input: UInt8[np.ndarray, "r h w"]  # the same ones as the generator learns them
+    generator_reconstructions: UInt8[np.ndarray, "r h w"]
+
+
+def generator_quality(
+    images: ImageSets,
+    spaces: list[FeatureSpace],
+    z: Float[np.ndarray, "k latent"],
+    z_read: Float[np.ndarray, "k latent"],
+    ranking: pd.DataFrame,
+    readback_draws: int,
+) -> pd.DataFrame:
+    """Columns measure, of, against, feature_space, latent, n, value; one row a number.
+
+    - readback_r2 of each active latent: `z_read`, the posterior mean of generated images, against the z they
+      were drawn for; beside it the same of the VAE's own decodings, as `ranking` has it.
+    - frechet_distance, kernel_distance, precision, recall of generated and of real training images against
+      real test images, in each feature space, with equal n; the real ones are the floor.
+    - mse and ssim of reconstructions of real test images, by the VAE and by the generator.
+    - nearest_mse of generated images, and of real test images as the floor, against real training images: a
+      generator that copies lies below the floor.
+    """
+    rows = [
+        *_read_back(z, z_read, ranking, readback_draws),
+        *(row for space in spaces for row in _distances(images, space)),
+        *_reconstruction("vae", images.vae_input, images.vae_reconstructions),
+        *_reconstruction("generator", images.generator_input, images.generator_reconstructions),
+    ]
+    for of, some in (("generated", images.generated), ("real test", images.real_test)):
+        some = _spread(some, _NEAREST_IMAGES)
+        median = float(np.median(nearest(some, images.real_train)[1]))
+        rows.append(("nearest_mse", of, "real train", "", None, len(some), median))
+    return pd.DataFrame(rows, columns=COLUMNS).astype({"latent": "Int64"})
+
+
+def _read_back(z: np.ndarray, z_read: np.ndarray, ranking: pd.DataFrame, readback_draws: int) -> list[tuple]:
+    rows = []
+    for latent, of_vae in ranking.loc[ranking["active"], ["latent", "readback_r2"]].itertuples(index=False):
+        error = np.square(z[:, latent] - z_read[:, latent]).mean()
+        r2 = float(1 - error / z[:, latent].var())
+        rows.append(("readback_r2", "generated", "z", "", latent, len(z), r2))
+        rows.append(("readback_r2", "vae decodings", "z", "", latent, readback_draws, of_vae))
+    return rows
+
+
+def _distances(images: ImageSets, space: FeatureSpace) -> list[tuple]:
+    n = min(len(images.real_test), len(images.generated), len(images.real_train))
+    test = space.of(_spread(images.real_test, n))
+    rows = []
+    for of, some in (("generated", images.generated), ("real train", images.real_train)):
+        features = space.of(_spread(some, n))
+        precision, recall = precision_and_recall(test, features)
+        measures = {
+            "frechet_distance": frechet_distance(features, test),
+            "kernel_distance": kernel_distance(features, test),
+            "precision": precision,
+            "recall": recall,
+        }
+        rows += [(name, of, "real test", space.name, None, n, value) for name, value in measures.items()]
+    return rows
+
+
+def _reconstruction(by: str, real: np.ndarray, drawn: np.ndarray) -> list[tuple]:
+    of = f"{by} reconstructions"
+    return [
+        ("mse", of, "real test", "", None, len(real), mean_squared_error(real, drawn)),
+        ("ssim", of, "real test", "", None, len(real), structural_similarity(real, drawn)),
+    ]
+
+
+def spread(total: int, n: int) -> Int64[np.ndarray, " k"]:
+    """At most n of the numbers 0 … total - 1, evenly over their order, which may be by class."""
+    return np.linspace(0, total - 1, min(n, total)).astype(np.int64)
+
+
+def _spread(images: np.ndarray, n: int) -> np.ndarray:
+    return images[spread(len(images), n)]

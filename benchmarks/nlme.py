@@ -129,15 +129,23 @@ def simulate_vmap_tsit5(n: int) -> dict:
 
 
 def modes_covary(n: int) -> dict:
-    """covary.nlme.empirical_bayes."""
-    from covary import nlme
+    """covary.nlme.empirical_bayes, and how often eight starts drawn from the prior find no better mode."""
+    from covary import nlme, rng
+    from covary.nlme.empirical_bayes import estimate
+    from covary.nlme.predict import lanes_of
 
     model, parameters, _, design, simulation = subjects(n)
     records = nlme.Records.of(design, simulation.observation)
     measured, modes = timed(lambda: nlme.empirical_bayes(model, parameters, records), n)
+    best = modes.objective.copy()
+    for i in range(8):
+        start = rng.normal(SEED, f"start/{i}", 0, n, (3,))
+        other = estimate(model, parameters.concrete(), lanes_of(model, records), True, near=start)
+        best = np.fmin(best, np.where(other.status == nlme.Status.FAILED, np.inf, other.objective))
     return measured | {
         "converged": float(np.mean(modes.status == nlme.Status.CONVERGED)),
-        "largest_gradient": float(modes.gradient_norm.max()),
+        "largest_gradient": float(modes.gradient_norm[modes.status == nlme.Status.CONVERGED].max()),
+        "global_mode_fraction": float(np.mean(modes.objective <= best + 1e-3)),
     }
 
 

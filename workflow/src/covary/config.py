@@ -230,6 +230,9 @@ class Sampling(Section):
     )
     mixed_precision: bool = Field(True, description="bf16 on a GPU")
     compile: bool = Field(False, description="torch.compile, for GPUs")
+    mock_images: bool = Field(
+        False, description="For tests of scale only: patterns computed from z in place of generated images"
+    )
 
 
 class Quality(Section):

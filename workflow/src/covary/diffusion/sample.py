@@ -1,5 +1,7 @@
 """Sampling: one image for each z, decided by it and by its subject's random stream."""
 
+import logging
+
 import numpy as np
 import torch
 from diffusers import (
@@ -15,7 +17,10 @@ from torch import Tensor
 from covary import rng
 from covary.config import Sampling
 from covary.diffusion.generator import ImageGenerator
+from covary.diffusion.mock import mock_images
 from covary.training import device_of, fixed_threads, keyed_generator, mixed_precision, progress, to_grey
+
+log = logging.getLogger(__name__)
 
 
 def initial_noise(
@@ -40,6 +45,9 @@ def generate(
     An image depends on its own z and its subject's streams only: the batch size changes no pixel by more than
     one grey level. Solvers are deterministic but for `ddpm`, which draws from the stream of each subject.
     """
+    if config.mock_images:
+        log.warning("sampling.mock_images: patterns stand in for generated images")
+        return mock_images(z, generator.space.size_px)
     generator.unet.eval()
     if config.compile:
         generator.unet.compile()

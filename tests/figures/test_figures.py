@@ -132,7 +132,7 @@ def test_latent_ranking_shows_active_latents_and_marks_the_chosen():
     colours = [bar.get_facecolor() for bar in readback.patches]
     assert colours[0] == colours[1] != colours[2]
     assert figure.get_suptitle() == (
-        "3 of 4 latents are active. The methods' ranks correlate by 0.50 [−0.25, 1.00]; "
+        "3 of 4 latents are active.\nThe methods' ranks correlate by 0.50 [−0.25, 1.00]; "
         "1 of 2 random effects are chosen by both"
     )
 

@@ -44,7 +44,7 @@ def latent_ranking(ranking: pd.DataFrame, agreement: pd.DataFrame) -> Figure:
     axes[0].invert_yaxis()
     methods = agreement.iloc[0]
     figure.suptitle(
-        f"{ranking['active'].sum()} of {len(ranking)} latents are active. The methods' ranks correlate by "
+        f"{ranking['active'].sum()} of {len(ranking)} latents are active.\nThe methods' ranks correlate by "
         f"{methods['spearman']:.2f} [{methods['spearman_low']:.2f}, {methods['spearman_high']:.2f}]; "
         f"{methods['shared']:.0f} of {methods['chosen']:.0f} random effects are chosen by both".replace(
             "-", "−"

@@ -1,8 +1,7 @@
 """Networks of the size of Stable Diffusion 1.5, with random weights, at 512 pixels."""
 
-import os
-
 import numpy as np
+import psutil
 import pytest
 import torch
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
@@ -21,8 +20,8 @@ CONFIG = Generator(conditioning="paper", noise_offset=0.1, min_snr_gamma=5.0)
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(
-        os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") < 18 * GIB,
-        reason="needs 18 GiB of free memory",
+        psutil.virtual_memory().available < 14 * GIB,
+        reason="needs 14 GiB of free memory",
     ),
 ]
 
@@ -62,12 +61,13 @@ def test_the_unet_trains_a_step_and_draws_an_image():
         torch.device("cpu"),
     )  # fmt: skip
     before = unet.conv_in.weight.detach().clone()
-    optimiser = torch.optim.AdamW(unet.train().parameters(), lr=1e-5, foreach=False)
+    # Not AdamW, whose state alone takes twice the memory of the weights.
+    optimiser = torch.optim.SGD(unet.train().parameters(), lr=1e-3, foreach=False)
     loss = _squared_errors(generator, drawn, CONFIG.min_snr_gamma).mean()
     loss.backward()
     optimiser.step()
     assert loss.isfinite() and not torch.equal(unet.conv_in.weight, before)
-    del optimiser
+    optimiser.zero_grad()
     image = generate(generator, mean, np.array([0]), Sampling(solver="dpmsolver++", steps=1), 1)
     assert image.shape == (1, 64, 64)
 

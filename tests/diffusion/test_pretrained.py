@@ -187,9 +187,11 @@ def test_two_processes_train_what_one_does(source, tmp_path):
         subprocess.run(command, check=True, capture_output=True, timeout=120)
     one, two = (ImageGenerator.load(tmp_path / n).unet.state_dict() for n in ("1", "2"))
     start = UNet2DConditionModel.from_pretrained(source / "unet").state_dict()
-    moved = max((one[name] - start[name]).abs().max().item() for name in one)
-    apart = max((one[name] - two[name]).abs().max().item() for name in one)
-    assert apart < 1e-3 * moved
+
+    def apart(a: dict, b: dict) -> float:
+        return sum((a[name] - b[name]).double().square().sum().item() for name in one) ** 0.5
+
+    assert apart(one, two) < 1e-2 * apart(one, start)  # rounding, of which Adam makes more
 
 
 def train_and_save(source: str, folder: str) -> None:

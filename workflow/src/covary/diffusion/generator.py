@@ -85,7 +85,8 @@ class ImageGenerator:
         scheduler = DDPMScheduler(
             num_train_timesteps=_TRAINING_TIMESTEPS,
             beta_schedule="squaredcos_cap_v2",
-            prediction_type="v_prediction",
+            # Of what is diffused, not of noise, which would have to pass through a network too narrow for it.
+            prediction_type="sample",
             timestep_spacing="trailing",
             clip_sample=False,
         )
@@ -98,7 +99,7 @@ class ImageGenerator:
         z: Float[Tensor, "batch latent"],
         decoding: Float[Tensor, "batch c h w"] | None,
     ) -> Float[Tensor, "batch c h w"]:
-        """What the network predicts: ε, or v = √ᾱ_t ε - √(1-ᾱ_t) x_0, as its schedule says."""
+        """What the network predicts: x_0, ε, or v = √ᾱ_t ε - √(1-ᾱ_t) x_0, as its schedule says."""
         seen = x_t if decoding is None else torch.cat([x_t, decoding], dim=1)
         padded = torch.nn.functional.pad(z, (0, self.token_width - z.shape[1]))
         tokens = padded.unsqueeze(1).expand(-1, self.tokens, -1)
@@ -113,9 +114,13 @@ class ImageGenerator:
         t: Int64[Tensor, " batch"],
     ) -> Float[Tensor, "batch c h w"]:
         """What `predict` should return."""
-        if self.scheduler.config.prediction_type == "epsilon":
-            return noise
-        return self.scheduler.get_velocity(x_0, noise, t)
+        match self.scheduler.config.prediction_type:
+            case "sample":
+                return x_0
+            case "epsilon":
+                return noise
+            case _:
+                return self.scheduler.get_velocity(x_0, noise, t)
 
     @torch.no_grad()
     def decoding(self, z: Float[Tensor, "batch latent"]) -> Float[Tensor, "batch c h w"] | None:

@@ -224,7 +224,7 @@ def modes_vmap_bfgs(n: int) -> dict:
 
 
 def fit_covary_theoph(n: int) -> dict:
-    """FOCE fit of the Theophylline data."""
+    """FOCEI fit of the Theophylline data."""
     from covary import nlme
 
     model = nlme.load_model("one_compartment_oral")

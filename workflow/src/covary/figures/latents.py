@@ -36,6 +36,7 @@ def latent_ranking(ranking: pd.DataFrame, agreement: pd.DataFrame) -> Figure:
         axis.grid(axis="y", visible=False)
         axis.set_xlabel(label)
         axis.set_xlim(0, 1.04 * max(active[column].max(), 1e-12))
+        axis.locator_params(axis="x", nbins=4)  # small numbers have long labels
     names = [
         rf"$z_{{{latent}}}$" + (rf" $= \eta_{{{effect + 1}}}$" if effect >= 0 else "")
         for latent, effect in zip(active["latent"], active["random_effect"], strict=True)

@@ -20,8 +20,8 @@ CONFIG = Generator(conditioning="paper", noise_offset=0.1, min_snr_gamma=5.0)
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(
-        psutil.virtual_memory().available < 14 * GIB,
-        reason="needs 14 GiB of free memory",
+        psutil.virtual_memory().available < 10 * GIB,
+        reason="needs 10 GiB of free memory",
     ),
 ]
 

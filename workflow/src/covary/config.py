@@ -219,7 +219,7 @@ class Sampling(Section):
     """How the trained generator draws images."""
 
     solver: Literal["dpmsolver++", "unipc", "ddim", "ddpm"] = Field(
-        "dpmsolver++",
+        "unipc",
         description="Solver of the probability-flow ODE, which is deterministic, or the paper's `ddpm`, "
         "which adds noise",
     )

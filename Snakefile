@@ -24,7 +24,7 @@ report: "workflow/report/workflow.rst"
 wildcard_constraints:
     noise=r"[0-9.e+-]+",
     shard=r"[0-9]+",
-    predictor=r"[a-z0-9_]+",
+    predictor="|".join(PREDICTORS),
     resource=r"[a-z0-9_.-]+",
 
 

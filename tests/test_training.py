@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -14,9 +15,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from covary import nlme
 from covary.config import Generator, Predictor, Section, Vae
 from covary.diffusion import train_generator
-from covary.predict import train_predictor
+from covary.predict import Examples, MarginalLikelihood, Posteriors, RecordLikelihood, train_predictor
 from covary.training import Checkpoint, fingerprint, keyed_generator, seeded, shuffled_batches
 from covary.vae import VAE, train_vae
 
@@ -71,10 +73,36 @@ def train(kind: str, checkpoint_dir: Path, seed: int = 1) -> tuple[dict[str, tor
             )
             network = generator.unet
         case "predictor":
-            network, history = train_predictor(
-                images, values, images[:4], values[:4], config, seed, checkpoint_dir
-            )
+            everyone = Examples(images, posteriors(values))
+            some = Examples(images[:4], everyone.evidence[:4])
+            objective = MarginalLikelihood(np.eye(1))
+            network, history = train_predictor(everyone, some, objective, config, seed, checkpoint_dir)
     return network.state_dict(), history.to_dict("records")
+
+
+class Level(nlme.ClosedFormModel):
+    """y = a + η."""
+
+    fixed_effects: ClassVar = {"a": "real"}
+    random_effects = ("eta_a",)
+
+    def individual(self, theta, eta, covariates):
+        """The level."""
+        return {"a": theta["a"] + eta[0]}
+
+    def closed_form(self, time_h, doses, p):
+        """Constant in time."""
+        return p["a"] + 0 * time_h
+
+
+def posteriors(values: np.ndarray) -> Posteriors:
+    """Few draws, so that every way to evaluate the likelihood is taken."""
+    model = Level()
+    parameters = model.parameters([0.0], 1.0, nlme.Additive(0.2))
+    records = nlme.Records.of(nlme.Design.regular([0.0, 1.0], n_subjects=len(values)), values)
+    draws = values[:, :1, None] + np.linspace(-0.2, 0.2, 9)[None, :, None]
+    likelihood = RecordLikelihood(model, parameters, records)
+    return Posteriors(draws.astype(np.float32), np.zeros(len(values)), likelihood, np.arange(len(values)))
 
 
 KINDS = [pytest.param(kind, marks=pytest.mark.slow) if kind == "pretrained" else kind for kind in SETTINGS]

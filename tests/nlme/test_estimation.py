@@ -265,12 +265,14 @@ def test_posterior_draws_of_a_normal_posterior():
     parameters, records = linear_problem()
     modes = nlme.empirical_bayes(Linear(), parameters, records)
     draws = nlme.posterior_draws(Linear(), parameters, records, modes, 4000, 1)
-    assert np.all(draws.effective_sample_size > 0.6 * 16_000)
+    assert np.all(draws.effective_sample_size > 0.4 * 16_000)
     covariance = np.linalg.inv(modes.precision)
     sd = np.sqrt(np.diagonal(covariance, axis1=1, axis2=2))
     assert np.abs((draws.eta.mean(axis=1) - modes.eta) / sd).max() < 0.1
     for found, expected in zip(draws.eta[:3], covariance, strict=False):
         np.testing.assert_allclose(np.cov(found.T), expected, atol=0.1 * np.abs(expected).max())
+    exact = nlme.objective(Linear(), parameters, records, method="foce").ofv
+    np.testing.assert_allclose(-2 * draws.log_marginal, exact, atol=0.06)
 
 
 def test_posterior_draws_are_keyed_by_subject():
@@ -289,6 +291,8 @@ def test_posterior_draws_of_the_paper_model_have_their_moments():
     draws = nlme.posterior_draws(MODEL, TRUTH, records, modes, 32, 1)
     good = draws.effective_sample_size > 0
     assert good.mean() > 0.999
-    np.testing.assert_allclose(draws.eta[good].mean(axis=(0, 1)), eta[good].mean(axis=0), atol=0.06)
-    np.testing.assert_allclose((draws.eta[good] ** 2).mean(axis=(0, 1)), 1.0, atol=0.12)
-    assert np.median(draws.effective_sample_size) > 0.4 * 128
+    np.testing.assert_allclose(draws.eta[good].mean(axis=(0, 1)), eta[good].mean(axis=0), atol=0.04)
+    np.testing.assert_allclose(
+        (draws.eta[good] ** 2).mean(axis=(0, 1)), (eta[good] ** 2).mean(axis=0), atol=0.06
+    )
+    assert np.median(draws.effective_sample_size) > 0.3 * 128

@@ -19,13 +19,17 @@ def test_the_dataset_opens_and_is_complete(finished):
     assert np.array_equal(tree["longitudinal/noise_0/eta_hat"], tree["subjects/eta"])
     assert not np.allclose(tree["longitudinal/noise_9/eta_hat"], tree["subjects/eta"])
     assert tree["estimates/noise_9/eta_approx"].shape == (128, 3)
-    assert tree["predictions/noise_9/resnet18_ebe_mse/eta_pred"].shape == (32, 3)
+    for objective in ("ebe_mse", "marginal_likelihood"):
+        predicted = tree[f"predictions/noise_9/resnet18_{objective}"]
+        assert predicted["eta_pred"].shape == (32, 3) and predicted["covariance"].shape == (3, 3)
+        assert tree[f"predictions/noise_9/oracle_{objective}/eta_pred_read"].shape == (32, 3)
+    assert tree["predictions/noise_free/resnet18/eta_read"].shape == (32, 3)
     for node in tree.subtree:
         for name, variable in node.data_vars.items():
             assert {"long_name", "units"} <= variable.attrs.keys(), f"{node.path}/{name}"
             assert np.isfinite(variable.values).all(), f"{node.path}/{name}"
     manifest = read_marker(finished.results / "manifest.json")
-    assert len(manifest["groups"]) == 2 + 3 * 2
+    assert len(manifest["groups"]) == 3 + 6 * 2
 
 
 def test_the_tables_have_the_papers_columns(finished):
@@ -69,7 +73,8 @@ def test_touching_files_reruns_nothing(finished):
 def test_a_predictor_setting_reruns_predictors_and_what_follows(finished):
     config = finished.edited("predictor.yaml", predictor={"learning_rate": 0.002})
     planned = finished.planned(config=config)
-    assert planned.pop("train_predictor") == planned.pop("predict") == 2
+    assert planned.pop("train_predictor") == planned.pop("predict") == 4
+    assert planned.pop("train_reader") == 1 and planned.pop("train_oracle") == 2
     assert planned.keys() == AFTER_PREDICTION
 
 
@@ -80,10 +85,11 @@ def test_a_new_noise_level_runs_only_its_own_jobs(finished):
         "simulate_longitudinal",
         "fit_population",
         "estimate_random_effects",
-        "train_predictor",
-        "predict",
+        "draw_posteriors",
+        "train_oracle",
     ):
         assert planned.pop(rule) == 1
+    assert planned.pop("train_predictor") == planned.pop("predict") == 2
     assert planned.keys() == AFTER_PREDICTION
 
 

@@ -27,6 +27,13 @@ SHARDS = {
     for shard in partition(settings.subjects.total, settings.store.shard_subjects)
 }
 PREDICTORS = settings.predictor.names
+ORACLES = [f"oracle_{objective}" for objective in settings.predictor.objectives]
+LEARNING_CURVES = [
+    name
+    for name, objective in zip(PREDICTORS, settings.predictor.objectives)
+    if objective in settings.predictor.learning_curve_objectives
+    and settings.predictor.learning_curve
+]
 
 
 def section(name):
@@ -35,6 +42,25 @@ def section(name):
     for part in name.split("."):
         value = getattr(value, part)
     return value.model_dump() if hasattr(value, "model_dump") else value
+
+
+def records():
+    """How records are made and observed; the population fit is another matter."""
+    return {
+        key: value for key, value in section("longitudinal").items() if key != "fit"
+    }
+
+
+def objective(wildcards):
+    """What a predictor is trained for."""
+    return wildcards.predictor.removeprefix(f"{settings.predictor.label}_")
+
+
+def network_files():
+    """What a predictor's network needs beside images: the image VAE, or the user's own file."""
+    file = settings.predictor.network.rpartition(":")[0]
+    encoder = ["<results>/vae/weights.safetensors"]
+    return [file] if file else encoder * (settings.predictor.network == "linear_probe")
 
 
 def code(rule_name):

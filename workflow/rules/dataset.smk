@@ -116,8 +116,9 @@ rule finalise_dataset:
         predictions=expand(
             "<results>/markers/predictions/noise_{noise}/{predictor}.json",
             noise=NOISES,
-            predictor=PREDICTORS,
+            predictor=[*PREDICTORS, *ORACLES],
         ),
+        eta_read=f"<results>/markers/predictions/noise_free/{settings.predictor.label}.json",
     output:
         manifest="<results>/manifest.json",
     log:

@@ -22,7 +22,7 @@ rule simulate_longitudinal:
         mem_mb=2000,
         runtime=240,
     params:
-        longitudinal={k: v for k, v in section("longitudinal").items() if k != "fit"},
+        longitudinal=records(),
         seed=settings.seed,
         code=code("simulate_longitudinal"),
     script:

@@ -1,9 +1,49 @@
 """
 Predictors: from an image to the random effects of its subject's record.
 
-In: images and empirical Bayes estimates. Out: networks in `<results>/predictors/` and the groups
-`predictions/noise_<v>/<predictor>` of the dataset (test subjects only).
+In: images, records and their empirical Bayes estimates. Out: draws from the posteriors of training subjects
+in `<results>/posteriors/`, networks in `<results>/predictors/`, the groups `predictions/…` of the dataset (test
+subjects only) and learning curves in `<results>/learning_curve/`.
 """
+
+# What makes a single training; which objectives there are and how many sizes does not.
+TRAINING = {
+    key: value
+    for key, value in section("predictor").items()
+    if key
+    not in {
+        "objectives",
+        "posterior_draws",
+        "learning_curve",
+        "learning_curve_objectives",
+    }
+}
+NETWORK = settings.predictor.label
+
+
+rule draw_posteriors:
+    """Draw random effects of training and validation subjects from their posteriors given the record alone."""
+    input:
+        estimates="<results>/markers/estimates/noise_{noise}.json",
+        parameters="<results>/population/noise_{noise}.json",
+    output:
+        posteriors="<results>/posteriors/noise_{noise}.npz",
+    log:
+        "<logs>/draw_posteriors/noise_{noise}.log",
+    benchmark:
+        "<benchmarks>/draw_posteriors/noise_{noise}.tsv"
+    conda:
+        "../../envs/covary.yaml"
+    resources:
+        mem_mb=growing(6000),
+        runtime=480,
+    params:
+        longitudinal=records(),
+        draws=settings.predictor.posterior_draws,
+        seed=settings.seed,
+        code=code("draw_posteriors"),
+    script:
+        "../scripts/draw_posteriors.py"
 
 
 rule train_predictor:
@@ -11,6 +51,9 @@ rule train_predictor:
     input:
         images="<results>/markers/images.json",
         estimates="<results>/markers/estimates/noise_{noise}.json",
+        parameters="<results>/population/noise_{noise}.json",
+        posteriors="<results>/posteriors/noise_{noise}.npz",
+        others=network_files(),
     output:
         weights="<results>/predictors/noise_{noise}/{predictor}/weights.safetensors",
         config="<results>/predictors/noise_{noise}/{predictor}/config.json",
@@ -22,11 +65,13 @@ rule train_predictor:
     conda:
         "../../envs/covary.yaml"
     resources:
-        mem_mb=growing(2500 + 2 * settings.predictor.buffer_mb),
+        mem_mb=growing(3500 + 2 * settings.predictor.buffer_mb),
         runtime=2880,
         gpu=1,
     params:
-        predictor=section("predictor"),
+        predictor=TRAINING,
+        objective=objective,
+        longitudinal=records(),
         seed=settings.seed,
         code=code("train_predictor"),
     script:
@@ -38,6 +83,7 @@ rule predict:
     input:
         images="<results>/markers/images.json",
         weights="<results>/predictors/noise_{noise}/{predictor}/weights.safetensors",
+        others=network_files(),
     output:
         marker="<results>/markers/predictions/noise_{noise}/{predictor}.json",
     log:
@@ -54,3 +100,96 @@ rule predict:
         code=code("predict"),
     script:
         "../scripts/predict.py"
+
+
+rule train_reader:
+    """Train the network on the noise-free random effects and read those of every test subject from its image."""
+    input:
+        images="<results>/markers/images.json",
+        subjects="<results>/markers/subjects.json",
+        others=network_files(),
+    output:
+        weights=f"<results>/predictors/noise_free/{NETWORK}/weights.safetensors",
+        config=f"<results>/predictors/noise_free/{NETWORK}/config.json",
+        history=f"<results>/predictors/noise_free/{NETWORK}/history.csv",
+        marker=f"<results>/markers/predictions/noise_free/{NETWORK}.json",
+    log:
+        "<logs>/train_reader.log",
+    benchmark:
+        "<benchmarks>/train_reader.tsv"
+    conda:
+        "../../envs/covary.yaml"
+    resources:
+        mem_mb=growing(2500 + 2 * settings.predictor.buffer_mb),
+        runtime=2880,
+        gpu=1,
+    params:
+        predictor=TRAINING,
+        seed=settings.seed,
+        code=code("train_reader"),
+    script:
+        "../scripts/train_reader.py"
+
+
+rule train_oracle:
+    """Train the network that sees eta itself, for each objective; use it on eta and on eta read from images."""
+    input:
+        estimates="<results>/markers/estimates/noise_{noise}.json",
+        parameters="<results>/population/noise_{noise}.json",
+        posteriors="<results>/posteriors/noise_{noise}.npz",
+        eta_read=f"<results>/markers/predictions/noise_free/{NETWORK}.json",
+    output:
+        markers=expand(
+            "<results>/markers/predictions/noise_{noise}/oracle_{objective}.json",
+            objective=settings.predictor.objectives,
+            allow_missing=True,
+        ),
+    log:
+        "<logs>/train_oracle/noise_{noise}.log",
+    benchmark:
+        "<benchmarks>/train_oracle/noise_{noise}.tsv"
+    conda:
+        "../../envs/covary.yaml"
+    resources:
+        mem_mb=growing(4000),
+        runtime=720,
+    params:
+        objectives=settings.predictor.objectives,
+        covariance=settings.predictor.covariance,
+        checkpoints=lambda wildcards: f"results/{settings.experiment}/predictors/noise_{wildcards.noise}",
+        longitudinal=records(),
+        seed=settings.seed,
+        code=code("train_oracle"),
+    script:
+        "../scripts/train_oracle.py"
+
+
+rule measure_learning_curve:
+    """Train one predictor on fewer training subjects, for several sizes, and predict the test subjects."""
+    input:
+        images="<results>/markers/images.json",
+        estimates="<results>/markers/estimates/noise_{noise}.json",
+        parameters="<results>/population/noise_{noise}.json",
+        posteriors="<results>/posteriors/noise_{noise}.npz",
+        others=network_files(),
+    output:
+        curve="<results>/learning_curve/noise_{noise}/{predictor}.npz",
+    log:
+        "<logs>/measure_learning_curve/noise_{noise}_{predictor}.log",
+    benchmark:
+        "<benchmarks>/measure_learning_curve/noise_{noise}_{predictor}.tsv"
+    conda:
+        "../../envs/covary.yaml"
+    resources:
+        mem_mb=growing(3500 + 2 * settings.predictor.buffer_mb),
+        runtime=4320,
+        gpu=1,
+    params:
+        predictor=TRAINING,
+        fractions=settings.predictor.learning_curve,
+        objective=objective,
+        longitudinal=records(),
+        seed=settings.seed,
+        code=code("measure_learning_curve"),
+    script:
+        "../scripts/measure_learning_curve.py"

@@ -3,26 +3,30 @@
 from pathlib import Path
 
 from covary import predict, store
-from covary.config import Predictor
+from covary.config import Longitudinal, Predictor
 from covary.job import job
+from covary.longitudinal import Study
 from covary.subjects import members
 
 if __name__ == "__main__":
     with job(snakemake.log[0]):
-        marker = Path(snakemake.input.images)
+        params, source = snakemake.params, snakemake.input
+        marker = Path(source.images)
         dataset, digest = marker.parents[1] / "dataset.zarr", store.read_marker(marker)["sha256"]["image"]
+        study, config = Study(Longitudinal(**params.longitudinal)), Predictor(**params.predictor)
+        level = predict.Level(
+            dataset, snakemake.wildcards.noise, study, Path(source.parameters), Path(source.posteriors)
+        )
         subjects = store.read(dataset, "subjects")
-        targets = store.read(dataset, f"estimates/noise_{snakemake.wildcards.noise}")["eta_approx"]
-        train, validation = members(subjects, "train"), members(subjects, "validation")
+        parts = members(subjects, "train"), members(subjects, "validation")
         folder = Path(snakemake.output.weights).parent
-        network, history = predict.train_predictor(
-            store.Images(dataset, train, digest),
-            targets[train].values,
-            store.Images(dataset, validation, digest),
-            targets[validation].values,
-            Predictor(**snakemake.params.predictor),
-            seed=snakemake.params.seed,
-            checkpoint_dir=folder / "checkpoints" / snakemake.params.code,
+        network, history = level.train(
+            params.objective,
+            [predict.read_inputs(config.network, dataset, part, digest) for part in parts],
+            parts,
+            config,
+            seed=params.seed,
+            checkpoint_dir=folder / "checkpoints" / params.code,
             workers=snakemake.threads - 1,
         )
         network.save(folder)

@@ -6,6 +6,7 @@ The defaults are the demo. `config/config.yaml` and the other shipped files hold
 import difflib
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 Positive = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Objective = Literal["ebe_mse", "marginal_likelihood"]
 
 
 class ConfigError(ValueError):
@@ -341,12 +343,25 @@ class Longitudinal(Section):
 class Predictor(Section):
     """The network that predicts random effects from an image."""
 
-    network: Literal["resnet18"] = Field("resnet18", description="Network family")
+    network: Annotated[str, Field(min_length=1)] = Field(
+        "resnet18",
+        description="`resnet18`, a classifier of torchvision by its name, `linear_probe` on what the image "
+        "VAE encodes, or `my_model.py:MyNet`",
+    )
     width: Positive = Field(
         16, description="Channels of the first stage; 64 is the ResNet-18 of the literature"
     )
-    objectives: list[Literal["ebe_mse"]] = Field(
-        ["ebe_mse"], min_length=1, description="Training objectives; each gives a predictor of its own"
+    objectives: list[Objective] = Field(
+        ["ebe_mse", "marginal_likelihood"],
+        min_length=1,
+        description="Training objectives, a predictor each: squared error of empirical Bayes estimates "
+        "(paper), or the likelihood of the records given the image",
+    )
+    posterior_draws: Positive = Field(
+        64, description="Draws from each subject's posterior of the random effects, for marginal_likelihood"
+    )
+    covariance: Literal["full", "diagonal"] = Field(
+        "full", description="Structure of V, the covariance of eta_hat that the image cannot explain"
     )
     epochs: Positive = Field(8, description="At most this many passes over the training subjects")
     patience_epochs: Positive = Field(2, description="Stop when validation has not improved for so long")
@@ -360,10 +375,34 @@ class Predictor(Section):
         0.998, description="Decay of the weight average that predicts; 0 uses the weights of the last step"
     )
 
+    learning_curve: list[Annotated[float, Field(gt=0, lt=1)]] = Field(
+        [0.125, 0.25, 0.5],
+        description="Shares of the training subjects to train smaller predictors on as well",
+    )
+    learning_curve_objectives: list[Objective] = Field(
+        ["marginal_likelihood"], description="Objectives whose predictors get a learning curve"
+    )
+
+    @property
+    def label(self) -> str:
+        """The network's name as it stands in paths."""
+        return re.sub(r"[^a-z0-9]+", "_", self.network.rpartition(":")[2].lower()).strip("_")
+
     @property
     def names(self) -> list[str]:
         """One name for each predictor to train, used in paths."""
-        return [f"{self.network}_{objective}" for objective in self.objectives]
+        return [f"{self.label}_{objective}" for objective in self.objectives]
+
+    def for_subjects(self, n: int, of: int | None = None) -> "Predictor":
+        """The same for the first `n` training subjects of so many: as many steps, batches they can fill."""
+        rounds = (of or n) / n
+        return self.model_copy(
+            update={
+                "epochs": round(self.epochs * rounds),
+                "patience_epochs": round(self.patience_epochs * rounds),
+                "batch_size": min(self.batch_size, n),
+            }
+        )
 
 
 class Evaluation(Section):

@@ -106,3 +106,10 @@ class Study:
                 ),
             }
         )
+
+    def modes(self, estimates: xr.Dataset) -> nlme.EmpiricalBayes:
+        """The estimates again, from their group or some subjects of it, as far as the dataset keeps them."""
+        eta, precision = (estimates[name].values.astype(np.float64) for name in ("eta_approx", "precision"))
+        return nlme.EmpiricalBayes(
+            eta, precision, estimates["objective"].values, np.zeros(len(eta)), estimates["status"].values
+        )

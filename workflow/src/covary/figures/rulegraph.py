@@ -27,7 +27,11 @@ _FAMILIES = {
         {"create_dataset", "sample_subjects", "generate_images", "gather_images", "finalise_dataset"},
     ),
     "longitudinal records": (ORANGE, {"simulate_longitudinal", "fit_population", "estimate_random_effects"}),
-    "predictors": (VERMILION, {"train_predictor", "predict"}),
+    "predictors": (
+        VERMILION,
+        {"draw_posteriors", "train_predictor", "predict", "train_reader", "train_oracle",
+         "measure_learning_curve"},
+    ),
 }  # fmt: skip
 _OTHERS = "evaluation and report"
 

@@ -1,6 +1,31 @@
-"""From an image to random effects: networks, training, prediction."""
+"""From an image to random effects: networks, objectives, training, prediction."""
 
-from covary.predict.network import ResNet18
-from covary.predict.train import predict, train_predictor
+from covary.predict.calibrate import calibrate, error_covariance
+from covary.predict.evidence import Posteriors, Targets, draw_posteriors
+from covary.predict.inputs import read_inputs
+from covary.predict.labels import label
+from covary.predict.level import Level
+from covary.predict.likelihood import RecordLikelihood
+from covary.predict.network import PredictorNetwork
+from covary.predict.objectives import MarginalLikelihood, MeanSquaredError, make_objective
+from covary.predict.train import ORACLE, Examples, predict, train_predictor
 
-__all__ = ["ResNet18", "predict", "train_predictor"]
+__all__ = [
+    "ORACLE",
+    "Examples",
+    "Level",
+    "MarginalLikelihood",
+    "MeanSquaredError",
+    "Posteriors",
+    "PredictorNetwork",
+    "RecordLikelihood",
+    "Targets",
+    "calibrate",
+    "draw_posteriors",
+    "error_covariance",
+    "label",
+    "make_objective",
+    "predict",
+    "read_inputs",
+    "train_predictor",
+]

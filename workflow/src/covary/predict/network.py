@@ -1,12 +1,153 @@
-"""Networks that predict random effects from an image."""
+"""Networks that predict random effects, of every kind that the configuration can name.
+
+`resnet18`, any classifier of torchvision by its name, and `my_model.py:MyNet` see images; `linear_probe` sees
+the image VAE's encoding of an image; `oracle` sees the random effects that the image was drawn from.
+"""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+from torchvision import models
 
 from covary.resnet import GreyResNet18
 from covary.training import SavedModule
 
+IMAGE, ENCODING, ETA = "image", "encoding", "eta"
+_ORACLE_WIDTH = 64
+_KEY = "predictor.network"
 
-class ResNet18(SavedModule, GreyResNet18):
-    """ResNet-18 with one input channel, any width and one output for each random effect."""
 
-    def __init__(self, random_effects: int, width: int):
-        SavedModule.__init__(self, random_effects=random_effects, width=width)
-        self.build(width, random_effects)
+def input_of(network: str) -> str:
+    """What a network of this name sees: `image`, `encoding` or `eta`."""
+    return {"linear_probe": ENCODING, "oracle": ETA}.get(network, IMAGE)
+
+
+def source_of(network: str) -> UInt8[np.ndarray, " byte"]:
+    """The file of a user's network, as it is now; empty for any other network."""
+    file = network.rpartition(":")[0]
+    return np.frombuffer(Path(file).read_bytes() if file else b"", np.uint8)
+
+
+class PredictorNetwork(SavedModule):
+    """A network of any kind and what is known of its errors: eta_hat | input ~ N(forward(input), covariance).
+
+    `inputs` is the side of square images in pixels, or the number of features. Raises
+    ValueError, in one line, if there is no such network or it does not turn a batch of inputs into
+    `random_effects` numbers each.
+    """
+
+    def __init__(self, network: str, random_effects: int, inputs: int, width: int):
+        super().__init__(network=network, random_effects=random_effects, inputs=inputs, width=width)
+        self.network = _build(network, random_effects, inputs, width)
+        self.register_buffer("covariance", torch.eye(random_effects))
+        self.register_buffer("centre", torch.zeros(random_effects))
+        shape = (2, 1, inputs, inputs) if input_of(network) == IMAGE else (2, inputs)
+        _check(network, self.network, shape, random_effects)
+
+    def forward(self, x: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch random_effect"]:
+        """Predicted random effects."""
+        return self.network(x) - self.centre
+
+    def start_at(self, bias: Float[Tensor, " random_effect"]) -> None:
+        """Let the first prediction be `bias` for every input, where the network ends in a linear layer."""
+        layers = [module for module in self.network.modules() if isinstance(module, nn.Linear)]
+        if layers and layers[-1].out_features == len(bias) and layers[-1].bias is not None:
+            nn.init.zeros_(layers[-1].weight)
+            layers[-1].bias.data = bias.to(layers[-1].bias)
+
+
+class _Oracle(nn.Module):
+    """A line and what a small network adds to it, which is nothing at first."""
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__()
+        self.curve = nn.Sequential(
+            nn.Linear(inputs, _ORACLE_WIDTH),
+            nn.SiLU(),
+            nn.Linear(_ORACLE_WIDTH, _ORACLE_WIDTH),
+            nn.SiLU(),
+            nn.Linear(_ORACLE_WIDTH, outputs, bias=False),
+        )
+        self.line = nn.Linear(inputs, outputs)
+        nn.init.zeros_(self.curve[-1].weight)
+
+    def forward(self, x: Float[Tensor, "batch feature"]) -> Float[Tensor, "batch random_effect"]:
+        return self.line(x) + self.curve(x)
+
+
+class _Grey(nn.Module):
+    """A network for colour images that is given the grey image three times."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Float[Tensor, "batch 1 h w"]) -> Float[Tensor, "batch random_effect"]:
+        return self.network(x.expand(-1, 3, -1, -1))
+
+
+def _build(network: str, random_effects: int, inputs: int, width: int) -> nn.Module:
+    if network == "resnet18":
+        return GreyResNet18(width, random_effects)
+    if network == "linear_probe":
+        return nn.Linear(inputs, random_effects)
+    if network == "oracle":
+        return _Oracle(inputs, random_effects)
+    if ":" in network:
+        return _of_user(network, random_effects)
+    if network not in models.list_models(module=models):
+        raise ValueError(
+            f"{_KEY}: must be resnet18, linear_probe, oracle, a classifier of torchvision or "
+            f"my_model.py:MyNet, got {network!r}"
+        )
+    # Transformers of this family fix the size of their images when they are made.
+    options = {"image_size": inputs} if network.startswith("vit_") else {}
+    return _Grey(models.get_model(network, weights=None, num_classes=random_effects, **options))
+
+
+def _of_user(name: str, random_effects: int) -> nn.Module:
+    file, _, class_name = name.rpartition(":")
+    if not Path(file).is_file():
+        raise ValueError(f"{_KEY}: there is no file {file}")
+    spec = importlib.util.spec_from_file_location(Path(file).stem, file)
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise ValueError(f"{_KEY}: {file} cannot be imported: {_one_line(error)}") from error
+    cls = getattr(module, class_name, None)
+    if not (isinstance(cls, type) and issubclass(cls, nn.Module)):
+        raise ValueError(f"{_KEY}: {file} must define a class {class_name} that derives from torch.nn.Module")
+    try:
+        return cls(random_effects=random_effects)
+    except TypeError as error:
+        raise ValueError(
+            f"{_KEY}: {class_name}(random_effects={random_effects}) cannot be made: {_one_line(error)}"
+        ) from error
+
+
+@torch.no_grad()
+def _check(name: str, network: nn.Module, shape: tuple[int, ...], random_effects: int) -> None:
+    """Run the network on two inputs, without a trace in its statistics."""
+    network.eval()
+    try:
+        output = network(torch.zeros(shape))
+    except Exception as error:
+        raise ValueError(f"{_KEY}: {name} fails on inputs of shape {shape}: {_one_line(error)}") from error
+    finally:
+        network.train()
+    expected = (shape[0], random_effects)
+    if not isinstance(output, Tensor) or tuple(output.shape) != expected:
+        got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        raise ValueError(
+            f"{_KEY}: {name} must return {random_effects} numbers for each of {shape[0]} inputs, a tensor of "
+            f"shape {expected}, got {got}"
+        )
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

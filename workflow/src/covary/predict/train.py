@@ -2,6 +2,7 @@
 
 import copy
 import math
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -9,11 +10,12 @@ import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float, Float32, UInt8
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from covary.config import Predictor
-from covary.predict.network import ResNet18
+from covary.predict.evidence import Evidence
+from covary.predict.network import PredictorNetwork, source_of
 from covary.store import Images
 from covary.store.loader import ImageLoader
 from covary.training import (
@@ -30,54 +32,104 @@ from covary.training import (
     to_unit_range,
 )
 
+Inputs = UInt8[np.ndarray, "n h w"] | Images | Float[np.ndarray, "n feature"]
 _INFERENCE_BATCH = 256
+_OBJECTIVE_RATE = 10  # times the network's: V has to shrink by orders of magnitude in few steps
+
+# For the small network that sees random effects themselves, whatever images need.
+ORACLE = Predictor(
+    network="oracle",
+    epochs=30,
+    patience_epochs=4,
+    batch_size=128,
+    learning_rate=0.002,
+    weight_decay=0.0,
+    ema_decay=0.998,
+)
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What a predictor sees of some subjects, and the evidence about their random effects."""
+
+    inputs: Inputs
+    evidence: Evidence
+
+    def __len__(self) -> int:
+        return len(self.evidence)
 
 
 @fixed_threads(1)
 def train_predictor(
-    images: UInt8[np.ndarray, "n h w"] | Images,
-    targets: Float[np.ndarray, "n random_effect"],
-    validation_images: UInt8[np.ndarray, "m h w"] | Images,
-    validation_targets: Float[np.ndarray, "m random_effect"],
+    train: Examples,
+    validation: Examples,
+    objective: nn.Module,
     config: Predictor,
     seed: int,
     checkpoint_dir: Path,
     workers: int = 0,
-) -> tuple[ResNet18, pd.DataFrame]:
-    """Minimise the mean squared error of the targets by AdamW; stop when validation no longer improves.
+) -> tuple[PredictorNetwork, pd.DataFrame]:
+    """Minimise the objective by AdamW; stop when validation no longer improves.
 
     What is validated and returned is a running average of the weights, which overfits weak associations far
     less than the weights themselves: that of the epoch with the least validation loss. Also returns one row
     an epoch: epoch, loss, validation_loss, best (whether this epoch was the best so far). Resumes as
-    `train_vae` does. Workers read ahead if the images do not fit into `config.buffer_mb`. Raises ValueError
-    if a target is not finite.
+    `train_vae` does. Workers read ahead if the images do not fit into `config.buffer_mb`.
+
+    Raises ValueError if there are fewer training subjects than one batch, a subject without evidence, or the
+    network cannot be made or does not fit.
     """
-    if not (np.isfinite(targets).all() and np.isfinite(validation_targets).all()):
-        raise ValueError("targets of the predictor must be finite")
+    if len(train) < config.batch_size:
+        raise ValueError(
+            f"predictor.batch_size: must be at most the number of training subjects, {len(train)}, "
+            f"got {config.batch_size}"
+        )
+    guess = train.evidence.guess()
+    for part, numbers in (("training", guess), ("validation", validation.evidence.guess())):
+        if unknown := np.flatnonzero(~np.isfinite(numbers).all(axis=1)).tolist():
+            raise ValueError(
+                f"predictor: {len(unknown)} of {len(numbers)} {part} subjects have no estimate of their "
+                f"random effects; the first is number {unknown[0]} of the split"
+            )
     device = choose_device()
     with seeded(seed, "predictor_weights"):
-        network = ResNet18(targets.shape[1], config.width)
-    # The mean of the targets is where an uninformed prediction belongs, so training starts there.
-    torch.nn.init.zeros_(network.fc.weight)
-    network.fc.bias.data = torch.from_numpy(targets.mean(axis=0)).float()
+        network = PredictorNetwork(config.network, guess.shape[1], train.inputs.shape[-1], config.width)
+    # The mean of the estimates is where an uninformed prediction belongs, so training starts there.
+    network.start_at(torch.from_numpy(guess.mean(axis=0)))
     network = place(network)
+    objective = objective.to(device)
     best = copy.deepcopy(network)
     # diffusers' average covers parameters only; the statistics of batch normalisation must follow them.
     average = AveragedModel(network, avg_fn=partial(_average, config.ema_decay), use_buffers=True)
-    optimiser = torch.optim.AdamW(
-        network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
-    )
-    identity = fingerprint(
-        config, seed, _content(images), targets, _content(validation_images), validation_targets
-    )
+    groups = [
+        {"params": list(network.parameters()), "weight_decay": config.weight_decay},
+        {
+            "params": list(objective.parameters()),
+            "weight_decay": 0.0,
+            "lr": _OBJECTIVE_RATE * config.learning_rate,
+        },
+    ]
+    optimiser = torch.optim.AdamW([g for g in groups if g["params"]], lr=config.learning_rate)
+    parts = [
+        array
+        for examples in (train, validation)
+        for array in (_content(examples.inputs), *examples.evidence.arrays())
+    ]
     checkpoint = Checkpoint(
-        checkpoint_dir, identity, network=network, average=average, best=best, optimiser=optimiser
+        checkpoint_dir,
+        fingerprint(config, seed, *parts, source_of(config.network)),
+        network=network,
+        average=average,
+        best=best,
+        objective=objective,
+        optimiser=optimiser,
     )
     first_epoch, history = checkpoint.resume()
+    bytes_each = math.prod(train.inputs.shape[1:])
     loader = ImageLoader(
-        images,
+        train.inputs,
         batch_size=config.batch_size,
-        buffer_images=config.buffer_mb * 10**6 // math.prod(images.shape[1:]),
+        buffer_images=config.buffer_mb * 10**6 // bytes_each,
         seed=seed,
         stream="predictor_order",
         workers=workers,
@@ -88,27 +140,26 @@ def train_predictor(
             if _epochs_since_best(history) >= config.patience_epochs:
                 break
             network.train()
-            squared_errors = []
+            losses = []
             for rows, batch in loader.batches(epoch):
-                x = to_unit_range(batch, device)
-                target = torch.from_numpy(targets[rows]).float().to(device)
                 with mixed_precision(device):
-                    loss = torch.nn.functional.mse_loss(network(x), target)
+                    mean = network(_to_input(batch, device))
+                loss = objective(mean.float(), train.evidence[rows]).mean()
                 optimiser.zero_grad(set_to_none=True)
                 loss.backward()
                 optimiser.step()
                 average.update_parameters(network)
-                squared_errors.append(loss.detach() * len(rows))
-            validation_loss = float(
-                np.square(predict(average.module, validation_images) - validation_targets).mean()
-            )
+                losses.append(loss.detach() * len(rows))
+            predicted = torch.from_numpy(predict(average.module, validation.inputs)).to(device)
+            with torch.no_grad():
+                validation_loss = objective(predicted, validation.evidence).mean().item()
             is_best = validation_loss < min((row["validation_loss"] for row in history), default=np.inf)
             if is_best:
                 best.load_state_dict(average.module.state_dict())
             history.append(
                 {
                     "epoch": epoch + 1,
-                    "loss": (torch.stack(squared_errors).sum() / len(images)).item(),
+                    "loss": (torch.stack(losses).sum() / len(train)).item(),
                     "validation_loss": validation_loss,
                     "best": is_best,
                 }
@@ -122,19 +173,24 @@ def train_predictor(
 
 @fixed_threads(1)
 @torch.no_grad()
-def predict(
-    network: torch.nn.Module, images: UInt8[np.ndarray, "n h w"] | Images
-) -> Float32[np.ndarray, "n random_effect"]:
-    """eta_pred: the random effects that the network reads from grey images."""
+def predict(network: nn.Module, inputs: Inputs) -> Float32[np.ndarray, "n random_effect"]:
+    """eta_pred: the random effects that the network reads from grey images, or from features."""
     network.eval()
     device = device_of(network)
-    batches = (images[i : i + _INFERENCE_BATCH] for i in range(0, len(images), _INFERENCE_BATCH))
-    return torch.cat([network(to_unit_range(batch, device)) for batch in batches]).cpu().numpy()
+    batches = (inputs[i : i + _INFERENCE_BATCH] for i in range(0, len(inputs), _INFERENCE_BATCH))
+    return torch.cat([network(_to_input(batch, device)) for batch in batches]).float().cpu().numpy()
 
 
-def _content(images: UInt8[np.ndarray, "n h w"] | Images) -> UInt8[np.ndarray, "..."]:
-    """What tells these images from others: the images, or the digest of those that are not in memory."""
-    return images if isinstance(images, np.ndarray) else np.frombuffer(bytes.fromhex(images.digest), np.uint8)
+def _to_input(batch: np.ndarray, device: torch.device) -> Float[Tensor, "n ..."]:
+    """Grey images as values 0 … 1 with a channel axis, features as they are."""
+    if batch.ndim == 3:
+        return to_unit_range(batch, device)
+    return torch.from_numpy(np.ascontiguousarray(batch)).float().to(device)
+
+
+def _content(inputs: Inputs) -> np.ndarray:
+    """What tells these inputs from others: themselves, or the digest of images that are not in memory."""
+    return inputs if isinstance(inputs, np.ndarray) else np.frombuffer(bytes.fromhex(inputs.digest), np.uint8)
 
 
 def _average(decay: float, average: Tensor, value: Tensor, n_averaged: Tensor) -> Tensor:

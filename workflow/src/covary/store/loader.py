@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Int64, UInt8
+from jaxtyping import Float, Int64, Shaped, UInt8
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -19,7 +19,8 @@ from covary.store.dataset import Images
 RUN = 256
 
 Rows = Int64[np.ndarray, " row"]
-Batch = tuple[Rows, UInt8[np.ndarray, "row y x"]]
+Features = Float[np.ndarray, "n feature"]  # numbers in place of images; all in memory
+Batch = tuple[Rows, UInt8[np.ndarray, "row y x"] | Float[np.ndarray, "row feature"]]
 
 
 class ImageLoader:
@@ -35,7 +36,7 @@ class ImageLoader:
 
     def __init__(
         self,
-        images: UInt8[np.ndarray, "n y x"] | Images,
+        images: UInt8[np.ndarray, "n y x"] | Features | Images,
         *,
         batch_size: int,
         buffer_images: int,
@@ -122,10 +123,10 @@ class _Pending(Sampler[Rows]):
 class _Buffers(Dataset):
     """Filled buffers: the rows asked for, the images of all runs they lie in, each row's place among them."""
 
-    def __init__(self, images: UInt8[np.ndarray, "n y x"] | Images):
+    def __init__(self, images: UInt8[np.ndarray, "n y x"] | Features | Images):
         self._images = images
 
-    def __getitem__(self, rows: Rows) -> tuple[Rows, UInt8[Tensor, "image y x"], Rows]:
+    def __getitem__(self, rows: Rows) -> tuple[Rows, Shaped[Tensor, "image ..."], Rows]:
         # A tensor, because workers hand tensors over in shared memory.
         if isinstance(self._images, np.ndarray):
             return rows, torch.from_numpy(self._images), rows

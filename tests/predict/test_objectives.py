@@ -1,0 +1,127 @@
+"""Objectives against closed forms: a linear model with normal errors, of which every integral is known."""
+
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+
+from covary import nlme, predict, rng
+
+OMEGA = np.array([[1.0, -0.3], [-0.3, 0.5]])
+TIMES_H = np.linspace(0.0, 4.0, 6)
+JACOBIAN = np.stack([np.ones_like(TIMES_H), TIMES_H], axis=1)
+
+
+class Line(nlme.ClosedFormModel):
+    """y = a + η₁ + (b + η₂) t."""
+
+    fixed_effects: ClassVar = {"a": "real", "b": "real"}
+    random_effects = ("eta_a", "eta_b")
+
+    def individual(self, theta, eta, covariates):
+        """Intercept and slope."""
+        return {"a": theta["a"] + eta[0], "b": theta["b"] + eta[1]}
+
+    def closed_form(self, time_h, doses, p):
+        """The line."""
+        return p["a"] + p["b"] * time_h
+
+
+def evidence(n: int, n_draws: int, residual_sd: float, mean=None, factor=None):
+    """Records of n subjects, whose η ~ N(mean, factor factor'), and what is known of them afterwards."""
+    model = Line()
+    parameters = model.parameters([2.0, -1.0], OMEGA, nlme.Additive(residual_sd))
+    z = rng.normal(1, "eta", 0, n, (2,))
+    eta = z @ np.linalg.cholesky(OMEGA).T if mean is None else mean + z @ factor.T
+    design = nlme.Design.regular(TIMES_H, n_subjects=n)
+    observation = nlme.simulate(model, parameters, eta, design, 1).observation
+    records = nlme.Records.of(design, observation)
+    modes = nlme.empirical_bayes(model, parameters, records)
+    drawn = predict.draw_posteriors(model, parameters, records, modes, n_draws, 1, stream="draws")
+    likelihood = predict.RecordLikelihood(model, parameters, records)
+    return predict.Posteriors(*drawn, likelihood, np.arange(n)), observation
+
+
+def log_density(y, mean, covariance):
+    """log N(y; J mean + a + b t, J covariance J' + σ² I) without constants."""
+    error = y - torch.from_numpy(2.0 - TIMES_H) - mean @ torch.from_numpy(JACOBIAN.T)
+    return -0.5 * torch.einsum(
+        "nt,ts,ns->n", error, torch.linalg.inv(covariance), error
+    ) - 0.5 * torch.logdet(covariance)
+
+
+def exact_loss(observation, mean, covariance, residual_sd):
+    """-log p(y | image) + log p(y)."""
+    y, jacobian = torch.from_numpy(observation), torch.from_numpy(JACOBIAN)
+    noise = residual_sd**2 * torch.eye(len(TIMES_H), dtype=torch.float64)
+    seen = jacobian @ covariance @ jacobian.T + noise
+    unseen = jacobian @ torch.from_numpy(OMEGA) @ jacobian.T + noise
+    return log_density(y, torch.zeros_like(mean), unseen) - log_density(y, mean, seen)
+
+
+def set_covariance(objective: predict.MarginalLikelihood, covariance: np.ndarray) -> None:
+    """Let V be this, by the inverse of its parametrisation."""
+    factor = np.linalg.cholesky(covariance - 1e-4 * np.eye(2))
+    with torch.no_grad():
+        objective.factor.copy_(torch.from_numpy(np.tril(factor, -1) + np.diag(np.log(np.diag(factor)))))
+
+
+@pytest.mark.parametrize("scale", [1e-3, 0.05, 0.8])
+def test_expanded_likelihood_and_its_gradients_are_exact_for_a_linear_model(scale):
+    residual_sd = 0.3
+    known, observation = evidence(50, 4, residual_sd)  # 4 draws are too few everywhere
+    objective = predict.MarginalLikelihood(OMEGA)
+    set_covariance(objective, scale * np.array([[1.0, 0.2], [0.2, 0.7]]))
+    mean = torch.from_numpy(0.5 * rng.normal(2, "mean", 0, 50, (2,))).requires_grad_()
+    loss = objective(mean, known)
+    expected = exact_loss(observation, mean, objective.covariance(), residual_sd)
+    # log p(y) itself is estimated from the proposals behind the draws.
+    offset = (loss - expected).detach()
+    assert offset.abs().median() < 0.2
+    for ours, exact in zip(
+        torch.autograd.grad(loss.sum(), [mean, objective.factor]),
+        torch.autograd.grad(expected.sum(), [mean, objective.factor]),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours, exact, rtol=1e-3, atol=1e-3 * exact.abs().max().item())
+
+
+def test_many_draws_give_the_likelihood_of_a_linear_model():
+    residual_sd = 0.5
+    known, observation = evidence(50, 2000, residual_sd)
+    objective = predict.MarginalLikelihood(OMEGA)
+    set_covariance(objective, np.array([[0.6, -0.1], [-0.1, 0.3]]))
+    mean = torch.from_numpy(0.3 * rng.normal(2, "mean", 0, 50, (2,)))
+    loss = objective(mean, known).detach()
+    expected = exact_loss(observation, mean, objective.covariance(), residual_sd).detach()
+    torch.testing.assert_close(loss, expected, rtol=0, atol=0.15)
+    assert abs((loss - expected).mean()) < 0.02
+
+
+def test_the_loss_is_zero_for_a_predictor_that_knows_no_more_than_the_population():
+    known, _ = evidence(20, 32, 0.5)
+    objective = predict.MarginalLikelihood(OMEGA)
+    set_covariance(objective, OMEGA)
+    torch.testing.assert_close(
+        objective(torch.zeros(20, 2), known), torch.zeros(20, dtype=torch.float64), rtol=0, atol=1e-9
+    )
+
+
+@pytest.mark.parametrize("sd", [0.05, 0.7])
+def test_the_covariance_of_errors_is_found_without_knowing_them(sd):
+    n = 1500
+    factor = sd * np.array([[1.0, 0.0], [0.4, 0.6]])
+    mean = rng.normal(3, "mean", 0, n, (2,)) * np.sqrt(np.diag(OMEGA) - np.diag(factor @ factor.T))
+    known, _ = evidence(n, 64, 0.1, mean, factor)
+    found = predict.error_covariance(mean, known, OMEGA)
+    expected = factor @ factor.T
+    np.testing.assert_allclose(found, expected, atol=0.12 * np.abs(expected).max())
+    diagonal = predict.error_covariance(mean, known, OMEGA, "diagonal")
+    assert diagonal[0, 1] == 0.0
+
+
+def test_squared_error_is_the_mean_over_random_effects():
+    value = np.array([[1.0, 2.0], [0.0, 0.0]])
+    loss = predict.MeanSquaredError()(torch.tensor([[0.0, 0.0], [0.0, 3.0]]), predict.Targets(value))
+    torch.testing.assert_close(loss, torch.tensor([2.5, 4.5]))

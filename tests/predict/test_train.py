@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+import torch
+
+from covary.config import Predictor
+from covary.predict import Examples, MeanSquaredError, Targets, predict, train_predictor
+
+SIZE_PX = 32
+
+
+def bands(n: int, seed: int) -> Examples:
+    """Images whose two targets are the vertical position of a band and its brightness."""
+    targets = np.random.default_rng(seed).normal(size=(n, 2)).clip(-2, 2)
+    rows = np.arange(SIZE_PX)[None]
+    profile = (150 + 40 * targets[:, 1:]) * np.exp(-0.5 * ((rows - 16 - 5 * targets[:, :1]) / 2) ** 2)
+    return Examples(np.repeat(profile[:, :, None], SIZE_PX, axis=2).astype(np.uint8), Targets(targets))
+
+
+def squared_error(network, examples: Examples) -> float:
+    return np.square(predict(network, examples.inputs) - examples.evidence.value).mean()
+
+
+def test_training_overfits_few_images(tmp_path):
+    examples = bands(24, 0)
+    config = Predictor(width=8, epochs=60, patience_epochs=60, batch_size=8)
+    network, history = train_predictor(examples, examples, MeanSquaredError(), config, 1, tmp_path)
+    variance = examples.evidence.value.var()
+    assert history["loss"].iloc[-1] < 0.1 * variance
+    assert squared_error(network, examples) < 0.1 * variance
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_best_epoch_is_kept_and_training_stops_when_patience_ends(tmp_path):
+    noise = np.random.default_rng(2).normal(size=(16, 2))
+    validation = Examples(bands(16, 1).inputs, Targets(noise))
+    config = Predictor(width=4, epochs=40, patience_epochs=2, batch_size=8)
+    network, history = train_predictor(bands(16, 0), validation, MeanSquaredError(), config, 1, tmp_path)
+    best = history["validation_loss"].idxmin()
+    assert len(history) == best + 3 < 40
+    assert squared_error(network, validation) == pytest.approx(history["validation_loss"].min(), rel=1e-5)
+
+
+def test_an_estimate_that_is_not_finite_stops_the_run(tmp_path):
+    examples = bands(40, 0)
+    examples.evidence.value[1, 1] = np.nan
+    with pytest.raises(ValueError, match=r"1 of 40 training subjects have no estimate .* is number 1"):
+        train_predictor(examples, bands(4, 0), MeanSquaredError(), Predictor(), 1, tmp_path)
+
+
+def test_fewer_training_subjects_than_a_batch(tmp_path):
+    with pytest.raises(ValueError, match=r"predictor.batch_size: must be at most .* subjects, 31, got 32"):
+        train_predictor(bands(31, 0), bands(4, 0), MeanSquaredError(), Predictor(), 1, tmp_path)
+
+
+def test_smaller_trainings_take_as_many_steps():
+    config = Predictor(epochs=8, patience_epochs=2, batch_size=32)
+    quarter = config.for_subjects(100, of=400)
+    assert (quarter.epochs, quarter.patience_epochs, quarter.batch_size) == (32, 8, 32)
+    assert config.for_subjects(20).batch_size == 20
+    assert config.for_subjects(400, of=400) == config
+
+
+def test_features_are_inputs_too(tmp_path):
+    x = np.random.default_rng(0).normal(size=(64, 4))
+    examples = Examples(x, Targets(x[:, :2] - 0.5 * x[:, 2:]))
+    config = Predictor(
+        network="linear_probe",
+        epochs=200,
+        patience_epochs=200,
+        batch_size=16,
+        learning_rate=0.02,
+        weight_decay=0.0,
+    )
+    network, _ = train_predictor(examples, examples, MeanSquaredError(), config, 1, tmp_path)
+    assert squared_error(network, examples) < 1e-3
+    torch.testing.assert_close(network.covariance.cpu(), torch.eye(2))

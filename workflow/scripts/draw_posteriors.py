@@ -1,0 +1,27 @@
+"""Draw random effects of training and validation subjects from their posteriors given the record alone."""
+
+from pathlib import Path
+
+import numpy as np
+
+from covary import nlme, predict, store
+from covary.config import Longitudinal
+from covary.job import job
+from covary.longitudinal import Study
+from covary.subjects import members
+
+with job(snakemake.log[0]):
+    params, noise = snakemake.params, snakemake.wildcards.noise
+    study = Study(Longitudinal(**params.longitudinal))
+    dataset = Path(snakemake.input.estimates).parents[2] / "dataset.zarr"
+    stop = members(store.read(dataset, "subjects"), "validation").stop
+    draws, log_marginal = predict.draw_posteriors(
+        study.model,
+        nlme.parameters_from_json(Path(snakemake.input.parameters).read_text(encoding="utf-8")),
+        study.records(store.read(dataset, f"longitudinal/noise_{noise}")["observation"][:stop].values),
+        study.modes(store.read(dataset, f"estimates/noise_{noise}")[{"subject": slice(stop)}]),
+        params.draws,
+        params.seed,
+        stream=f"posterior_draws/noise_{noise}",
+    )
+    np.savez(snakemake.output.posteriors, draws=draws, log_marginal=log_marginal)

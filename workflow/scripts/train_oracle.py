@@ -1,0 +1,39 @@
+"""Train the network that sees eta itself, for each objective; use it on eta and on eta read from images."""
+
+from pathlib import Path
+
+from covary import predict, store
+from covary.config import Longitudinal
+from covary.job import job
+from covary.longitudinal import Study
+from covary.subjects import members
+
+with job(snakemake.log[0]):
+    params, source, noise = snakemake.params, snakemake.input, snakemake.wildcards.noise
+    dataset = Path(source.eta_read).parents[3] / "dataset.zarr"
+    study = Study(Longitudinal(**params.longitudinal))
+    level = predict.Level(dataset, noise, study, Path(source.parameters), Path(source.posteriors))
+    subjects = store.read(dataset, "subjects")
+    train, validation, test = (members(subjects, split) for split in ("train", "validation", "test"))
+    eta = subjects["eta"].values
+    eta_read = store.read(dataset, f"predictions/noise_free/{Path(source.eta_read).stem}")["eta_read"].values
+    for objective, marker in zip(params.objectives, snakemake.output, strict=True):
+        network, _ = level.train(
+            objective,
+            (eta[train], eta[validation]),
+            (train, validation),
+            predict.ORACLE.for_subjects(train.stop).model_copy(update={"covariance": params.covariance}),
+            seed=params.seed,
+            checkpoint_dir=Path(params.checkpoints) / Path(marker).stem / params.code,
+        )
+        predictions = {
+            "eta_pred": predict.predict(network, eta[test]),
+            "eta_pred_read": predict.predict(network, eta_read),
+        }
+        store.write_group(
+            dataset,
+            f"predictions/noise_{noise}/oracle_{objective}",
+            predict.label(test, predictions, network.covariance.cpu().numpy()),
+            Path(marker),
+            {"code": params.code},
+        )

@@ -1,0 +1,42 @@
+"""Train the network on the noise-free random effects and read those of every test subject from its image."""
+
+from pathlib import Path
+
+from covary import predict, store
+from covary.config import Predictor
+from covary.job import job
+from covary.subjects import members
+
+if __name__ == "__main__":
+    with job(snakemake.log[0]):
+        params, marker = snakemake.params, Path(snakemake.input.images)
+        dataset, digest = marker.parents[1] / "dataset.zarr", store.read_marker(marker)["sha256"]["image"]
+        config = Predictor(**params.predictor)
+        subjects = store.read(dataset, "subjects")
+        train, validation, test = (members(subjects, split) for split in ("train", "validation", "test"))
+        examples = [
+            predict.Examples(
+                predict.read_inputs(config.network, dataset, part, digest),
+                predict.Targets(subjects["eta"][part].values),
+            )
+            for part in (train, validation)
+        ]
+        folder = Path(snakemake.output.weights).parent
+        network, history = predict.train_predictor(
+            *examples,
+            predict.MeanSquaredError(),
+            config,
+            seed=params.seed,
+            checkpoint_dir=folder / "checkpoints" / params.code,
+            workers=snakemake.threads - 1,
+        )
+        network.save(folder)
+        history.to_csv(snakemake.output.history, index=False)
+        images = predict.read_inputs(config.network, dataset, test, digest)
+        store.write_group(
+            dataset,
+            f"predictions/noise_free/{config.label}",
+            predict.label(test, {"eta_read": predict.predict(network, images)}),
+            Path(snakemake.output.marker),
+            {"code": params.code},
+        )

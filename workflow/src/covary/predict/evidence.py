@@ -1,0 +1,109 @@
+"""What records say about the random effects of their subjects, in the forms that objectives need.
+
+Evidence of some subjects is taken out of that of a split by indexing.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float, Float32, Float64, Int
+
+from covary import nlme
+from covary.predict.likelihood import RecordLikelihood
+
+Rows = Int[np.ndarray, " row"] | slice
+_PART = 8192  # subjects drawn at once, which bounds memory
+
+
+@runtime_checkable
+class Evidence(Protocol):
+    """What is known of the random effects of some subjects."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, subjects: Rows) -> "Evidence": ...
+
+    def guess(self) -> Float[np.ndarray, "subject k"]:
+        """One value for each subject's random effects."""
+
+    def arrays(self) -> list[np.ndarray]:
+        """What identifies the evidence."""
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Numbers to be predicted: empirical Bayes estimates, or the random effects themselves."""
+
+    value: Float[np.ndarray, "subject k"]
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    def __getitem__(self, subjects: Rows) -> "Targets":
+        return Targets(self.value[subjects])
+
+    def guess(self) -> Float[np.ndarray, "subject k"]:
+        """The targets."""
+        return self.value
+
+    def arrays(self) -> list[np.ndarray]:
+        """What identifies the evidence."""
+        return [self.value]
+
+
+@dataclass(frozen=True)
+class Posteriors:
+    """Draws from p(η | y) under the prior N(0, Ω), and the likelihood of the records itself.
+
+    `log_marginal` is log p(y) on the scale of the likelihood's own values, NaN for a subject without draws;
+    `rows` are the subjects' rows in the likelihood's records.
+    """
+
+    draws: Float[np.ndarray, "subject draw k"]
+    log_marginal: Float[np.ndarray, " subject"]
+    likelihood: RecordLikelihood
+    rows: Int[np.ndarray, " subject"]
+
+    def __len__(self) -> int:
+        return len(self.draws)
+
+    def __getitem__(self, subjects: Rows) -> "Posteriors":
+        return Posteriors(
+            self.draws[subjects], self.log_marginal[subjects], self.likelihood, self.rows[subjects]
+        )
+
+    def guess(self) -> Float[np.ndarray, "subject k"]:
+        """Posterior means."""
+        return self.draws.mean(axis=1)
+
+    def arrays(self) -> list[np.ndarray]:
+        """What identifies the evidence."""
+        return [self.draws, self.log_marginal]
+
+
+def draw_posteriors(
+    model: nlme.OdeModel | nlme.ClosedFormModel,
+    parameters: nlme.Parameters,
+    records: nlme.Records,
+    modes: nlme.EmpiricalBayes,
+    n_draws: int,
+    seed: int,
+    *,
+    stream: str,
+) -> tuple[Float32[np.ndarray, "subject draw k"], Float64[np.ndarray, " subject"]]:
+    """Draws from p(η | y) of every subject, counted from 0, and log p(y), as `Posteriors` needs them.
+
+    Subjects whose mode was not found get zeros, and NaN for log p(y). Raises ValueError if the arguments do
+    not fit together.
+    """
+    parts = []
+    for start in range(0, len(modes.eta), _PART):
+        part = slice(start, start + _PART)
+        some = nlme.EmpiricalBayes(*(column[part] for column in modes))
+        drawn = nlme.posterior_draws(
+            model, parameters, records[part], some, n_draws, seed, stream=stream, first_subject=start
+        )
+        parts.append((np.nan_to_num(drawn.eta).astype(np.float32), drawn.log_marginal))
+    draws, log_marginal = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return draws, log_marginal

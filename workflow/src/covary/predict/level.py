@@ -1,0 +1,68 @@
+"""One noise level: what its records say of training and validation subjects, and training on that."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float64
+
+from covary import nlme, store
+from covary.config import Predictor
+from covary.longitudinal import Study
+from covary.predict.calibrate import calibrate
+from covary.predict.evidence import Evidence, Posteriors, Targets
+from covary.predict.likelihood import RecordLikelihood
+from covary.predict.network import PredictorNetwork
+from covary.predict.objectives import make_objective
+from covary.predict.train import Examples, Inputs, train_predictor
+
+
+class Level:
+    """The evidence of one noise level, for every objective; subjects are counted from the first training one.
+
+    `posteriors` is the file with the draws, `population` that with the fitted parameters.
+    """
+
+    def __init__(self, dataset: Path, noise: str, study: Study, population: Path, posteriors: Path):
+        parameters = nlme.parameters_from_json(population.read_text(encoding="utf-8"))
+        self.omega: Float64[np.ndarray, "k k"] = np.asarray(parameters.omega)
+        with np.load(posteriors) as arrays:
+            draws, log_marginal = arrays["draws"], arrays["log_marginal"]
+        n = len(draws)
+        observation = store.read(dataset, f"longitudinal/noise_{noise}")["observation"][:n].values
+        likelihood = RecordLikelihood(study.model, parameters, study.records(observation))
+        self._posteriors = Posteriors(draws, log_marginal, likelihood, np.arange(n))
+        self._estimates = Targets(store.read(dataset, f"estimates/noise_{noise}")["eta_approx"][:n].values)
+
+    def evidence(self, objective: str) -> Evidence:
+        """What this objective needs of every subject."""
+        return self._posteriors if objective == "marginal_likelihood" else self._estimates
+
+    def train(
+        self,
+        objective: str,
+        inputs: tuple[Inputs, Inputs],
+        parts: tuple[slice, slice],
+        config: Predictor,
+        **options,
+    ) -> tuple[PredictorNetwork, pd.DataFrame]:
+        """`train_predictor` on the training and the validation part, and `calibrate` on the latter.
+
+        `options` are those of `train_predictor`: seed, checkpoint_dir, workers. Raises what it raises.
+        """
+        evidence = self.evidence(objective)
+        train, validation = (
+            Examples(*pair) for pair in zip(inputs, map(evidence.__getitem__, parts), strict=True)
+        )
+        network, history = train_predictor(
+            train, validation, make_objective(objective, self.omega, config.covariance), config, **options
+        )
+        calibrate(
+            network,
+            validation.inputs,
+            self._posteriors[parts[1]],
+            self.omega,
+            structure=config.covariance,
+            centre=objective == "marginal_likelihood",
+        )
+        return network, history

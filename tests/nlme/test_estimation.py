@@ -291,8 +291,8 @@ def test_posterior_draws_of_the_paper_model_have_their_moments():
     draws = nlme.posterior_draws(MODEL, TRUTH, records, modes, 32, 1)
     good = draws.effective_sample_size > 0
     assert good.mean() > 0.999
-    np.testing.assert_allclose(draws.eta[good].mean(axis=(0, 1)), eta[good].mean(axis=0), atol=0.04)
+    np.testing.assert_allclose(draws.eta[good].mean(axis=(0, 1)), eta[good].mean(axis=0), atol=0.06)
     np.testing.assert_allclose(
-        (draws.eta[good] ** 2).mean(axis=(0, 1)), (eta[good] ** 2).mean(axis=0), atol=0.06
+        (draws.eta[good] ** 2).mean(axis=(0, 1)), (eta[good] ** 2).mean(axis=0), atol=0.1
     )
     assert np.median(draws.effective_sample_size) > 0.3 * 128

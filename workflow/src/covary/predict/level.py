@@ -1,5 +1,6 @@
 """One noise level: what its records say of training and validation subjects, and training on that."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -41,8 +42,8 @@ class Level:
     def train(
         self,
         objective: str,
-        inputs: tuple[Inputs, Inputs],
-        parts: tuple[slice, slice],
+        inputs: Sequence[Inputs],
+        parts: Sequence[slice],
         config: Predictor,
         **options,
     ) -> tuple[PredictorNetwork, pd.DataFrame]:

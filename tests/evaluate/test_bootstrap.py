@@ -2,7 +2,11 @@ import numpy as np
 import pytest
 
 from covary import rng
-from covary.evaluate import percentile_interval, resampled_sums
+from covary.evaluate import Resamples, percentile_interval
+
+
+def resampled_sums(statistics, *, seed, resamples):
+    return Resamples(len(statistics), seed=seed, resamples=resamples).sums(statistics)
 
 
 def interval_of_mean(x, *, seed, resamples=1000):
@@ -46,3 +50,8 @@ def test_intervals_cover_the_mean_of_a_gaussian():
     )
     # 95 % less a little for the percentile method at n = 100; binomial standard error 1.3 %.
     assert covered / repeats == pytest.approx(0.945, abs=0.035)
+
+
+def test_another_number_of_subjects_is_refused():
+    with pytest.raises(ValueError, match="expected 5 subjects, got 4"):
+        Resamples(5, seed=1, resamples=10).sums(np.ones((4, 2)))

@@ -5,10 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy.special import ndtr
 from sklearn.metrics import r2_score
 
 from covary import rng
-from covary.evaluate import conditional_nll, mean_squared_error, r2
+from covary.evaluate import conditional_nll, crps, mean_squared_error, r2
+from covary.evaluate.metrics import within_ensemble_interval
 
 tables = arrays(np.float64, (7, 3), elements=st.floats(-1e3, 1e3), unique=True)
 
@@ -54,3 +56,34 @@ def test_expected_nll_of_the_truth_is_minus_67():
     # χ² with 21 degrees of freedom over 2: variance 21/2 for each subject.
     assert nll.mean() == pytest.approx(expected, abs=4 * (t / 2 / n) ** 0.5)
     assert nll.var() == pytest.approx(t / 2, rel=0.1)
+
+
+def test_crps_of_a_normal_ensemble_is_that_of_the_normal_distribution():
+    n, draws = 3_000, 50
+    ensemble = rng.normal(1, "ensemble", 0, n, (draws, 1))
+    observation = rng.normal(1, "observation", 0, n, (1,))
+    z = observation[:, 0]
+    pdf = np.exp(-0.5 * z**2) / math.sqrt(2 * math.pi)
+    exact = z * (2 * ndtr(z) - 1) + 2 * pdf - 1 / math.sqrt(math.pi)
+    found = crps(observation, ensemble)[:, 0]
+    assert found.mean() == pytest.approx(exact.mean(), abs=4 * (found - exact).std() / n**0.5)
+    # The estimator is fair: two draws estimate the same as fifty.
+    few = crps(observation, ensemble[:, :2])[:, 0]
+    assert few.mean() == pytest.approx(exact.mean(), abs=4 * (few - exact).std() / n**0.5)
+
+
+def test_crps_by_its_definition():
+    observation, ensemble = np.array([[0.5]]), np.array([[[0.0], [1.0], [3.0]]])
+    # E|X - y| = (0.5 + 0.5 + 2.5)/3; E|X - X'| over unequal pairs = (1 + 3 + 2)/3.
+    assert crps(observation, ensemble)[0, 0] == pytest.approx(3.5 / 3 - 0.5 * 2.0)
+    shared = crps(np.array([[0.5], [0.5]]), ensemble)
+    np.testing.assert_allclose(shared, 3.5 / 3 - 1.0)
+
+
+def test_ranks_in_the_ensemble_are_uniform_under_the_same_distribution():
+    n, draws = 8_000, 39
+    ensemble = rng.normal(1, "ensemble", 0, n, (draws, 1))
+    observation = rng.normal(1, "observation", 0, n, (1,))
+    for level in (0.5, 0.8, 0.95):
+        inside = within_ensemble_interval(observation, ensemble, level)
+        assert inside.mean() == pytest.approx(level, abs=4 * (level * (1 - level) / n) ** 0.5)

@@ -8,8 +8,12 @@ import pytest
 from covary import rng
 from covary.association import blur, explainable_fraction
 from covary.evaluate import (
+    POOLED,
     RandomEffects,
     Records,
+    Resamples,
+    calibration_table,
+    comparison_table,
     longitudinal_nll_table,
     mean_squared_error,
     r2,
@@ -17,10 +21,11 @@ from covary.evaluate import (
     random_population,
 )
 
-EFFECTS_COLUMNS = ["noise_variance", "term_1", "term_2", "mse", "mse_low", "mse_high",
-                   "r2", "r2_low", "r2_high", "theoretical_max", "fraction_of_max"]  # fmt: skip
-NLL_COLUMNS = ["noise_variance", "population", "nll", "nll_low", "nll_high"]
+EFFECTS_COLUMNS = ["noise_variance", "predictor", "term_1", "term_2", "random_effect", "mse", "mse_low",
+                   "mse_high", "r2", "r2_low", "r2_high", "theoretical_max", "fraction_of_max"]  # fmt: skip
+NLL_COLUMNS = ["noise_variance", "predictor", "population", "nll", "nll_low", "nll_high"]
 POPULATIONS = ["true", "predicted", "approximate", "average", "random"]
+EFFECTS = [POOLED, "1", "2", "3"]
 
 
 def level(noise_variance, n=600, k=3, predictors=("network",)):
@@ -30,7 +35,12 @@ def level(noise_variance, n=600, k=3, predictors=("network",)):
     eta_pred = {
         name: eta / (1 + noise_variance) ** 0.5 * (0.5 + 0.1 * i) for i, name in enumerate(predictors)
     }
-    return RandomEffects(noise_variance, eta_hat, eta_approx, eta_pred)
+    # What these predictions leave unexplained of eta_hat.
+    left = {
+        name: (noise_variance + (0.5 - 0.1 * i) ** 2) / (1 + noise_variance) * np.eye(k)
+        for i, name in enumerate(predictors)
+    }
+    return RandomEffects(noise_variance, eta_hat, eta_approx, eta_pred, left)
 
 
 def records(noise_variance, n=500, t=21, predictors=("network",), sd=0.01):
@@ -48,45 +58,56 @@ def records(noise_variance, n=500, t=21, predictors=("network",), sd=0.01):
     )
 
 
+def resamples(n=600, count=100):
+    return Resamples(n, seed=1, resamples=count)
+
+
 def test_columns_and_rows_of_the_random_effects_table():
     levels = [level(0.0), level(9.0)]
-    table = random_effects_table(levels, seed=1, resamples=100)
+    table = random_effects_table(levels, resamples())
     assert list(table.columns) == EFFECTS_COLUMNS
     terms = [("eta_hat", "eta_pred"), ("eta_hat", "eta_approx"), ("eta_approx", "eta_pred")]
-    assert list(zip(table.noise_variance, table.term_1, table.term_2, strict=True)) == [
-        (v, *pair) for v in (0.0, 9.0) for pair in terms
-    ]
-    arrays = [
-        {"eta_hat": x.eta_hat, "eta_approx": x.eta_approx, "eta_pred": x.eta_pred["network"]} for x in levels
-    ]
-    for i, row in table.iterrows():
-        terms_of_row = arrays[i // 3][row.term_1], arrays[i // 3][row.term_2]
-        assert row.mse == pytest.approx(mean_squared_error(*terms_of_row))
-        assert row.r2 == pytest.approx(r2(*terms_of_row))
+    keys = table[["noise_variance", "term_1", "term_2", "random_effect"]].itertuples(index=False, name=None)
+    assert list(keys) == [(v, *pair, e) for v in (0.0, 9.0) for pair in terms for e in EFFECTS]
+    arrays = {
+        x.noise_variance: {
+            "eta_hat": x.eta_hat,
+            "eta_approx": x.eta_approx,
+            "eta_pred": x.eta_pred["network"],
+        }
+        for x in levels
+    }
+    for _, row in table.iterrows():
+        one, two = (arrays[row.noise_variance][term] for term in (row.term_1, row.term_2))
+        if row.random_effect != POOLED:
+            j = int(row.random_effect) - 1
+            one, two = one[:, [j]], two[:, [j]]
+        assert row.mse == pytest.approx(mean_squared_error(one, two))
+        assert row.r2 == pytest.approx(r2(one, two))
     assert (table.mse_low < table.mse).all() and (table.mse < table.mse_high).all()
     assert (table.r2_low < table.r2).all() and (table.r2 < table.r2_high).all()
 
 
 def test_maximum_stands_only_where_an_image_explains_eta_hat():
-    table = random_effects_table([level(0.0), level(1.0)], seed=1, resamples=100)
-    assert table.theoretical_max.notna().tolist() == [True, False, False] * 2
-    assert table.fraction_of_max.notna().tolist() == [True, False, False] * 2
-    for _, row in table.dropna().iterrows():
+    table = random_effects_table([level(0.0), level(1.0)], resamples())
+    from_image = (table.term_1 == "eta_hat") & (table.term_2 == "eta_pred")
+    assert (table.theoretical_max.notna() == from_image).all()
+    assert (table.fraction_of_max.notna() == from_image).all()
+    for _, row in table[from_image].iterrows():
         assert row.theoretical_max == explainable_fraction(row.noise_variance)
         assert row.fraction_of_max == row.r2 / row.theoretical_max
 
 
-def test_two_predictors_have_a_column_and_the_estimator_stands_once():
-    table = random_effects_table([level(1.0, predictors=("a", "b"))], seed=1, resamples=100)
-    assert list(table.columns) == [EFFECTS_COLUMNS[0], "predictor", *EFFECTS_COLUMNS[1:]]
-    assert table.predictor.fillna("").tolist() == ["a", "b", "", "a", "b"]
-    alone = random_effects_table([level(1.0, predictors=("a",))], seed=1, resamples=100)
-    shared = (
-        table[table.predictor.isna() | (table.predictor == "a")]
-        .drop(columns="predictor")
-        .reset_index(drop=True)
+def test_two_predictors_have_their_rows_and_the_estimator_stands_once():
+    table = random_effects_table([level(1.0, predictors=("a", "b"))], resamples()).query(
+        "random_effect == @POOLED"
     )
-    np.testing.assert_allclose(shared.iloc[:, 3:], alone.iloc[:, 3:], rtol=1e-12)
+    assert table.predictor.fillna("").tolist() == ["a", "b", "", "a", "b"]
+    alone = random_effects_table([level(1.0, predictors=("a",))], resamples()).query(
+        "random_effect == @POOLED"
+    )
+    shared = table[table.predictor.isna() | (table.predictor == "a")]
+    np.testing.assert_allclose(shared.iloc[:, 5:], alone.iloc[:, 5:], rtol=1e-12)
 
 
 def test_subjects_are_resampled_and_not_their_random_effects():
@@ -98,26 +119,60 @@ def test_subjects_are_resampled_and_not_their_random_effects():
         eta_approx=np.repeat(once.eta_approx, 3, axis=1),
         eta_pred={"network": np.repeat(once.eta_pred["network"], 3, axis=1)},
     )
-    tables = [random_effects_table([x], seed=1, resamples=200) for x in (once, thrice)]
-    np.testing.assert_allclose(tables[0].iloc[:, 3:], tables[1].iloc[:, 3:], rtol=1e-9)
+    tables = [
+        random_effects_table([x], resamples(count=200)).query("random_effect == @POOLED")
+        for x in (once, thrice)
+    ]
+    np.testing.assert_allclose(tables[0].iloc[:, 5:], tables[1].iloc[:, 5:], rtol=1e-9)
 
 
 def test_interval_of_mse_matches_the_standard_error_over_subjects():
     x = level(0.0, n=4000)
-    row = random_effects_table([x], seed=1, resamples=4000).iloc[1]
+    row = random_effects_table([x], resamples(4000, 4000)).iloc[4]
     per_subject = ((x.eta_hat - x.eta_approx) ** 2).mean(axis=1)
     assert row.mse_high - row.mse_low == pytest.approx(2 * 1.96 * per_subject.std() / 4000**0.5, rel=0.05)
 
 
 def test_noise_levels_share_their_resamples():
-    both = random_effects_table([level(0.0), level(9.0)], seed=1, resamples=100)
-    second = random_effects_table([level(9.0)], seed=1, resamples=100)
-    np.testing.assert_allclose(both.iloc[3:, 3:], second.iloc[:, 3:], rtol=1e-12)
+    both = random_effects_table([level(0.0), level(9.0)], resamples())
+    second = random_effects_table([level(9.0)], resamples())
+    np.testing.assert_allclose(both.iloc[len(second) :, 5:], second.iloc[:, 5:], rtol=1e-12)
+
+
+def test_difference_of_two_predictors_is_paired():
+    one = level(1.0, predictors=("a", "b"))
+    table = comparison_table([one], resamples(count=500))
+    assert list(table.random_effect) == EFFECTS
+    scores = random_effects_table([one], resamples(count=500)).query("term_1 == 'eta_hat'")
+    r2_of = scores.set_index(["predictor", "random_effect"])["r2"]
+    for row in table.itertuples():
+        assert row.difference == pytest.approx(r2_of["b", row.random_effect] - r2_of["a", row.random_effect])
+    # The predictions differ by a constant factor: errors have much in common, and the pairing takes that out.
+    rows = scores.query("random_effect == @POOLED and term_2 == 'eta_pred'")
+    assert (table.high - table.low)[0] < 0.5 * (rows.r2_high - rows.r2_low).min()
+    # With itself there is no difference, nor any doubt of it.
+    same = dataclasses.replace(one, eta_pred=dict.fromkeys("ab", one.eta_pred["a"]))
+    assert (comparison_table([same], resamples())[["difference", "low", "high"]] == 0).all(axis=None)
+    assert comparison_table([level(1.0)], resamples()).empty
+
+
+def test_intervals_of_a_known_error_cover_what_they_should():
+    x = level(1.0, n=4000)
+    table = calibration_table([x], resamples(4000))
+    assert set(table.level) == {0.5, 0.8, 0.95}
+    assert (abs(table.coverage - table.level) < 0.025).all()
+    assert (table.low < table.coverage).all() and (table.coverage < table.high).all()
+    pooled = table.query("random_effect == @POOLED").set_index("level").coverage
+    each = table.query("random_effect != @POOLED").groupby("level").coverage.mean()
+    np.testing.assert_allclose(pooled.sort_index(), each.sort_index())
+    narrow = dataclasses.replace(x, covariance={"network": 0.25 * x.covariance["network"]})
+    half = calibration_table([narrow], resamples(4000)).query("level == 0.95 and random_effect == @POOLED")
+    assert half.coverage.item() == pytest.approx(0.673, abs=0.02)  # Φ(0.98) - Φ(-0.98)
 
 
 def test_columns_and_rows_of_the_nll_table():
     levels = [records(0.0), records(1.0)]
-    table = longitudinal_nll_table(levels, np.zeros((500, 21)), residual_sd=0.01, seed=1, resamples=200)
+    table = longitudinal_nll_table(levels, np.zeros((500, 21)), resamples(500, 200), residual_sd=0.01)
     assert list(table.columns) == NLL_COLUMNS
     assert table.population.tolist() == POPULATIONS * 2
     assert table.noise_variance.tolist() == [0.0] * 5 + [1.0] * 5
@@ -132,8 +187,7 @@ def test_columns_and_rows_of_the_nll_table():
 
 def test_two_predictors_have_a_row_each_in_the_nll_table():
     one = records(0.0, predictors=("a", "b"))
-    table = longitudinal_nll_table([one], np.zeros((500, 21)), residual_sd=0.01, seed=1, resamples=100)
-    assert list(table.columns) == [NLL_COLUMNS[0], "predictor", *NLL_COLUMNS[1:]]
+    table = longitudinal_nll_table([one], np.zeros((500, 21)), resamples(500), residual_sd=0.01)
     assert table.predictor.fillna("").tolist() == ["", "a", "b", "", "", ""]
 
 
@@ -152,14 +206,14 @@ def test_bad_input_is_one_clear_line(monkeypatch):
     with pytest.raises(
         ValueError, match=r"eta_pred \(network\) at σ² = 1: expected .* \(600, 3\), got \(599, 3\)"
     ):
-        random_effects_table([short], seed=1, resamples=100)
+        random_effects_table([short], resamples())
     holed = good.eta_approx.copy()
     holed[[7, 9], 1] = np.nan
     with pytest.raises(ValueError, match=r"eta_approx at σ² = 1: 2 subjects .* not finite, first is row 7"):
-        random_effects_table([dataclasses.replace(good, eta_approx=holed)], seed=1, resamples=100)
+        random_effects_table([dataclasses.replace(good, eta_approx=holed)], resamples())
     with pytest.raises(ValueError, match=r"same test subjects, got \[500, 600\]"):
-        random_effects_table([good, level(9.0, n=500)], seed=1, resamples=100)
+        random_effects_table([good, level(9.0, n=500)], resamples())
     with pytest.raises(ValueError, match="at least one noise level"):
-        random_effects_table([], seed=1, resamples=100)
+        random_effects_table([], resamples())
     with pytest.raises(ValueError, match=r"true at σ² = 0: expected .* \(500, 20\), got \(500, 21\)"):
-        longitudinal_nll_table([records(0.0)], np.zeros((500, 20)), residual_sd=0.01, seed=1, resamples=100)
+        longitudinal_nll_table([records(0.0)], np.zeros((500, 20)), resamples(500), residual_sd=0.01)

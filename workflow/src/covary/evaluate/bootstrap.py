@@ -4,29 +4,55 @@ A subject is drawn with all that belongs to it, so that dependence between its r
 or predictors stays in the resample.
 """
 
+from functools import cached_property
+
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float64, UInt8
 
 from covary import rng
 
-_RESAMPLES_AT_ONCE = 32  # bounds memory: 32 counts of 8 bytes a subject
+_RESAMPLES_AT_ONCE = 64  # bounds memory: 64 counts of 8 bytes a subject
 
 
-def resampled_sums(
-    statistics: Float64[np.ndarray, "subject statistic"], *, seed: int, resamples: int
-) -> Float64[np.ndarray, "resample statistic"]:
-    """Sums over subjects of each column, in `resamples` draws of as many subjects with replacement.
+class Resamples:
+    """Draws of as many subjects with replacement, shared by all tables over the same subjects.
 
-    Resample b depends on the seed, b and the number of subjects only. Tables over the same subjects hence
-    share their resamples, and differences between their rows are paired.
+    Resample b depends on the seed, b and the number of subjects only, so differences between rows of one
+    table, or of two, are paired.
     """
-    n_subjects, n_statistics = statistics.shape
-    sums = np.empty((resamples, n_statistics))
-    for start in range(0, resamples, _RESAMPLES_AT_ONCE):
-        stop = min(start + _RESAMPLES_AT_ONCE, resamples)
-        counts = np.stack([_counts(seed, b, n_subjects) for b in range(start, stop)])
-        sums[start:stop] = counts @ statistics
-    return sums
+
+    def __init__(self, n_subjects: int, *, seed: int, resamples: int):
+        self.n_subjects, self.seed, self.resamples = n_subjects, seed, resamples
+
+    def sums(
+        self, statistics: Float64[np.ndarray, "subject statistic"]
+    ) -> Float64[np.ndarray, "resample statistic"]:
+        """Sums over the subjects of each resample, column by column.
+
+        Raises ValueError if there is not one row a subject.
+        """
+        if len(statistics) != self.n_subjects:
+            raise ValueError(f"statistics: expected {self.n_subjects} subjects, got {len(statistics)}")
+        blocks = range(0, self.resamples, _RESAMPLES_AT_ONCE)
+        counts = (self._counts[i : i + _RESAMPLES_AT_ONCE].astype(np.float64) for i in blocks)
+        return np.concatenate([block @ statistics for block in counts])
+
+    def means(
+        self, statistics: Float64[np.ndarray, "subject statistic"]
+    ) -> Float64[np.ndarray, "resample statistic"]:
+        """Means over the subjects of each resample."""
+        return self.sums(statistics) / self.n_subjects
+
+    @cached_property
+    def _counts(self) -> UInt8[np.ndarray, "resample subject"]:
+        """How often each resample holds each subject; 256 times is out of reach."""
+        counts = np.empty((self.resamples, self.n_subjects), dtype=np.uint8)
+        for b in range(self.resamples):
+            drawn = rng.generator(self.seed, "bootstrap", b).integers(
+                0, self.n_subjects, size=self.n_subjects
+            )
+            counts[b] = np.bincount(drawn, minlength=self.n_subjects)
+        return counts
 
 
 def percentile_interval(
@@ -36,8 +62,3 @@ def percentile_interval(
     tail = (1.0 - level) / 2.0
     low, high = np.quantile(replicates, [tail, 1.0 - tail], axis=0)
     return low, high
-
-
-def _counts(seed: int, resample: int, n_subjects: int) -> Float64[np.ndarray, " subject"]:
-    drawn = rng.generator(seed, "bootstrap", resample).integers(0, n_subjects, size=n_subjects)
-    return np.bincount(drawn, minlength=n_subjects).astype(np.float64)

@@ -5,6 +5,7 @@ value on the subjects and its bootstrap distribution come from the same lines.
 """
 
 import math
+from statistics import NormalDist
 
 import numpy as np
 from jaxtyping import Float, Float64
@@ -16,7 +17,7 @@ def mean_squared_error(
 ) -> float:
     """Mean of (reference - estimate)² over subjects and random effects."""
     sums = subject_statistics(reference, estimate).sum(axis=0)
-    return float(mse_of_sums(sums, reference.shape[1]))
+    return float(mse_of_sums(sums, len(reference))[0])
 
 
 def r2(
@@ -28,7 +29,7 @@ def r2(
     SS_tot is taken around one mean, pooled over subjects and random effects. Not symmetric in its arguments.
     """
     sums = subject_statistics(reference, estimate).sum(axis=0)
-    return float(r2_of_sums(sums, reference.shape[1]))
+    return float(r2_of_sums(sums, len(reference))[0])
 
 
 def conditional_nll(
@@ -46,7 +47,48 @@ def conditional_nll(
     )
 
 
-N_STATISTICS = 4
+def crps(
+    observation: Float[np.ndarray, "subject time"],
+    ensemble: Float[np.ndarray, "#subject draw time"],
+) -> Float64[np.ndarray, "subject time"]:
+    """Continuous ranked probability score of a predictive ensemble, in the units of the observation.
+
+    The fair estimator, E|X - y| - ½ E|X - X'| with X ≠ X', which does not depend on the number of draws
+    (Ferro 2014, doi:10.1002/qj.2270). Needs two draws or more.
+    """
+    draws = ensemble.shape[1]
+    error = np.abs(ensemble - observation[:, None]).mean(axis=1, dtype=np.float64)
+    # Σ|x_i - x_j| over all ordered pairs, from the sorted draws.
+    weight = 2.0 * (2 * np.arange(1, draws + 1) - draws - 1)
+    spread = np.einsum("sdt,d->st", np.sort(ensemble, axis=1).astype(np.float64), weight)
+    return error - 0.5 * spread / (draws * (draws - 1))
+
+
+def within_normal_interval(
+    reference: Float[np.ndarray, "subject random_effect"],
+    mean: Float[np.ndarray, "subject random_effect"],
+    sd: Float[np.ndarray, " random_effect"],
+    level: float,
+) -> Float64[np.ndarray, "subject random_effect"]:
+    """1 where the central interval of N(mean, sd²) that holds the share `level` has the reference, else 0."""
+    half_width = NormalDist().inv_cdf(0.5 + level / 2)
+    return (np.abs(reference - mean) <= half_width * sd).astype(np.float64)
+
+
+def within_ensemble_interval(
+    observation: Float[np.ndarray, "subject time"],
+    ensemble: Float[np.ndarray, "subject draw time"],
+    level: float,
+) -> Float64[np.ndarray, "subject time"]:
+    """1 where the observation's rank among the draws is in the central share `level` of all ranks, else 0.
+
+    Exact where `level` is a multiple of 2/(draws + 1): an observation from the same distribution as the draws
+    is inside with probability `level`.
+    """
+    draws = ensemble.shape[1]
+    rank = (ensemble < observation[:, None]).sum(axis=1)
+    outside = round((1 - level) / 2 * (draws + 1))
+    return ((rank >= outside) & (rank <= draws - outside)).astype(np.float64)
 
 
 def subject_statistics(
@@ -55,25 +97,35 @@ def subject_statistics(
 ) -> Float64[np.ndarray, "subject statistic"]:
     """One row per subject, whose sums are all that `mse_of_sums` and `r2_of_sums` need.
 
-    The columns are 1, Σ(a - b)², Σa and Σa² over random effects, a being the reference less its overall
-    mean, which keeps the sums free of cancellation.
+    The columns are (a - b)², a and a² of each random effect, a being the reference less its overall mean,
+    which keeps the sums free of cancellation.
     """
     a = reference.astype(np.float64) - reference.mean(dtype=np.float64)
-    residual = reference.astype(np.float64) - estimate
-    columns = (np.ones(len(a)), (residual**2).sum(axis=1), a.sum(axis=1), (a**2).sum(axis=1))
-    return np.stack(columns, axis=1)
+    return np.concatenate([(reference.astype(np.float64) - estimate) ** 2, a, a**2], axis=1)
 
 
 def mse_of_sums(
-    sums: Float64[np.ndarray, "*resample statistic"], n_random_effects: int
-) -> Float64[np.ndarray, "*resample"] | np.float64:
-    """Mean squared error from sums of `subject_statistics`."""
-    return sums[..., 1] / (sums[..., 0] * n_random_effects)
+    sums: Float64[np.ndarray, "*resample statistic"], n_subjects: int
+) -> Float64[np.ndarray, "*resample row"]:
+    """Mean squared error from sums of `subject_statistics`: pooled, then of each random effect."""
+    squared_error, _, _ = _pooled_first(sums)
+    return squared_error / _counts(sums, n_subjects)
 
 
 def r2_of_sums(
-    sums: Float64[np.ndarray, "*resample statistic"], n_random_effects: int
-) -> Float64[np.ndarray, "*resample"] | np.float64:
-    """R² from sums of `subject_statistics`."""
-    total = sums[..., 3] - sums[..., 2] ** 2 / (sums[..., 0] * n_random_effects)
-    return 1.0 - sums[..., 1] / total
+    sums: Float64[np.ndarray, "*resample statistic"], n_subjects: int
+) -> Float64[np.ndarray, "*resample row"]:
+    """R² from sums of `subject_statistics`: pooled (one mean for all), then of each random effect."""
+    squared_error, first, second = _pooled_first(sums)
+    return 1.0 - squared_error / (second - first**2 / _counts(sums, n_subjects))
+
+
+def _pooled_first(sums: Float64[np.ndarray, "*resample statistic"]) -> np.ndarray:
+    """(3, *resample, 1 + k): each kind of sum, over all random effects and then of each."""
+    kinds = np.stack(np.split(sums, 3, axis=-1))
+    return np.concatenate([kinds.sum(axis=-1, keepdims=True), kinds], axis=-1)
+
+
+def _counts(sums: np.ndarray, n_subjects: int) -> Float64[np.ndarray, " row"]:
+    k = sums.shape[-1] // 3
+    return np.array([n_subjects * k, *[n_subjects] * k], dtype=np.float64)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -9,27 +10,32 @@ from jaxtyping import Float, Float64
 
 from covary import rng
 from covary.association import explainable_fraction
-from covary.evaluate.bootstrap import percentile_interval, resampled_sums
+from covary.evaluate.bootstrap import Resamples, percentile_interval
 from covary.evaluate.metrics import (
-    N_STATISTICS,
     conditional_nll,
     mse_of_sums,
     r2_of_sums,
     subject_statistics,
+    within_normal_interval,
 )
+
+POOLED = "all"
+LEVELS = (0.5, 0.8, 0.95)
 
 
 @dataclass(frozen=True)
 class RandomEffects:
     """Random effects of the same test subjects at one noise level; arrays of (subject, random_effect).
 
-    `eta_pred` has one array per predictor, by name.
+    `eta_pred` has one array per predictor, by name, and `covariance` what each predictor says of its errors:
+    eta_hat | image ~ N(eta_pred, covariance).
     """
 
     noise_variance: float
     eta_hat: Float[np.ndarray, "subject random_effect"]
     eta_approx: Float[np.ndarray, "subject random_effect"]
     eta_pred: Mapping[str, Float[np.ndarray, "subject random_effect"]]
+    covariance: Mapping[str, Float[np.ndarray, "random_effect random_effect"]]
 
 
 @dataclass(frozen=True)
@@ -49,13 +55,14 @@ class Records:
     random: Float[np.ndarray, "subject time"]
 
 
-def random_effects_table(levels: Sequence[RandomEffects], *, seed: int, resamples: int) -> pd.DataFrame:
+def random_effects_table(levels: Sequence[RandomEffects], resamples: Resamples) -> pd.DataFrame:
     """Agreement of random effects with 95 % bootstrap intervals over subjects (the paper's Table 1).
 
-    Three rows per noise level: (eta_hat, eta_pred), (eta_hat, eta_approx), (eta_approx, eta_pred). R² is the
-    share of term_1's variance that term_2 explains. The theoretical maximum is 1/(1 + σ²) and stands, with
-    the fraction of it that was reached, where an image is asked to explain eta_hat. With more than one
-    predictor, a column `predictor` follows the noise variance; it is missing where no predictor is involved.
+    Per noise level and pair of terms, (eta_hat, eta_pred), (eta_hat, eta_approx), (eta_approx, eta_pred), one
+    row for `all` random effects, pooled as in the paper, and one for each, numbered from 1. R² is the share
+    of term_1's variance that term_2 explains. The theoretical maximum is 1/(1 + σ²) and stands, with the
+    fraction of it that was reached, where an image is asked to explain eta_hat. The column `predictor` is
+    missing where no predictor is involved.
 
     Raises ValueError if there is nothing to compare, if shapes differ, or if a value is not finite.
     """
@@ -64,51 +71,100 @@ def random_effects_table(levels: Sequence[RandomEffects], *, seed: int, resample
         for predictor, term_1, term_2, reference, estimate in _comparisons(level):
             rows.append((level.noise_variance, predictor, term_1, term_2))
             statistics.append(subject_statistics(reference, estimate))
-    stacked = _side_by_side(statistics)
-    shape = (-1, len(rows), N_STATISTICS)
-    k = levels[0].eta_hat.shape[1]
-    sums = stacked.sum(axis=0).reshape(shape)[0]
-    replicates = resampled_sums(stacked, seed=seed, resamples=resamples).reshape(shape)
+    point, replicates = _point_and_replicates(statistics, resamples)
 
-    table = pd.DataFrame(rows, columns=["noise_variance", "predictor", "term_1", "term_2"])
+    names = _effect_names(levels[0].eta_hat)
+    table = pd.DataFrame(
+        [(*row, name) for row in rows for name in names],
+        columns=["noise_variance", "predictor", "term_1", "term_2", "random_effect"],
+    )
     for name, of_sums in (("mse", mse_of_sums), ("r2", r2_of_sums)):
-        low, high = percentile_interval(of_sums(replicates, k))
-        table[name], table[f"{name}_low"], table[f"{name}_high"] = of_sums(sums, k), low, high
+        values = of_sums(replicates, resamples.n_subjects).reshape(len(replicates), -1)
+        table[name] = of_sums(point, resamples.n_subjects).ravel()
+        table[f"{name}_low"], table[f"{name}_high"] = percentile_interval(values)
     from_image = (table["term_1"] == "eta_hat") & (table["term_2"] == "eta_pred")
     table["theoretical_max"] = table["noise_variance"].map(explainable_fraction).where(from_image)
     table["fraction_of_max"] = table["r2"] / table["theoretical_max"]
-    return _without_lone_predictor(table, levels[0].eta_pred)
+    return table
+
+
+def comparison_table(levels: Sequence[RandomEffects], resamples: Resamples) -> pd.DataFrame:
+    """By how much R²(eta_hat, eta_pred) of one predictor exceeds that of another, with paired intervals.
+
+    One row per noise level, pair of predictors and random effect (`all`: pooled): noise_variance,
+    predictor_1, predictor_2, random_effect, difference (of predictor_2 less predictor_1), low, high. Empty
+    with one predictor. Raises ValueError as `random_effects_table` does.
+    """
+    columns = ["noise_variance", "predictor_1", "predictor_2", "random_effect", "difference", "low", "high"]
+    parts = []
+    for level in levels:
+        predictors = list(level.eta_pred)
+        if len(predictors) < 2:
+            continue
+        statistics = [_checked_statistics(level, name) for name in predictors]
+        sums, replicates = _point_and_replicates(statistics, resamples)
+        values, resampled = (r2_of_sums(s, resamples.n_subjects) for s in (sums, replicates))
+        for i, j in combinations(range(len(predictors)), 2):
+            low, high = percentile_interval(resampled[:, j] - resampled[:, i])
+            for effect, name in enumerate(_effect_names(level.eta_hat)):
+                row = (level.noise_variance, predictors[i], predictors[j], name)
+                parts.append((*row, values[j, effect] - values[i, effect], low[effect], high[effect]))
+    return pd.DataFrame(parts, columns=columns)
+
+
+def calibration_table(levels: Sequence[RandomEffects], resamples: Resamples) -> pd.DataFrame:
+    """How often predictive intervals of the random effects hold eta_hat, with 95 % bootstrap intervals.
+
+    One row per noise level, predictor, nominal level and random effect (`all`: the share over all of them):
+    noise_variance, predictor, level, random_effect, coverage, low, high, and sd, the standard deviation that
+    the predictor gives (`all`: root mean square). Raises ValueError as `random_effects_table` does.
+    """
+    rows, covered = [], []
+    for level in levels:
+        for predictor, eta_pred in level.eta_pred.items():
+            check_rows(f"eta_pred ({predictor}) at σ² = {level.noise_variance:g}", eta_pred, level.eta_hat)
+            variance = np.diag(level.covariance[predictor]).astype(np.float64)
+            sds = np.sqrt([variance.mean(), *variance])
+            for nominal in LEVELS:
+                inside = within_normal_interval(level.eta_hat, eta_pred, np.sqrt(variance), nominal)
+                covered.append(np.column_stack([inside.mean(axis=1), inside]))
+                rows += [
+                    (level.noise_variance, predictor, nominal, name, sd)
+                    for name, sd in zip(_effect_names(eta_pred), sds, strict=True)
+                ]
+    stacked = _side_by_side(covered)
+    table = pd.DataFrame(rows, columns=["noise_variance", "predictor", "level", "random_effect", "sd"])
+    table["coverage"] = stacked.mean(axis=0)
+    table["low"], table["high"] = percentile_interval(resamples.means(stacked))
+    return table
 
 
 def longitudinal_nll_table(
     levels: Sequence[Records],
     prediction: Float[np.ndarray, "subject time"],
+    resamples: Resamples,
     *,
     residual_sd: float,
-    seed: int,
-    resamples: int,
 ) -> pd.DataFrame:
     """Mean conditional negative log-likelihood with 95 % bootstrap intervals (the paper's Table 2).
 
     `prediction` is f(eta), what the random effects in the image say before any noise is added. Every
-    population's outcome is scored under it, with `residual_sd` = σ_ε. Columns: noise_variance, population,
-    nll, nll_low, nll_high; with more than one predictor also `predictor`, after the noise variance.
+    population's outcome is scored under it, with `residual_sd` = σ_ε. Columns: noise_variance, predictor
+    (missing where none is involved), population, nll, nll_low, nll_high.
 
     Raises ValueError if there is nothing to score, if shapes differ, or if a value is not finite.
     """
     rows, scores = [], []
     for level in levels:
         for predictor, population, observation in _populations(level):
-            _check(f"{population} at σ² = {level.noise_variance:g}", observation, prediction)
+            check_rows(f"{population} at σ² = {level.noise_variance:g}", observation, prediction)
             rows.append((level.noise_variance, predictor, population))
             scores.append(conditional_nll(observation, prediction, residual_sd)[:, None])
     stacked = _side_by_side(scores)
-    means = resampled_sums(stacked, seed=seed, resamples=resamples) / len(stacked)
-
     table = pd.DataFrame(rows, columns=["noise_variance", "predictor", "population"])
     table["nll"] = stacked.mean(axis=0)
-    table["nll_low"], table["nll_high"] = percentile_interval(means)
-    return _without_lone_predictor(table, levels[0].predicted)
+    table["nll_low"], table["nll_high"] = percentile_interval(resamples.means(stacked))
+    return table
 
 
 def random_population(
@@ -123,13 +179,19 @@ def random_population(
 
 def _comparisons(level: RandomEffects):
     where = f"at σ² = {level.noise_variance:g}"
-    _check(f"eta_approx {where}", level.eta_approx, level.eta_hat)
+    check_rows(f"eta_approx {where}", level.eta_approx, level.eta_hat)
     for predictor, eta_pred in level.eta_pred.items():
-        _check(f"eta_pred ({predictor}) {where}", eta_pred, level.eta_hat)
+        check_rows(f"eta_pred ({predictor}) {where}", eta_pred, level.eta_hat)
         yield predictor, "eta_hat", "eta_pred", level.eta_hat, eta_pred
     yield None, "eta_hat", "eta_approx", level.eta_hat, level.eta_approx
     for predictor, eta_pred in level.eta_pred.items():
         yield predictor, "eta_approx", "eta_pred", level.eta_approx, eta_pred
+
+
+def _checked_statistics(level: RandomEffects, predictor: str) -> Float64[np.ndarray, "subject statistic"]:
+    eta_pred = level.eta_pred[predictor]
+    check_rows(f"eta_pred ({predictor}) at σ² = {level.noise_variance:g}", eta_pred, level.eta_hat)
+    return subject_statistics(level.eta_hat, eta_pred)
 
 
 def _populations(level: Records):
@@ -141,7 +203,12 @@ def _populations(level: Records):
     yield None, "random", level.random
 
 
-def _check(name: str, array: np.ndarray, reference: np.ndarray) -> None:
+def _effect_names(array: np.ndarray) -> list[str]:
+    return [POOLED, *(str(i + 1) for i in range(array.shape[1]))]
+
+
+def check_rows(name: str, array: np.ndarray, reference: np.ndarray) -> None:
+    """Raise ValueError unless the arrays have the same shape and all their values are finite."""
     if array.shape != reference.shape:
         raise ValueError(f"{name}: expected an array of shape {reference.shape}, got {array.shape}")
     for values in (array, reference):
@@ -153,6 +220,15 @@ def _check(name: str, array: np.ndarray, reference: np.ndarray) -> None:
             )
 
 
+def _point_and_replicates(
+    statistics: list[np.ndarray], resamples: Resamples
+) -> tuple[Float64[np.ndarray, "row statistic"], Float64[np.ndarray, "resample row statistic"]]:
+    """Sums over the subjects, and over those of each resample, of equally wide statistics."""
+    stacked = _side_by_side(statistics)
+    shape = (len(statistics), statistics[0].shape[1])
+    return stacked.sum(axis=0).reshape(shape), resamples.sums(stacked).reshape(-1, *shape)
+
+
 def _side_by_side(columns: list[np.ndarray]) -> Float64[np.ndarray, "subject statistic"]:
     if not columns or not len(columns[0]):
         raise ValueError("evaluation needs at least one noise level and one test subject")
@@ -160,7 +236,3 @@ def _side_by_side(columns: list[np.ndarray]) -> Float64[np.ndarray, "subject sta
     if len(sizes) > 1:
         raise ValueError(f"noise levels must have the same test subjects, got {sorted(sizes)} subjects")
     return np.concatenate(columns, axis=1)
-
-
-def _without_lone_predictor(table: pd.DataFrame, predictors: Mapping[str, np.ndarray]) -> pd.DataFrame:
-    return table.drop(columns="predictor") if len(predictors) == 1 else table

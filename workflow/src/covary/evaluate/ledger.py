@@ -1,0 +1,80 @@
+"""The association ledger: where the explainable fraction of the random effects is lost, stage by stage.
+
+Three predictions of the same test subjects are compared with the signal that is theirs to find,
+eta/√(1 + σ²): eta as a network trained on eta itself reads it from the image; what an oracle, trained for the
+objective on eta in place of images, makes of that reading; and what the predictor says. Each differs from the
+one before in one thing, so the losses between them add up to what the predictor lacks.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Float64
+
+from covary.association import explainable_fraction
+from covary.evaluate.bootstrap import Resamples, percentile_interval
+from covary.evaluate.tables import POOLED, check_rows
+
+PARTS = ("lost_in_image", "lost_in_estimator", "lost_in_predictor", "reached")
+
+
+@dataclass(frozen=True)
+class Chain:
+    """What is left of the signal after each stage, at one noise level; arrays of (subject, random_effect).
+
+    `read` is eta as read from the image; `estimated` and `predicted` have one array per objective, by name.
+    """
+
+    noise_variance: float
+    eta: Float[np.ndarray, "subject random_effect"]
+    read: Float[np.ndarray, "subject random_effect"]
+    estimated: Mapping[str, Float[np.ndarray, "subject random_effect"]]
+    predicted: Mapping[str, Float[np.ndarray, "subject random_effect"]]
+
+
+def association_ledger(chains: Sequence[Chain], resamples: Resamples) -> pd.DataFrame:
+    """One row per noise level, predictor, random effect (`all`: their mean) and part of the explainable fraction.
+
+    Columns: noise_variance, predictor, random_effect, part, value, low, high (95 % bootstrap over subjects)
+    and share, the value as a share of the explainable fraction 1/(1 + σ²). The four parts of a predictor and
+    random effect add up to the explainable fraction exactly. All are shares of the variance of eta_hat, 1.
+
+    A prediction p explains 1/(1 + σ²) - E(eta/√(1 + σ²) - p)² of eta_hat: the noise r in eta_hat is known to
+    be independent of the image, so its chance correlations with the predictions are left out, which a plain
+    R² on the same subjects contains. Raises ValueError if shapes differ or a value is not finite.
+    """
+    rows, columns, constants = [], [], []
+    for chain in chains:
+        explainable = explainable_fraction(chain.noise_variance)
+        signal = chain.eta.astype(np.float64) * np.sqrt(explainable)
+        where = f"at σ² = {chain.noise_variance:g}"
+        read = _squared_error(f"read {where}", signal, chain.read * np.sqrt(explainable))
+        for name, prediction in chain.predicted.items():
+            estimated = _squared_error(f"estimated ({name}) {where}", signal, chain.estimated[name])
+            predicted = _squared_error(f"predicted ({name}) {where}", signal, prediction)
+            parts = (read, estimated - read, predicted - estimated, -predicted)
+            for effect in range(-1, signal.shape[1]):
+                label = POOLED if effect < 0 else str(effect + 1)
+                for part, values in zip(PARTS, parts, strict=True):
+                    rows.append((chain.noise_variance, name, label, part, explainable))
+                    columns.append(values.mean(axis=1) if effect < 0 else values[:, effect])
+                    constants.append(explainable if part == "reached" else 0.0)
+    stacked = np.stack(columns, axis=1)
+    table = pd.DataFrame(
+        rows, columns=["noise_variance", "predictor", "random_effect", "part", "explainable"]
+    )
+    table["value"] = stacked.mean(axis=0) + constants
+    table["low"], table["high"] = percentile_interval(resamples.means(stacked) + constants)
+    table["share"] = table["value"] / table["explainable"]
+    return table
+
+
+def _squared_error(
+    name: str,
+    signal: Float64[np.ndarray, "subject random_effect"],
+    prediction: Float[np.ndarray, "subject random_effect"],
+) -> Float64[np.ndarray, "subject random_effect"]:
+    check_rows(name, prediction, signal)
+    return (signal - prediction) ** 2

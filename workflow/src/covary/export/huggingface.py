@@ -1,0 +1,105 @@
+"""A folder that `datasets.load_dataset` reads: Parquet files with the images in them, and a dataset card."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from covary.association import explainable_fraction
+from covary.export.source import Source, image_path
+
+_ROWS_A_FILE = 50_000
+_ROWS_A_GROUP = 1_000  # read at once by a streaming reader
+
+
+def write_huggingface(source: Source, target: Path) -> None:
+    """Write `data/<split>-<i>-of-<n>.parquet` and `README.md`.
+
+    A row is a subject: subject, image, z, eta, and for each noise level eta_hat_<v>, eta_approx_<v> and
+    observation_<v>. Times are in the card.
+    """
+    (target / "data").mkdir()
+    for split, subjects in source.splits().items():
+        starts = range(subjects.start, subjects.stop, _ROWS_A_FILE)
+        for i, start in enumerate(starts):
+            part = slice(start, min(start + _ROWS_A_FILE, subjects.stop))
+            name = f"{split}-{i:05d}-of-{len(starts):05d}.parquet"
+            pq.write_table(_rows(source, split, part), target / "data" / name, row_group_size=_ROWS_A_GROUP)
+    (target / "README.md").write_text(_card(source), encoding="utf-8")
+
+
+def _rows(source: Source, split: str, part: slice) -> pa.Table:
+    images = [
+        {"bytes": _png(image), "path": Path(image_path(split, subject)).name}
+        for subject, image in source.images(part)
+    ]
+    columns = {
+        "subject": pa.array(np.arange(part.start, part.stop)),
+        "image": pa.array(images, type=pa.struct({"bytes": pa.binary(), "path": pa.string()})),
+    }
+    features = {
+        "subject": {"dtype": "int64", "_type": "Value"},
+        "image": {"_type": "Image"},
+    }
+    vectors = {"z": "subjects/z", "eta": "subjects/eta"}
+    for noise in source.noises:
+        vectors |= {
+            f"eta_hat_{noise}": f"longitudinal/noise_{noise}/eta_hat",
+            f"eta_approx_{noise}": f"estimates/noise_{noise}/eta_approx",
+            f"observation_{noise}": f"longitudinal/noise_{noise}/observation",
+        }
+    for name, variable in vectors.items():
+        values = source.tree[variable][part].values.astype(np.float32)
+        columns[name] = pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
+        features[name] = {
+            "feature": {"dtype": "float32", "_type": "Value"},
+            "length": values.shape[1],
+            "_type": "Sequence",
+        }
+    # Where the `datasets` library looks for the types of columns; without it an image is a mere struct.
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    return pa.table(columns).replace_schema_metadata(metadata)
+
+
+def _png(image: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, format="PNG")
+    return file.getvalue()
+
+
+def _card(source: Source) -> str:
+    settings = source.settings
+    size = settings.images.size_px
+    splits = "\n".join(
+        f"      - split: {split}\n        path: data/{split}-*.parquet" for split in source.splits()
+    )
+    levels = "\n".join(
+        f"| `{noise}` | {100 * explainable_fraction(float(noise)):.3g} % |" for noise in source.noises
+    )
+    times = ", ".join(f"{time:g}" for time in settings.longitudinal.times_h)
+    return f"""---
+pretty_name: Covary {settings.experiment}
+tags: [synthetic, medical-imaging, pharmacometrics]
+configs:
+  - config_name: default
+    data_files:
+{splits}
+---
+
+# Covary {settings.experiment}
+
+Synthetic subjects, each with a grey image of {size} × {size} pixels and longitudinal records of an outcome, made by
+Covary with the seed {settings.seed}. No subject is a person.
+
+Columns: `subject` its number; `image`; `z` the latent vector it was drawn from; `eta` its random effects in `z`;
+and for each noise variance σ², `eta_hat_<σ²>` the random effects that drive the record, `observation_<σ²>` the record,
+`eta_approx_<σ²>` their empirical Bayes estimates from it. Times of the observations, in hours: {times}.
+
+| σ² | of eta_hat an image can explain |
+|---|---|
+{levels}
+"""

@@ -1,0 +1,41 @@
+"""NONMEM tables, one for each noise level, with the path of each subject's image."""
+
+import csv
+import dataclasses
+from pathlib import Path
+
+from PIL import Image
+
+from covary import nlme
+from covary.export.source import Source, image_path
+from covary.longitudinal import Study
+from covary.subjects import SPLITS
+
+
+def write_nonmem_tables(source: Source, target: Path) -> None:
+    """Write `noise_<v>.csv` and the images that the column IMAGE names.
+
+    The ID of a subject is its number in the dataset plus 1. IMAGE is text: write `IMAGE=DROP` in $INPUT.
+    """
+    splits = source.tree["subjects/split"].values
+    for split, subjects in source.splits().items():
+        (target / "images" / split).mkdir(parents=True)
+        for subject, image in source.images(subjects):
+            Image.fromarray(image).save(target / image_path(split, subject))
+    study = Study(source.settings.longitudinal)
+    names = tuple(str(i + 1) for i in range(len(splits)))
+    for noise in source.noises:
+        records = study.records(source.tree[f"longitudinal/noise_{noise}"]["observation"].values)
+        design = dataclasses.replace(records.design, subject_ids=names)
+        numbers = target / f".noise_{noise}.csv"
+        nlme.write_nonmem(numbers, dataclasses.replace(records, design=design))
+        with (
+            numbers.open(newline="", encoding="utf-8") as rows,
+            (target / f"noise_{noise}.csv").open("w", newline="", encoding="utf-8") as file,
+        ):
+            reader, writer = csv.reader(rows), csv.writer(file, lineterminator="\n")
+            writer.writerow([*next(reader), "IMAGE"])
+            for row in reader:
+                subject = int(row[0]) - 1
+                writer.writerow([*row, image_path(SPLITS[splits[subject]], subject)])
+        numbers.unlink()

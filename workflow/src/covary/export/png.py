@@ -1,0 +1,55 @@
+"""A folder of PNG images and Parquet tables."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from covary.export.source import Source, image_path
+from covary.subjects import SPLITS
+
+
+def write_png(source: Source, target: Path) -> None:
+    """Write `images/<split>/<subject>.png`, `subjects.parquet`, `random_effects.parquet`, `records.parquet`.
+
+    `subjects` has subject, split, image (path) and eta_1 …; `random_effects` one row a subject and noise
+    variance with eta_hat_1 … and eta_approx_1 …; `records` one row an observation: subject, noise_variance,
+    time_h, observation.
+    """
+    for split, subjects in source.splits().items():
+        (target / "images" / split).mkdir(parents=True)
+        for subject, image in source.images(subjects):
+            Image.fromarray(image).save(target / image_path(split, subject))
+    subjects_table(source).to_parquet(target / "subjects.parquet", index=False)
+    effects, records = [], []
+    for noise in source.noises:
+        record = source.tree[f"longitudinal/noise_{noise}"]
+        estimate = source.tree[f"estimates/noise_{noise}"]
+        n, n_times = record["observation"].shape
+        columns = {"subject": np.arange(n), "noise_variance": float(noise)}
+        for name, values in (("eta_hat", record["eta_hat"]), ("eta_approx", estimate["eta_approx"])):
+            columns |= {f"{name}_{i + 1}": column for i, column in enumerate(values.values.T)}
+        effects.append(pd.DataFrame(columns))
+        records.append(
+            pd.DataFrame(
+                {
+                    "subject": np.repeat(np.arange(n), n_times),
+                    "noise_variance": float(noise),
+                    "time_h": np.tile(record["time"].values, n),
+                    "observation": record["observation"].values.ravel(),
+                }
+            )
+        )
+    pd.concat(effects).to_parquet(target / "random_effects.parquet", index=False)
+    pd.concat(records).to_parquet(target / "records.parquet", index=False)
+
+
+def subjects_table(source: Source) -> pd.DataFrame:
+    """One row a subject: subject, split, image (path), eta_1 …."""
+    split = np.array(SPLITS)[source.tree["subjects/split"].values]
+    table = pd.DataFrame({"subject": np.arange(len(split)), "split": split})
+    table["image"] = [image_path(s, i) for i, s in enumerate(split)]
+    for name, column in zip(source.random_effects, source.tree["subjects/eta"].values.T, strict=True):
+        table[name] = column
+    return table

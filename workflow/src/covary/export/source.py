@@ -1,0 +1,58 @@
+"""What every export reads: a finished dataset and the configuration that made it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+from jaxtyping import UInt8
+
+from covary import store
+from covary.config import Config, load
+from covary.subjects import SPLITS, members
+
+_IMAGES_AT_ONCE = 4096
+
+
+@dataclass(frozen=True)
+class Source:
+    """A finished experiment in its results folder."""
+
+    settings: Config
+    tree: xr.DataTree
+
+    @classmethod
+    def open(cls, results: Path) -> "Source":
+        """Open `results/<experiment>`. Raises ValueError that names what is missing."""
+        for name in ("manifest.json", "config.yaml", "dataset.zarr"):
+            if not (results / name).exists():
+                raise ValueError(f"{results / name}: no such file; export needs a finished experiment")
+        return cls(load(results / "config.yaml"), store.open_dataset(results / "dataset.zarr"))
+
+    @property
+    def noises(self) -> list[str]:
+        """The noise variances as they are written in names."""
+        return [f"{variance:g}" for variance in self.settings.association.noise_variances]
+
+    @property
+    def random_effects(self) -> list[str]:
+        """Names of the random effects in tables: eta_1, eta_2, …."""
+        return [f"eta_{i + 1}" for i in range(self.tree["subjects/eta"].shape[1])]
+
+    def splits(self) -> dict[str, slice]:
+        """The subjects of each split, which are contiguous."""
+        subjects = self.tree["subjects"].to_dataset()
+        return {split: members(subjects, split) for split in SPLITS}
+
+    def images(self, subjects: slice) -> Iterator[tuple[int, UInt8[np.ndarray, "y x"]]]:
+        """Each subject's number and image, read in runs of whole chunks."""
+        array = self.tree["images/image"]
+        for start in range(subjects.start, subjects.stop, _IMAGES_AT_ONCE):
+            stop = min(start + _IMAGES_AT_ONCE, subjects.stop)
+            yield from zip(range(start, stop), array[start:stop].values, strict=True)
+
+
+def image_path(split: str, subject: int) -> str:
+    """Where the image of a subject lies in an export that has images as files."""
+    return f"images/{split}/{subject:07d}.png"

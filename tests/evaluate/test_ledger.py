@@ -10,7 +10,7 @@ SAMPLES = Resamples(N, seed=1, resamples=200)
 
 
 def chain(noise_variance, image_noise=0.3, shrinkage=0.8, predictor_error=0.2):
-    """Losses that are known: reading error, shrinkage of what was read, independent error of the predictor."""
+    """Losses that are known: reading error, shrinkage of what was read, the predictor's own error."""
     eta = rng.normal(1, "eta", 0, N, (K,))
     read = (eta + image_noise * rng.normal(1, "read", 0, N, (K,))) / (1 + image_noise**2)
     scaled = read * explainable_fraction(noise_variance) ** 0.5

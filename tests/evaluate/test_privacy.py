@@ -1,10 +1,11 @@
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
 from covary import rng
 from covary.evaluate import Proximity, privacy_table
-from covary.evaluate.privacy import area_under_curve, nearest
+from covary.evaluate.privacy import area_under_curve, nearest, pixels
 
 
 def points(name: str, n: int) -> np.ndarray:
@@ -12,7 +13,7 @@ def points(name: str, n: int) -> np.ndarray:
 
 
 def measures(generated, train, held_out):
-    table = privacy_table({"features": Proximity.between(generated, train, held_out)})
+    table = privacy_table({"features": Proximity.between(generated, train, held_out)}, seed=1)
     return table.set_index("measure")
 
 
@@ -39,8 +40,15 @@ def test_area_under_curve_is_that_of_sklearn_and_its_interval_covers():
 
 
 def test_fresh_draws_show_nothing():
-    table = measures(points("generated", 800), points("train", 600), points("held_out", 400))
-    assert (table.low < table.expected).all() and (table.expected < table.high).all()
+    inside = []
+    for i in range(60):
+        fresh = [rng.normal(i, name, 0, n, (4,)) for name, n in (("g", 300), ("t", 250), ("h", 200))]
+        table = measures(*fresh)
+        inside.append((table.low <= table.expected) & (table.expected <= table.high))
+    covered = pd.concat(inside, axis=1).mean(axis=1)
+    assert covered["closer_than_held_out"] == pytest.approx(0.95, abs=0.07)
+    assert covered["membership_auc"] == pytest.approx(0.95, abs=0.07)
+    assert covered["near_copies"] > 0.85  # a quantile in the tail of 200 draws
 
 
 def test_copies_are_found_by_every_measure():
@@ -55,3 +63,11 @@ def test_copies_are_found_by_every_measure():
 def test_an_empty_set_is_named():
     with pytest.raises(ValueError, match="there are no held-out images"):
         Proximity.between(points("a", 3), points("b", 3), points("c", 0))
+
+
+def test_images_are_compared_at_64_pixels_a_side_at_most():
+    small = (255 * rng.uniform(1, "small", 0, 2, (32, 40))).astype(np.uint8)
+    np.testing.assert_allclose(pixels(small), small / 255, rtol=1e-6)
+    large = np.repeat(np.repeat(small[:, :32, :32], 8, axis=1), 8, axis=2)  # 256 pixels
+    np.testing.assert_allclose(pixels(large)[:, ::2, ::2], small[:, :32, :32] / 255, rtol=1e-6)
+    assert pixels(large).shape == (2, 64, 64)

@@ -26,6 +26,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     verify.add_argument("folder", type=Path, help="results/<experiment>, with dataset.zarr and manifest.json")
     verify.set_defaults(run=_verify)
+    export = commands.add_parser("export", help="write a finished dataset for other software")
+    export.add_argument("folder", type=Path, help="results/<experiment>")
+    export.add_argument("format", help="nonmem, png (PNG and Parquet) or huggingface")
+    export.add_argument("target", type=Path, help="folder to write; it must not exist")
+    export.set_defaults(run=_export)
     unlock = commands.add_parser("unlock", help="remove Snakemake's lock if the run that took it was killed")
     unlock.set_defaults(run=_unlock)
     return parser
@@ -42,6 +47,14 @@ def _verify(options: argparse.Namespace) -> int:
         groups = store.read_marker(manifest)["groups"]
         print(f"{options.folder}: {len(groups)} groups are as the manifest says")
     return 1 if faults else 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    from covary.export import export  # as above
+
+    export(options.folder, options.target, options.format)
+    print(f"{options.target}: written")
+    return 0
 
 
 def _unlock(options: argparse.Namespace) -> int:

@@ -1,9 +1,19 @@
-"""How much of the outcome was learned from the image: metrics, bootstrap over subjects, tables."""
+"""How much of the outcome was learned from the image, and where the rest went; bootstrap over subjects."""
 
 from covary.evaluate.bootstrap import Resamples, percentile_interval
 from covary.evaluate.ledger import PARTS, Chain, association_ledger
 from covary.evaluate.metrics import conditional_nll, crps, mean_squared_error, r2
-from covary.evaluate.privacy import Proximity, privacy_table
+from covary.evaluate.outcomes import (
+    IDEAL,
+    NO_IMAGE,
+    Forecasts,
+    draw_random_effects,
+    ideal_forecast,
+    outcome_table,
+    score_forecast,
+)
+from covary.evaluate.power import TrainingSizes, learning_curves
+from covary.evaluate.privacy import Proximity, pixels, privacy_table
 from covary.evaluate.tables import (
     POOLED,
     RandomEffects,
@@ -16,23 +26,33 @@ from covary.evaluate.tables import (
 )
 
 __all__ = [
+    "IDEAL",
+    "NO_IMAGE",
     "PARTS",
     "POOLED",
     "Chain",
+    "Forecasts",
     "Proximity",
     "RandomEffects",
     "Records",
     "Resamples",
+    "TrainingSizes",
     "association_ledger",
     "calibration_table",
     "comparison_table",
     "conditional_nll",
     "crps",
+    "draw_random_effects",
+    "ideal_forecast",
+    "learning_curves",
     "longitudinal_nll_table",
     "mean_squared_error",
+    "outcome_table",
     "percentile_interval",
+    "pixels",
     "privacy_table",
     "r2",
     "random_effects_table",
     "random_population",
+    "score_forecast",
 ]

@@ -35,7 +35,7 @@ class Chain:
 
 
 def association_ledger(chains: Sequence[Chain], resamples: Resamples) -> pd.DataFrame:
-    """One row per noise level, predictor, random effect (`all`: their mean) and part of the explainable fraction.
+    """One row per noise level, predictor, random effect (`all`: their mean) and part.
 
     Columns: noise_variance, predictor, random_effect, part, value, low, high (95 % bootstrap over subjects)
     and share, the value as a share of the explainable fraction 1/(1 + σ²). The four parts of a predictor and

@@ -83,7 +83,8 @@ def _card(source: Source) -> str:
     times = ", ".join(f"{time:g}" for time in settings.longitudinal.times_h)
     return f"""---
 pretty_name: Covary {settings.experiment}
-tags: [synthetic, medical-imaging, pharmacometrics]
+license: {settings.license}
+tags: [synthetic, longitudinal, medical-imaging]
 configs:
   - config_name: default
     data_files:
@@ -92,12 +93,20 @@ configs:
 
 # Covary {settings.experiment}
 
-Synthetic subjects, each with a grey image of {size} × {size} pixels and longitudinal records of an outcome, made by
-Covary with the seed {settings.seed}. No subject is a person.
+Synthetic subjects, each with a grey image of {size} × {size} pixels and longitudinal records of an outcome,
+made by Covary with the seed {settings.seed}. No subject is a person.
 
-Columns: `subject` its number; `image`; `z` the latent vector it was drawn from; `eta` its random effects in `z`;
-and for each noise variance σ², `eta_hat_<σ²>` the random effects that drive the record, `observation_<σ²>` the record,
-`eta_approx_<σ²>` their empirical Bayes estimates from it. Times of the observations, in hours: {times}.
+Columns: `subject` its number; `image`; `z` the latent vector it was drawn from; `eta` its random effects in
+`z`; and for each noise variance σ², `eta_hat_<σ²>` the random effects that drive the record,
+`observation_<σ²>` the record, `eta_approx_<σ²>` their empirical Bayes estimates from it. Times of the
+observations, in hours: {times}.
+
+```python
+from datasets import load_dataset
+
+data = load_dataset("path/to/this/folder")
+data["train"][0]["image"]
+```
 
 | σ² | of eta_hat an image can explain |
 |---|---|

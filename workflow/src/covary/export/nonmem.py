@@ -11,11 +11,20 @@ from covary.export.source import Source, image_path
 from covary.longitudinal import Study
 from covary.subjects import SPLITS
 
+_README = """# NONMEM tables
+
+One table for each noise variance σ² of the link between image and record. ID is the subject's number in the
+dataset plus 1; TIME is in hours. IMAGE, the path of the subject's image, is text, which NONMEM must drop:
+
+    $INPUT ID TIME AMT RATE EVID CMT DV MDV IMAGE=DROP
+    $DATA noise_{first}.csv IGNORE=@
+"""
+
 
 def write_nonmem_tables(source: Source, target: Path) -> None:
-    """Write `noise_<v>.csv` and the images that the column IMAGE names.
+    """Write `noise_<v>.csv`, the images that the column IMAGE names, and `README.md`.
 
-    The ID of a subject is its number in the dataset plus 1. IMAGE is text: write `IMAGE=DROP` in $INPUT.
+    The ID of a subject is its number in the dataset plus 1.
     """
     splits = source.tree["subjects/split"].values
     for split, subjects in source.splits().items():
@@ -39,3 +48,4 @@ def write_nonmem_tables(source: Source, target: Path) -> None:
                 subject = int(row[0]) - 1
                 writer.writerow([*row, image_path(SPLITS[splits[subject]], subject)])
         numbers.unlink()
+    (target / "README.md").write_text(_README.format(first=source.noises[0]), encoding="utf-8")

@@ -28,7 +28,7 @@ class Source:
         for name in ("manifest.json", "config.yaml", "dataset.zarr"):
             if not (results / name).exists():
                 raise ValueError(f"{results / name}: no such file; export needs a finished experiment")
-        return cls(load(results / "config.yaml"), store.open_dataset(results / "dataset.zarr"))
+        return cls(load(results / "config.yaml"), store.open(results / "dataset.zarr"))
 
     @property
     def noises(self) -> list[str]:

@@ -1,8 +1,12 @@
 """One function per figure; each returns a matplotlib Figure, `save` writes it."""
 
+from covary.figures.calibration import calibration
 from covary.figures.effects import r2_against_explainable_fraction
 from covary.figures.images import examples, reconstructions, traversals
 from covary.figures.latents import latent_ranking
+from covary.figures.ledger import association_ledger
+from covary.figures.power import learning_curve
+from covary.figures.privacy import ClosestPairs, closest_pairs
 from covary.figures.quality import generator_quality, nearest_images
 from covary.figures.records import association, spread_subjects, trajectories
 from covary.figures.rulegraph import parse_rulegraph, workflow_dag
@@ -10,10 +14,15 @@ from covary.figures.style import save
 from covary.figures.training import training_curves
 
 __all__ = [
+    "ClosestPairs",
     "association",
+    "association_ledger",
+    "calibration",
+    "closest_pairs",
     "examples",
     "generator_quality",
     "latent_ranking",
+    "learning_curve",
     "nearest_images",
     "parse_rulegraph",
     "r2_against_explainable_fraction",

@@ -26,10 +26,11 @@ def r2_against_explainable_fraction(random_effects: pd.DataFrame) -> Figure:
 
     `random_effects` is the table that `evaluate.random_effects_table` returns.
     """
-    of_eta_hat = random_effects[random_effects["term_1"] == "eta_hat"]
+    pooled = random_effects[random_effects["random_effect"] == "all"]
+    of_eta_hat = pooled[pooled["term_1"] == "eta_hat"]
     record = of_eta_hat[of_eta_hat["term_2"] == "eta_approx"]
     image = of_eta_hat[of_eta_hat["term_2"] == "eta_pred"]
-    predictors = dict(list(image.groupby("predictor", sort=False))) if "predictor" in image else {"": image}
+    predictors = dict(list(image.groupby("predictor", sort=False)))
 
     figure = Figure(figsize=(WIDTH_IN, 3.3), layout="constrained")
     absolute, relative = figure.subplots(1, 2, width_ratios=(1.15, 1))

@@ -1,0 +1,110 @@
+import dataclasses
+
+import jaxtyping
+import numpy as np
+import pytest
+
+from covary import rng
+from covary.association import blur
+from covary.evaluate import Resamples, TrainingSizes, learning_curves
+from covary.evaluate.power import PowerLaw, subjects_for_power
+
+SIZES = np.array([100, 200, 400, 800])
+
+
+def training(noise_variance=1.0, n=3_000, limit=0.4, drop=0.1, exponent=0.5):
+    """Calibrated predictions whose R² follows the power law, up to the sampling of subjects."""
+    eta = rng.normal(1, "eta", 0, n, (3,))
+    eta_hat = blur(eta, noise_variance, rng.normal(1, "r", 0, n, (3,)))
+    eta_approx = 0.7 * eta_hat + 0.4 * rng.normal(1, "e", 0, n, (3,))
+    explainable = 1 / (1 + noise_variance)
+    predictions = []
+    for size in SIZES:
+        r2 = limit - drop * (size / SIZES[-1]) ** -exponent
+        share = r2 / explainable  # of the signal's variance
+        noise = rng.normal(1, "prediction", 0, n, (3,))
+        predictions.append(explainable**0.5 * (share * eta + (share * (1 - share)) ** 0.5 * noise))
+    return TrainingSizes(noise_variance, "network", eta_hat, eta_approx, SIZES, np.stack(predictions))
+
+
+def test_an_exact_power_law_is_recovered():
+    limit, drop, exponent = np.array([0.45, 0.3]), np.array([0.05, 0.2]), np.array([0.5, 1.0])
+    y = limit[:, None] - drop[:, None] * (SIZES / 800) ** -exponent[:, None]
+    law = PowerLaw.fit(SIZES, y, np.ones(4), most=0.5)
+    np.testing.assert_allclose(law.exponent, exponent, rtol=0.03)
+    np.testing.assert_allclose(law.limit, limit, atol=0.005)
+    np.testing.assert_allclose(law(SIZES[None].astype(float)), y, atol=1e-4)
+
+
+def test_fits_keep_to_their_bounds():
+    y = rng.normal(1, "y", 0, 200, (4,)) * 0.1
+    law = PowerLaw.fit(SIZES, y, np.array([1.0, 2.0, 3.0, 4.0]), most=0.05)
+    assert (law.limit <= 0.05).all() and (law.drop >= 0).all()
+    # A constant is always allowed, and nothing that is allowed fits better than what was found.
+    w = np.array([0.1, 0.2, 0.3, 0.4])
+    loss = ((y - law(SIZES[None].astype(float))) ** 2) @ w
+    constant = np.minimum(y @ w, 0.05)
+    assert (loss <= ((y - constant[:, None]) ** 2) @ w + 1e-12).all()
+    for limit, drop, exponent in ((0.05, 0.02, 0.5), (0.0, 0.1, 1.0), (0.05, 0.1, 0.2)):
+        other = limit - drop * (SIZES / 800) ** -exponent
+        assert (loss <= ((y - other) ** 2) @ w + 1e-4).all()  # exponents are those of a grid
+
+
+def test_the_number_of_subjects_has_the_power_it_is_for():
+    rho = 0.3
+    n = int(subjects_for_power(np.array(rho**2)))
+    assert n == 85  # ((1.95996 + 0.84162)/artanh 0.3)² + 3 = 84.9
+    repeats = 4_000
+    x, e = rng.normal(1, "power", 0, repeats, (2, n)).transpose(1, 0, 2)
+    y = rho * x + (1 - rho**2) ** 0.5 * e
+    x, y = x - x.mean(1, keepdims=True), y - y.mean(1, keepdims=True)
+    r = (x * y).sum(1) / np.sqrt((x**2).sum(1) * (y**2).sum(1))
+    detected = np.abs(np.arctanh(r)) * (n - 3) ** 0.5 > 1.96
+    assert detected.mean() == pytest.approx(0.8, abs=0.02)
+    assert np.isinf(subjects_for_power(np.array([0.0, -0.1]))).all()
+
+
+def test_curves_and_power_of_a_known_law():
+    one = training()
+    curve, power = learning_curves([one], Resamples(3_000, seed=1, resamples=200))
+    measured = curve[curve.kind == "measured"].set_index("subjects")
+    truth = 0.4 - 0.1 * (SIZES / 800) ** -0.5
+    np.testing.assert_allclose(measured.r2, truth, atol=0.04)
+    assert ((measured.low < truth) & (truth < measured.high)).all()
+    fitted = curve[curve.kind == "fitted"]
+    assert fitted.subjects.max() == pytest.approx(8_000) and (np.diff(fitted.r2) >= 0).all()
+    assert (fitted.high <= 0.5).all() and (curve.theoretical_max == 0.5).all()
+    row = power.iloc[0]
+    assert row.limit_low <= 0.4 <= row.limit_high
+    assert row.reliability == pytest.approx(0.49 / 0.65, abs=0.02)
+    assert row.ideal <= row.trained <= row.from_scratch
+    assert row.trained_low <= row.trained <= row.trained_high
+    # At the number found, training on so many gives just the correlation that they suffice to detect.
+    r2, width = measured.r2.to_numpy(), (measured.high - measured.low).to_numpy()
+    law = PowerLaw.fit(SIZES, r2[None], width**-2.0, most=0.5)
+    n = row.from_scratch
+    needed = subjects_for_power(law(np.array([[n]])) * row.reliability)
+    assert needed == pytest.approx(n, rel=0.15)
+
+
+def test_where_nothing_is_learned_no_number_is_enough():
+    one = training()
+    blind = dataclasses.replace(one, eta_pred=rng.normal(1, "blind", 0, 4, (3_000, 3)))
+    _, power = learning_curves([blind], Resamples(3_000, seed=1, resamples=100))
+    assert np.isinf(power.loc[0, ["trained", "from_scratch", "from_scratch_high"]].astype(float)).all()
+    assert power.loc[0, "ideal"] < 100
+
+
+def test_bad_input_is_named(monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as outside tests
+    one = training(n=50)
+    samples = Resamples(50, seed=1, resamples=10)
+    few = dataclasses.replace(one, sizes=SIZES[:3], eta_pred=one.eta_pred[:3])
+    with pytest.raises(ValueError, match=r"network at σ² = 1: expected at least 4 increasing sizes"):
+        learning_curves([few], samples)
+    with pytest.raises(ValueError, match=r"4 sizes, but predictions for 3"):
+        learning_curves([dataclasses.replace(one, eta_pred=one.eta_pred[:3])], samples)
+    holed = one.eta_pred.copy()
+    holed[1, 5] = np.nan
+    with pytest.raises(ValueError, match=r"network at σ² = 1, 200 training subjects: 1 subjects"):
+        learning_curves([dataclasses.replace(one, eta_pred=holed)], samples)

@@ -1,0 +1,102 @@
+"""How well outcomes are forecast: R² of the predictive mean, CRPS, coverage of predictive intervals."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Float64
+
+from covary import rng
+from covary.association import explainable_fraction
+from covary.evaluate.bootstrap import Resamples, percentile_interval
+from covary.evaluate.metrics import crps, within_ensemble_interval
+
+IDEAL, NO_IMAGE = "ideal", "no_image"
+_LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Forecasts:
+    """Forecasts of the same test subjects' outcomes at one noise level, scored; by name of the forecaster.
+
+    Besides predictors there are two to compare with: `ideal` knows eta, all that an image can tell, and
+    `no_image` knows the population alone. `scores` are those of `score_forecast`.
+    """
+
+    noise_variance: float
+    observation: Float[np.ndarray, "subject time"]
+    scores: Mapping[str, Float64[np.ndarray, "subject 3"]]
+
+
+def ideal_forecast(
+    eta: Float[np.ndarray, "subject random_effect"], noise_variance: float
+) -> tuple[Float[np.ndarray, "subject random_effect"], Float64[np.ndarray, "random_effect random_effect"]]:
+    """Mean and covariance of eta_hat given eta: N(eta/√(1 + σ²), σ²/(1 + σ²) I)."""
+    explainable = explainable_fraction(noise_variance)
+    return eta * np.sqrt(explainable), (1.0 - explainable) * np.eye(eta.shape[1])
+
+
+def draw_random_effects(
+    mean: Float[np.ndarray, "subject random_effect"],
+    covariance: Float[np.ndarray, "random_effect random_effect"],
+    draws: int,
+    *,
+    seed: int,
+    stream: str,
+    start: int,
+) -> Float64[np.ndarray, "subject draw random_effect"]:
+    """Draws from N(mean, covariance) for the subjects `start …`; the covariance may be singular."""
+    variance, axes = np.linalg.eigh(covariance.astype(np.float64))
+    root = axes * np.sqrt(np.maximum(variance, 0.0))
+    noise = rng.normal(seed, stream, start, start + len(mean), (draws, mean.shape[1]))
+    return mean[:, None].astype(np.float64) + noise @ root.T
+
+
+def score_forecast(
+    observation: Float[np.ndarray, "subject time"], ensemble: Float[np.ndarray, "subject draw time"]
+) -> Float64[np.ndarray, "subject 3"]:
+    """Per subject, averaged over times: squared error of the mean, CRPS, share inside the 95 % interval.
+
+    The squared error is that of the predictive mean itself: what the mean of so many draws adds is taken out.
+    """
+    draws = ensemble.shape[1]
+    added = ensemble.var(axis=1, ddof=1, dtype=np.float64) / draws
+    squared_error = (observation - ensemble.mean(axis=1, dtype=np.float64)) ** 2 - added
+    inside = within_ensemble_interval(observation, ensemble, _LEVEL)
+    return np.stack([part.mean(axis=1) for part in (squared_error, crps(observation, ensemble), inside)], 1)
+
+
+def outcome_table(levels: Sequence[Forecasts], resamples: Resamples) -> pd.DataFrame:
+    """Scores of forecasts of outcomes, with 95 % bootstrap intervals over subjects.
+
+    One row per noise level and forecaster: noise_variance, predictor, r2, the share of the outcomes' variance
+    around the mean of each time that the predictive mean explains; crps, in the units of the outcome, lower
+    is better; coverage of the 95 % predictive intervals; each with its _low and _high. Raises ValueError if
+    there is nothing to score or a score is not finite.
+    """
+    rows, columns = [], []
+    for level in levels:
+        deviation = level.observation - level.observation.mean(axis=0, dtype=np.float64)
+        total = (deviation**2).mean(axis=1)
+        for name, scores in level.scores.items():
+            if not np.isfinite(scores).all():
+                raise ValueError(
+                    f"forecast of {name} at σ² = {level.noise_variance:g}: scores are not finite"
+                )
+            rows.append((level.noise_variance, name))
+            columns.append(np.column_stack([scores, total]))
+    if not rows:
+        raise ValueError("evaluation needs at least one noise level and one forecast")
+    stacked = np.concatenate(columns, axis=1)
+    means = [stacked.mean(axis=0)[None], resamples.means(stacked)]
+    point, replicates = (m.reshape(len(m), len(rows), 4) for m in means)
+    table = pd.DataFrame(rows, columns=["noise_variance", "predictor"])
+    for name, of in (
+        ("r2", lambda m: 1.0 - m[..., 0] / m[..., 3]),
+        ("crps", lambda m: m[..., 1]),
+        ("coverage", lambda m: m[..., 2]),
+    ):
+        table[name] = of(point)[0]
+        table[f"{name}_low"], table[f"{name}_high"] = percentile_interval(of(replicates))
+    return table

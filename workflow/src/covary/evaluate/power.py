@@ -1,0 +1,192 @@
+"""How many subjects are needed: R² against the number of training subjects, and the power to detect it.
+
+The curve R²(n) = limit - drop · (n/N)^(-exponent), N being the largest size, is fitted to predictors trained
+on the first n subjects. The number of subjects follows from Fisher's z-transformation of a correlation ρ,
+
+    n = ((z_{1-α/2} + z_{1-β}) / artanh ρ)² + 3,    α = 5 %, two-sided, power 1 - β = 80 %,
+
+for the correlation of one random effect as predicted from the image with its empirical Bayes estimate from
+the record, which is what a study has: ρ² = R²(eta_hat, eta_pred) · corr²(eta_hat, eta_approx).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Float64, Int
+
+from covary.association import explainable_fraction
+from covary.evaluate.bootstrap import Resamples, percentile_interval
+from covary.evaluate.metrics import r2_of_sums, subject_statistics
+from covary.evaluate.tables import check_rows
+
+POWER, ALPHA = 0.8, 0.05
+_EXPONENTS = np.geomspace(0.1, 2.0, 240)
+_EXTEND = 10.0  # times the largest size that curves are extrapolated to
+_MOST_SUBJECTS = 1e9
+
+
+@dataclass(frozen=True)
+class TrainingSizes:
+    """What predictors trained on the first n subjects predict for the same test subjects, at one noise level.
+
+    `eta_pred` has a prediction for each of the increasing `sizes`.
+    """
+
+    noise_variance: float
+    predictor: str
+    eta_hat: Float[np.ndarray, "subject random_effect"]
+    eta_approx: Float[np.ndarray, "subject random_effect"]
+    sizes: Int[np.ndarray, " size"]
+    eta_pred: Float[np.ndarray, "size subject random_effect"]
+
+
+@dataclass(frozen=True)
+class PowerLaw:
+    """R²(n) = limit - drop · (n/scale)^(-exponent), drop ≥ 0, for each of several data sets."""
+
+    limit: Float64[np.ndarray, " fit"]
+    drop: Float64[np.ndarray, " fit"]
+    exponent: Float64[np.ndarray, " fit"]
+    scale: float
+
+    def __call__(self, n: Float64[np.ndarray, "#fit size"]) -> Float64[np.ndarray, "fit size"]:
+        """R² after training on n subjects."""
+        return self.limit[:, None] - self.drop[:, None] * (n / self.scale) ** -self.exponent[:, None]
+
+    @classmethod
+    def fit(
+        cls,
+        sizes: Int[np.ndarray, " size"],
+        r2: Float64[np.ndarray, "fit size"],
+        weights: Float64[np.ndarray, " size"],
+        most: float,
+    ) -> "PowerLaw":
+        """Weighted least squares with limit ≤ `most`; exponents between 0.1 and 2.
+
+        For a given exponent the problem is linear with two bounds, so its exact solution is the best of
+        three: without bounds, on `drop` = 0, on limit = `most`.
+        """
+        scale = float(sizes[-1])
+        x = (sizes / scale) ** -_EXPONENTS[:, None]  # exponent, size
+        w = weights / weights.sum()
+        mean_x, mean_y = x @ w, r2 @ w
+        slope = -((r2 * w) @ (x - mean_x[:, None]).T) / (w * (x - mean_x[:, None]) ** 2).sum(axis=1)
+        limit = mean_y[:, None] + slope * mean_x
+        inside = (slope >= 0) & (limit <= most)
+        flat = np.broadcast_to(np.minimum(mean_y, most)[:, None], limit.shape)
+        at_most = np.maximum((most * mean_x - (r2 * w) @ x.T) / (w * x**2).sum(axis=1), 0.0)
+        candidates = [
+            (np.where(inside, limit, flat), np.where(inside, slope, 0.0)),
+            (np.full_like(limit, most), at_most),
+        ]
+        limits, drops = (np.stack(parts) for parts in zip(*candidates, strict=True))
+        fitted = limits[..., None] - drops[..., None] * x
+        loss = ((r2[:, None] - fitted) ** 2 @ w).transpose(1, 0, 2).reshape(len(r2), -1)
+        best = np.unravel_index(loss.argmin(axis=1), limits[:, 0].shape)
+        rows = np.arange(len(r2))
+        return cls(limits[best[0], rows, best[1]], drops[best[0], rows, best[1]], _EXPONENTS[best[1]], scale)
+
+
+def learning_curves(
+    trainings: Sequence[TrainingSizes], resamples: Resamples
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Learning curves, and how many subjects it takes to detect the association.
+
+    The first table has noise_variance, predictor, subjects, kind (`measured`, or `fitted`, which goes on to
+    10 times the largest size), r2, low, high, theoretical_max. The second has a row per noise level and
+    predictor: reliability, corr²(eta_hat, eta_approx), which is taken as known; limit, exponent; and the
+    numbers of subjects for 80 % power, infinite where there is none: `ideal`, for a model that finds all that
+    an image can tell; `trained`, for the predictor as trained on all subjects, which the study only tests;
+    `from_scratch`, for a study that trains it on its own subjects and tests it on the same, cross-validated.
+
+    Limits low and high are of 95 % bootstrap intervals over test subjects; that another training would turn
+    out differently is not in them. Raises ValueError if there are fewer than four sizes, if they do not
+    increase, if shapes differ or a value is not finite.
+    """
+    curves, power = [], []
+    for training in trainings:
+        point, replicates = _r2(training, resamples)
+        most = explainable_fraction(training.noise_variance)
+        weights = 1.0 / np.maximum(replicates.var(axis=0), 1e-12)
+        law = PowerLaw.fit(training.sizes, point, weights, most)
+        laws = PowerLaw.fit(training.sizes, replicates, weights, most)
+        key = {"noise_variance": training.noise_variance, "predictor": training.predictor}
+        grid = np.geomspace(training.sizes[0], _EXTEND * training.sizes[-1], 41)
+        for kind, n, value, spread in (
+            ("measured", training.sizes, point[0], replicates),
+            ("fitted", grid, law(grid[None])[0], laws(grid[None])),
+        ):
+            low, high = percentile_interval(spread)
+            columns = {"subjects": n, "kind": kind, "r2": value, "low": low, "high": high}
+            curves.append(pd.DataFrame({**key, **columns, "theoretical_max": most}))
+        reliability = _reliability(training)
+        trained = [subjects_for_power(r2[:, -1] * reliability) for r2 in (point, replicates)]
+        scratch = [_from_scratch(fit, reliability) for fit in (law, laws)]
+        row = key | {"reliability": reliability, "ideal": subjects_for_power(np.array(most * reliability))}
+        for name, value, spread in (
+            ("trained", *trained),
+            ("from_scratch", *scratch),
+            ("limit", law.limit, laws.limit),
+            ("exponent", law.exponent, laws.exponent),
+        ):
+            # Counts may be infinite, so that ends must be values that occur.
+            low, high = np.quantile(spread, [0.025, 0.975], method="nearest")
+            row |= {name: float(value[0]), f"{name}_low": low, f"{name}_high": high}
+        power.append(row)
+    return pd.concat(curves, ignore_index=True), pd.DataFrame(power)
+
+
+def subjects_for_power(
+    squared_correlation: Float[np.ndarray, "*fit"],
+) -> Float64[np.ndarray, "*fit"] | np.float64:
+    """Subjects with which a correlation is detected with 80 % power at 5 %, two-sided; infinite for none."""
+    correlation = np.sqrt(np.clip(squared_correlation, 0.0, 1.0 - 1e-12))
+    with np.errstate(divide="ignore"):
+        return np.ceil((_z() / np.arctanh(correlation)) ** 2 + 3)
+
+
+def _from_scratch(law: PowerLaw, reliability: float) -> Float64[np.ndarray, " fit"]:
+    """The least n with power enough for the correlation that training on n subjects gives, by bisection."""
+    low, high = (np.full(len(law.limit), np.log(n)) for n in (4.0, _MOST_SUBJECTS))
+    for _ in range(60):
+        middle = (low + high) / 2
+        n = np.exp(middle)
+        enough = subjects_for_power(law(n[:, None])[:, 0] * reliability) <= n
+        low, high = np.where(enough, low, middle), np.where(enough, middle, high)
+    return np.where(high < math.log(_MOST_SUBJECTS), np.ceil(np.exp(high) - 1e-6), np.inf)
+
+
+def _z() -> float:
+    return NormalDist().inv_cdf(1 - ALPHA / 2) + NormalDist().inv_cdf(POWER)
+
+
+def _r2(training: TrainingSizes, resamples: Resamples) -> tuple[np.ndarray, np.ndarray]:
+    """Pooled R²(eta_hat, eta_pred) at each size: on the subjects (1, size), on resamples (resample, size)."""
+    where = f"{training.predictor} at σ² = {training.noise_variance:g}"
+    sizes = training.sizes
+    if len(sizes) < 4 or (np.diff(sizes) <= 0).any():
+        raise ValueError(f"learning curve of {where}: expected at least 4 increasing sizes, got {sizes}")
+    if len(training.eta_pred) != len(sizes):
+        raise ValueError(
+            f"learning curve of {where}: {len(sizes)} sizes, but predictions for {len(training.eta_pred)}"
+        )
+    statistics = []
+    for size, eta_pred in zip(sizes, training.eta_pred, strict=True):
+        check_rows(f"eta_pred of {where}, {size} training subjects", eta_pred, training.eta_hat)
+        statistics.append(subject_statistics(training.eta_hat, eta_pred))
+    stacked = np.concatenate(statistics, axis=1)
+    n, width = resamples.n_subjects, statistics[0].shape[1]
+    sums = [stacked.sum(axis=0)[None], resamples.sums(stacked)]
+    point, replicates = (r2_of_sums(s.reshape(len(s), len(sizes), width), n)[..., 0] for s in sums)
+    return point, replicates
+
+
+def _reliability(training: TrainingSizes) -> float:
+    """Squared correlation of random effects and their estimates, averaged over the random effects."""
+    check_rows("eta_approx", training.eta_approx, training.eta_hat)
+    pairs = zip(training.eta_hat.T, training.eta_approx.T, strict=True)
+    return float(np.mean([np.corrcoef(a, b)[0, 1] ** 2 for a, b in pairs]))

@@ -1,0 +1,92 @@
+"""Where the explainable fraction went."""
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import PercentFormatter
+
+from covary.figures.style import (
+    BLACK,
+    FROM_IMAGE,
+    FROM_RECORD,
+    LIGHT_GREY,
+    SKY,
+    WIDTH_IN,
+    noise_label,
+    percent,
+    styled,
+)
+
+# From the left of a bar to its right: what was reached, then the losses, the last of the chain first.
+_PARTS = {
+    "reached": ("found by the predictor", FROM_IMAGE, "", "white"),
+    "lost_in_predictor": ("lost in the predictor", LIGHT_GREY, "", BLACK),
+    "lost_in_estimator": ("lost in the estimator", FROM_RECORD, "", "white"),
+    "lost_in_image": ("lost in the image", SKY, "////", BLACK),
+}
+_POOLED = "all"
+_BAR, _THIN, _GAP = 0.44, 0.085, 0.03
+
+
+@styled
+def association_ledger(ledger: pd.DataFrame) -> Figure:
+    """Bars of the four parts as shares of the explainable fraction; a panel per predictor, a row per level.
+
+    `ledger` is the table that `evaluate.association_ledger` returns. Under the bar of all random effects a
+    thin one stands for each, in order. The whisker is the 95 % interval of what was found.
+    """
+    predictors = dict(list(ledger.groupby("predictor", sort=False)))
+    variances = list(ledger["noise_variance"].unique())
+    figure = Figure(figsize=(WIDTH_IN, 0.85 + 0.62 * len(variances)), layout="constrained")
+    panels = figure.subplots(1, len(predictors), squeeze=False, sharey=True)[0]
+    for axis, (name, rows) in zip(panels, predictors.items(), strict=True):
+        for i, variance in enumerate(variances):
+            _bars(axis, i, rows[rows["noise_variance"] == variance])
+        axis.axvline(0, color=BLACK, linewidth=0.8)
+        axis.axvline(1, color=BLACK, linewidth=0.8, linestyle="--")
+        axis.grid(axis="y", visible=False)
+        axis.set(title=name, xlabel="share of what can be explained", xlim=(min(0, axis.get_xlim()[0]), 1.04))
+        axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol="\u00a0%"))
+    panels[0].set_yticks(
+        range(len(variances)),
+        [f"{noise_label(v)}\nof {percent(1 / (1 + v))}" for v in variances],
+    )
+    panels[0].set_ylim(len(variances) - 0.45, -0.4)
+    for axis in panels:
+        axis.tick_params(axis="y", length=0)
+    figure.legend(
+        handles=[
+            Patch(facecolor=c, hatch=h, edgecolor="white", label=text) for text, c, h, _ in _PARTS.values()
+        ],
+        loc="outside lower center",
+        ncols=len(_PARTS),
+        handlelength=1.4,
+        handleheight=1.0,
+    )
+    return figure
+
+
+def _bars(axis: Axes, position: float, rows: pd.DataFrame) -> None:
+    effects = list(rows["random_effect"].unique())
+    for k, effect in enumerate(effects):
+        pooled = effect == _POOLED
+        height = _BAR if pooled else _THIN
+        top = position - _BAR / 2 if pooled else position + _BAR / 2 + _GAP + (k - 1) * (_THIN + _GAP)
+        parts = rows[rows["random_effect"] == effect].set_index("part")
+        explainable = parts["value"].sum()
+        left = 0.0
+        for part, (_, colour, hatch, ink) in _PARTS.items():
+            width = parts.loc[part, "value"] / explainable
+            axis.barh(top, width, height, left, align="edge", color=colour, hatch=hatch,
+                      edgecolor="white", linewidth=0.4)  # fmt: skip
+            if pooled and width > 0.075:
+                middle = (left + width / 2, top + height / 2)
+                backing = {"facecolor": colour, "edgecolor": "none", "pad": 1} if hatch else None
+                axis.text(*middle, percent(width, 0), ha="center", va="center", fontsize=7.5, color=ink,
+                          bbox=backing)  # fmt: skip
+            left += width
+        if pooled:
+            low, high = parts.loc["reached", ["low", "high"]] / explainable
+            y = top + 0.88 * height
+            axis.plot([low, high], [y, y], color=BLACK, linewidth=1.2, marker="|", markersize=4)

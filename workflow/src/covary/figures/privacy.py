@@ -1,0 +1,51 @@
+"""Generated images beside the training images that they are closest to."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from matplotlib.figure import Figure
+
+from covary.figures.images import show
+from covary.figures.style import WIDTH_IN, styled
+
+
+@dataclass(frozen=True)
+class ClosestPairs:
+    """Images and the training image closest to each, the closest pairs first, in one space."""
+
+    space: str
+    title: str
+    images: UInt8[np.ndarray, "pair h w"]
+    nearest: UInt8[np.ndarray, "pair h w"]
+    distance: Float[np.ndarray, " pair"]
+
+
+@styled
+def closest_pairs(left: Sequence[ClosestPairs], right: Sequence[ClosestPairs]) -> Figure:
+    """Pairs of generated images on the left, of held-out images on the right; a block of rows for each space.
+
+    In each block the upper row has the images, the lower one the training images closest to them; distances
+    stand above.
+    """
+    n = len(left[0].images)
+    height, width = left[0].images.shape[1:]
+    side = (WIDTH_IN - 0.6) / (2 * n)
+    figure = Figure(
+        figsize=(WIDTH_IN, len(left) * (2 * side * height / width + 0.42) + 0.05), layout="constrained"
+    )
+    blocks = figure.subfigures(len(left), 2, squeeze=False, wspace=0.03)
+    for row, pairs in zip(blocks, zip(left, right, strict=True), strict=True):
+        for block, side_pairs in zip(row, pairs, strict=True):
+            block.suptitle(f"{side_pairs.title}, by {side_pairs.space}", fontsize=9)
+            axes = block.subplots(2, n, squeeze=False)
+            columns = zip(axes.T, side_pairs.images, side_pairs.nearest, side_pairs.distance, strict=True)
+            for (above, below), image, near, distance in columns:
+                show(above, image)
+                show(below, near)
+                above.set_title(f"{distance:.3g}", fontsize=7.5, pad=2)
+        row[0].axes[0].set_ylabel("image", fontsize=7.5)
+        row[0].axes[n].set_ylabel("nearest in training", fontsize=7.5)
+    figure.get_layout_engine().set(w_pad=0.015, h_pad=0.015, wspace=0, hspace=0)
+    return figure

@@ -7,9 +7,10 @@ In: the dataset, the histories of all trainings and the ranking of latents. Out:
 
 
 rule evaluate:
-    """Score random effects and records on the test subjects (the paper's Tables 1 and 2)."""
+    """Score random effects and records on the test subjects: the paper's Tables 1 and 2, and what lies behind them."""
     input:
         manifest="<results>/manifest.json",
+        learning_curves=LEARNING_CURVES,
     output:
         random_effects=report(
             "<results>/tables/random_effects.csv",
@@ -20,6 +21,36 @@ rule evaluate:
             "<results>/tables/longitudinal_nll.csv",
             caption="../report/longitudinal_nll.rst",
             category="Association",
+        ),
+        comparison=report(
+            "<results>/tables/comparison.csv",
+            caption="../report/comparison.rst",
+            category="Association",
+        ),
+        calibration=report(
+            "<results>/tables/calibration.csv",
+            caption="../report/calibration.rst",
+            category="Association",
+        ),
+        outcomes=report(
+            "<results>/tables/outcomes.csv",
+            caption="../report/outcomes.rst",
+            category="Association",
+        ),
+        association_ledger=report(
+            "<results>/tables/association_ledger.csv",
+            caption="../report/association_ledger.rst",
+            category="Ledger",
+        ),
+        learning_curve=report(
+            "<results>/tables/learning_curve.csv",
+            caption="../report/learning_curve.rst",
+            category="Power",
+        ),
+        power=report(
+            "<results>/tables/power.csv",
+            caption="../report/power.rst",
+            category="Power",
         ),
     log:
         "<logs>/evaluate.log",
@@ -32,9 +63,11 @@ rule evaluate:
         runtime=60,
     params:
         noises=NOISES,
-        predictors=PREDICTORS,
+        network=settings.predictor.network,
+        objectives=settings.predictor.objectives,
         longitudinal={k: v for k, v in section("longitudinal").items() if k != "fit"},
         resamples=settings.evaluation.bootstrap_resamples,
+        draws=settings.evaluation.predictive_draws,
         seed=settings.seed,
         code=code("evaluate"),
     script:
@@ -165,6 +198,80 @@ rule plot_association:
         code=code("plot_association"),
     script:
         "../scripts/plot_association.py"
+
+
+rule plot_evaluation:
+    """Where the association went, calibration, learning curves and the number of subjects needed."""
+    input:
+        association_ledger="<results>/tables/association_ledger.csv",
+        calibration="<results>/tables/calibration.csv",
+        learning_curve="<results>/tables/learning_curve.csv",
+        power="<results>/tables/power.csv",
+    output:
+        association_ledger=report(
+            "<results>/figures/association_ledger.svg",
+            caption="../report/association_ledger.rst",
+            category="Ledger",
+        ),
+        calibration=report(
+            "<results>/figures/calibration.svg",
+            caption="../report/calibration.rst",
+            category="Association",
+        ),
+        learning_curve=report(
+            "<results>/figures/learning_curve.svg",
+            caption="../report/learning_curve.rst",
+            category="Power",
+        ),
+    log:
+        "<logs>/plot_evaluation.log",
+    benchmark:
+        "<benchmarks>/plot_evaluation.tsv"
+    conda:
+        "../../envs/covary.yaml"
+    resources:
+        mem_mb=growing(2000),
+        runtime=30,
+    params:
+        code=code("plot_evaluation"),
+    script:
+        "../scripts/plot_evaluation.py"
+
+
+rule check_privacy:
+    """Distances to the nearest training and held-out images, membership inference, the closest pairs."""
+    input:
+        index="<results>/images/index.parquet",
+        weights="<results>/vae/weights.safetensors",
+        images="<results>/markers/images.json",
+    output:
+        table=report(
+            "<results>/tables/privacy.csv",
+            caption="../report/privacy.rst",
+            category="Privacy",
+        ),
+        closest_pairs=report(
+            "<results>/figures/closest_pairs.png",
+            caption="../report/closest_pairs.rst",
+            category="Privacy",
+        ),
+    log:
+        "<logs>/check_privacy.log",
+    benchmark:
+        "<benchmarks>/check_privacy.tsv"
+    conda:
+        "../../envs/covary.yaml"
+    resources:
+        mem_mb=growing(4000),
+        runtime=120,
+        gpu=1,
+    params:
+        images=settings.evaluation.privacy_images,
+        resamples=settings.evaluation.bootstrap_resamples,
+        seed=settings.seed,
+        code=code("check_privacy"),
+    script:
+        "../scripts/check_privacy.py"
 
 
 rule plot_training:

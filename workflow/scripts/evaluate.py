@@ -1,50 +1,50 @@
-"""Score random effects and records on the test subjects."""
+"""Score random effects and records on the test subjects: every table with its intervals."""
 
 from pathlib import Path
 
-import numpy as np
-
-from covary import evaluate, store
+from covary import evaluate
 from covary.config import Longitudinal
 from covary.job import job
 from covary.longitudinal import Study
-from covary.subjects import members
 
 with job(snakemake.log[0]):
     params = snakemake.params
     study = Study(Longitudinal(**params.longitudinal))
-    dataset = Path(snakemake.input.manifest).with_name("dataset.zarr")
-    subjects = store.read(dataset, "subjects")
-    test = members(subjects, "test")
-    eta = subjects["eta"][test].values
+    held_out = evaluate.HeldOut(
+        Path(snakemake.input.manifest).with_name("dataset.zarr"), params.network, params.objectives
+    )
+    start, n = held_out.subjects.start, len(held_out.eta)
+    resamples = evaluate.Resamples(n, seed=params.seed, resamples=params.resamples)
+    simulation = evaluate.OutcomeSimulation(study, params.seed, start)
 
-    def outcome(population: str, noise: str, random_effects: np.ndarray) -> np.ndarray:
-        stream = f"evaluation/{population}/noise_{noise}"
-        return study.simulate(random_effects, seed=params.seed, stream=stream, start=test.start)
-
-    effects, records = [], []
-    for noise in params.noises:
-        variance = float(noise)
-        record = store.read(dataset, f"longitudinal/noise_{noise}")
-        eta_approx = store.read(dataset, f"estimates/noise_{noise}")["eta_approx"][test].values
-        eta_pred = {
-            name: store.read(dataset, f"predictions/noise_{noise}/{name}")["eta_pred"].values
-            for name in params.predictors
-        }
-        drawn = evaluate.random_population(variance, test.start, test.stop, eta.shape[1], seed=params.seed)
-        effects.append(evaluate.RandomEffects(variance, record["eta_hat"][test].values, eta_approx, eta_pred))
-        records.append(
-            evaluate.Records(
-                variance,
-                true=record["observation"][test].values,
-                predicted={name: outcome(name, noise, value) for name, value in eta_pred.items()},
-                approximate=outcome("approximate", noise, eta_approx),
-                average=outcome("average", noise, np.zeros_like(eta)),
-                random=outcome("random", noise, drawn),
-            )
-        )
-    options = {"seed": params.seed, "resamples": params.resamples}
-    evaluate.random_effects_table(effects, **options).to_csv(snakemake.output.random_effects, index=False)
-    evaluate.longitudinal_nll_table(
-        records, study.predictions(eta), residual_sd=params.longitudinal["residual_sd"], **options
-    ).to_csv(snakemake.output.longitudinal_nll, index=False)
+    levels = [held_out.random_effects(noise) for noise in params.noises]
+    observed = [held_out.observation(noise) for noise in params.noises]
+    records = [simulation.records(*pair) for pair in zip(levels, observed, strict=True)]
+    forecasts = [
+        simulation.forecasts(level, held_out.eta, observation, params.draws)
+        for level, observation in zip(levels, observed, strict=True)
+    ]
+    trainings = [
+        held_out.training_sizes(Path(file).parent.name.removeprefix("noise_"), Path(file).stem, Path(file))
+        for file in snakemake.input.learning_curves
+    ]
+    learning_curve, power = evaluate.learning_curves(trainings, resamples)
+    sd = params.longitudinal["residual_sd"]
+    tables = {
+        "random_effects": evaluate.random_effects_table(levels, resamples),
+        "comparison": evaluate.comparison_table(levels, resamples),
+        "calibration": evaluate.calibration_table(
+            [held_out.random_effects(noise, oracles=True) for noise in params.noises], resamples
+        ),
+        "longitudinal_nll": evaluate.longitudinal_nll_table(
+            records, study.predictions(held_out.eta), resamples, residual_sd=sd
+        ),
+        "outcomes": evaluate.outcome_table(forecasts, resamples),
+        "association_ledger": evaluate.association_ledger(
+            [held_out.chain(noise) for noise in params.noises], resamples
+        ),
+        "learning_curve": learning_curve,
+        "power": power,
+    }
+    for name, table in tables.items():
+        table.to_csv(snakemake.output[name], index=False)

@@ -411,6 +411,14 @@ class Evaluation(Section):
     bootstrap_resamples: int = Field(
         1000, ge=100, description="Resamples of subjects behind each 95 % interval"
     )
+    predictive_draws: Annotated[int, Field(ge=2)] = Field(
+        39,
+        description="Outcomes drawn for each test subject from what a predictor says; 95 % intervals are "
+        "exact at 39 and other numbers that are 1 below a multiple of 40",
+    )
+    privacy_images: Positive = Field(
+        2000, description="Generated images (the last; all, if there are fewer) checked for copies"
+    )
 
 
 class Config(Section):

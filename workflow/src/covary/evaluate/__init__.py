@@ -1,6 +1,7 @@
 """How much of the outcome was learned from the image, and where the rest went; bootstrap over subjects."""
 
 from covary.evaluate.bootstrap import Resamples, percentile_interval
+from covary.evaluate.dataset import HeldOut
 from covary.evaluate.ledger import PARTS, Chain, association_ledger
 from covary.evaluate.metrics import conditional_nll, crps, mean_squared_error, r2
 from covary.evaluate.outcomes import (
@@ -13,7 +14,8 @@ from covary.evaluate.outcomes import (
     score_forecast,
 )
 from covary.evaluate.power import TrainingSizes, learning_curves
-from covary.evaluate.privacy import Proximity, pixels, privacy_table
+from covary.evaluate.privacy import Neighbours, Proximity, pixels, privacy_table
+from covary.evaluate.simulation import OutcomeSimulation
 from covary.evaluate.tables import (
     POOLED,
     RandomEffects,
@@ -32,6 +34,9 @@ __all__ = [
     "POOLED",
     "Chain",
     "Forecasts",
+    "HeldOut",
+    "Neighbours",
+    "OutcomeSimulation",
     "Proximity",
     "RandomEffects",
     "Records",

@@ -34,7 +34,7 @@ def calibration(table: pd.DataFrame) -> Figure:
     axis.set_xticks(range(len(variances)), [noise_label(v) for v in variances])
     axis.set_yticks(list(pooled["level"].unique()))
     axis.set(ylabel=r"share of $\hat\eta$ inside the interval", xlim=(-0.5, len(variances) - 0.5))
-    axis.set_ylim(min(0.35, pooled["low"].min() - 0.03), 1.0)
+    axis.set_ylim(min(0.35, pooled["low"].min() - 0.03), 1.02)
     axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol="\u00a0%"))
     figure.legend(loc="outside lower center", ncols=2)
     return figure

@@ -46,24 +46,25 @@ def association_ledger(ledger: pd.DataFrame) -> Figure:
         axis.axvline(0, color=BLACK, linewidth=0.8)
         axis.axvline(1, color=BLACK, linewidth=0.8, linestyle="--")
         axis.grid(axis="y", visible=False)
-        axis.set(title=name, xlabel="share of what can be explained", xlim=(min(0, axis.get_xlim()[0]), 1.04))
+        axis.set(title=name, xlabel="share of what can be explained")
+        axis.set_xlim(min(0, axis.get_xlim()[0]), max(1.02, axis.get_xlim()[1]))
+        axis.set_xticks([0, 0.25, 0.5, 0.75, 1])
         axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol="\u00a0%"))
     panels[0].set_yticks(
         range(len(variances)),
         [f"{noise_label(v)}\nof {percent(1 / (1 + v))}" for v in variances],
     )
-    panels[0].set_ylim(len(variances) - 0.45, -0.4)
+    panels[0].set_ylim(len(variances) - 0.36, -0.36)
     for axis in panels:
         axis.tick_params(axis="y", length=0)
+    handles = [
+        Patch(facecolor=colour, hatch=hatch, edgecolor="white", label=text)
+        for text, colour, hatch, _ in _PARTS.values()
+    ]
     figure.legend(
-        handles=[
-            Patch(facecolor=c, hatch=h, edgecolor="white", label=text) for text, c, h, _ in _PARTS.values()
-        ],
-        loc="outside lower center",
-        ncols=len(_PARTS),
-        handlelength=1.4,
-        handleheight=1.0,
+        handles=handles, loc="outside lower center", ncols=len(_PARTS), handlelength=1.4, handleheight=1.0
     )
+    figure.get_layout_engine().set(wspace=0.06)
     return figure
 
 
@@ -80,7 +81,7 @@ def _bars(axis: Axes, position: float, rows: pd.DataFrame) -> None:
             width = parts.loc[part, "value"] / explainable
             axis.barh(top, width, height, left, align="edge", color=colour, hatch=hatch,
                       edgecolor="white", linewidth=0.4)  # fmt: skip
-            if pooled and width > 0.075:
+            if pooled and width > 0.055:
                 middle = (left + width / 2, top + height / 2)
                 backing = {"facecolor": colour, "edgecolor": "none", "pad": 1} if hatch else None
                 axis.text(*middle, percent(width, 0), ha="center", va="center", fontsize=7.5, color=ink,

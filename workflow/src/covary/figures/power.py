@@ -31,7 +31,8 @@ def learning_curve(curve: pd.DataFrame, power: pd.DataFrame) -> Figure:
     """Above, R² against the number of training subjects; below, subjects for 80 % power at each noise level.
 
     `curve` and `power` are the tables that `evaluate.learning_curves` returns. The fitted curve is dashed
-    where it is extrapolated. An arrow stands for a number that is not to be had.
+    where it is extrapolated. An arrow stands for a number that is not to be had, a hollow mark for one below
+    the smallest size that was trained on.
     """
     variances = list(curve["noise_variance"].unique())
     predictors = list(curve["predictor"].unique())
@@ -56,7 +57,7 @@ def learning_curve(curve: pd.DataFrame, power: pd.DataFrame) -> Figure:
     above.supxlabel("training subjects", fontsize=9)
 
     axis = below.subplots()
-    _counts(axis, power, variances, predictors)
+    _counts(axis, power, variances, predictors, smallest=curve["subjects"].min())
     below.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=len(_COUNTS))
     return figure
 
@@ -77,26 +78,28 @@ def _curve(axis: Axes, rows: pd.DataFrame, colour: str, marker: str) -> None:
                   markeredgecolor="white", markeredgewidth=0.5, elinewidth=1.0, zorder=3)  # fmt: skip
 
 
-def _counts(axis: Axes, power: pd.DataFrame, variances: list[float], predictors: list[str]) -> None:
+def _counts(
+    axis: Axes, power: pd.DataFrame, variances: list[float], predictors: list[str], smallest: float
+) -> None:
     ends = power[[c for c in power if c.split("_low")[0].split("_high")[0] in _COUNTS]].to_numpy(float)
     largest = 10 ** np.ceil(np.log10(ends[np.isfinite(ends)].max()))
     rows = len(_COUNTS) * len(predictors)
     for row in power.itertuples():
         base, k = variances.index(row.noise_variance), predictors.index(row.predictor)
-        for j, (column, (label, colour, marker)) in enumerate(_COUNTS.items()):
+        for j, (column, (_, colour, marker)) in enumerate(_COUNTS.items()):
             y = base + ((j * len(predictors) + k) - (rows - 1) / 2) * 0.72 / rows
             value = getattr(row, column)
             low, high = (getattr(row, f"{column}_{end}", value) for end in ("low", "high"))
-            shown = label if row.Index == 0 else None
             axis.plot([min(low, largest), min(high, largest)], [y, y], color=colour, linewidth=1.4, zorder=2)
             if np.isinf(high):
                 axis.plot([largest], [y], ">", color=colour, markersize=4, zorder=2, clip_on=False)
             if np.isfinite(value):
-                axis.plot([value], [y], marker, color=colour, markersize=5, markeredgecolor="white",
-                          markeredgewidth=0.5, linestyle="none", label=shown, zorder=3)  # fmt: skip
+                hollow = column == "from_scratch" and value < smallest
+                edges = {"markerfacecolor": "white"} if hollow else {"markeredgecolor": "white"}
+                axis.plot([value], [y], marker, color=colour, markersize=5, linestyle="none", zorder=3,
+                          markeredgewidth=1.1 if hollow else 0.5, **edges)  # fmt: skip
                 name = f"{value:,.0f}"
             else:
-                axis.plot([], [], marker, color=colour, label=shown, linestyle="none")
                 name = "no number is enough"
             if len(predictors) > 1:
                 name += f", {row.predictor}"
@@ -104,6 +107,8 @@ def _counts(axis: Axes, power: pd.DataFrame, variances: list[float], predictors:
             axis.annotate(name, (anchor, y), (7 if np.isfinite(value) else -7, 0), textcoords="offset points",
                           ha="left" if np.isfinite(value) else "right", va="center", fontsize=7, color=BLACK,
                           zorder=4, bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6})  # fmt: skip
+    for label, colour, marker in _COUNTS.values():
+        axis.plot([], [], marker, color=colour, markersize=5, label=label, linestyle="none")
     axis.grid(axis="y", visible=False)
     axis.set_yticks(range(len(variances)), [noise_label(v) for v in variances])
     axis.tick_params(axis="y", length=0)

@@ -31,7 +31,7 @@ def closest_pairs(left: Sequence[ClosestPairs], right: Sequence[ClosestPairs]) -
     """
     n = len(left[0].images)
     height, width = left[0].images.shape[1:]
-    side = (WIDTH_IN - 0.6) / (2 * n)
+    side = (WIDTH_IN - 0.7) / (2 * n)
     figure = Figure(
         figsize=(WIDTH_IN, len(left) * (2 * side * height / width + 0.42) + 0.05), layout="constrained"
     )
@@ -45,7 +45,7 @@ def closest_pairs(left: Sequence[ClosestPairs], right: Sequence[ClosestPairs]) -
                 show(above, image)
                 show(below, near)
                 above.set_title(f"{distance:.3g}", fontsize=7.5, pad=2)
-        row[0].axes[0].set_ylabel("image", fontsize=7.5)
-        row[0].axes[n].set_ylabel("nearest in training", fontsize=7.5)
+            axes[0, 0].set_ylabel("image", fontsize=7.5)
+            axes[1, 0].set_ylabel("nearest", fontsize=7.5)
     figure.get_layout_engine().set(w_pad=0.015, h_pad=0.015, wspace=0, hspace=0)
     return figure

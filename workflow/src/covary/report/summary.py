@@ -8,6 +8,8 @@ import pandas as pd
 
 from covary.config import Config
 from covary.figures.style import noise_label, percent
+from covary.report.answers import calibration_concerns, pooled, privacy_verdict
+from covary.report.words import joined, levels
 
 _NLL_TOLERANCE = 1.0
 _LOW_READBACK_R2 = 0.5
@@ -19,7 +21,8 @@ def verdicts(random_effects: pd.DataFrame) -> pd.DataFrame:
     Columns: noise_variance, r2, r2_low, r2_high, theoretical_max, fraction_of_max, verdict (in words) and
     poor (true if less than half of what can be found was found).
     """
-    table = _from_image(random_effects).drop(columns=["term_1", "term_2", "mse", "mse_low", "mse_high"])
+    dropped = ["term_1", "term_2", "random_effect", "mse", "mse_low", "mse_high"]
+    table = _from_image(random_effects).drop(columns=dropped)
     table["verdict"] = [_verdict(row) for row in table.itertuples()]
     table["poor"] = (table["r2_low"] <= 0) | (table["fraction_of_max"] < 0.5)
     return table.reset_index(drop=True)
@@ -28,7 +31,7 @@ def verdicts(random_effects: pd.DataFrame) -> pd.DataFrame:
 def paragraph(config: Config, random_effects: pd.DataFrame, longitudinal_nll: pd.DataFrame) -> str:
     """The main numbers of a run in one paragraph."""
     image = _from_image(random_effects)
-    record = random_effects[random_effects["term_2"] == "eta_approx"]["r2"]
+    record = pooled(random_effects).query("term_2 == 'eta_approx'")["r2"]
     times_h = config.longitudinal.times_h
     size = config.images.size_px
     sentences = [
@@ -51,9 +54,14 @@ def concerns(
     random_effects: pd.DataFrame,
     longitudinal_nll: pd.DataFrame,
     latent_ranking: pd.DataFrame,
+    calibration: pd.DataFrame,
+    privacy: pd.DataFrame,
 ) -> list[str]:
     """What a reader must know before relying on the numbers: poor results, and checks that did not hold."""
     notes = []
+    copied = privacy_verdict(privacy)
+    if copied.poor:
+        notes.append(f"Is anything copied from the training data? {copied.text}")
     if config.images.source == "phantom":
         notes.append(
             "The images were learned from drawn phantoms of OCT scans, not from patients. This run shows how "
@@ -67,6 +75,7 @@ def concerns(
     for name, rows in _by_predictor(_from_image(random_effects)):
         notes += _concerns_of_random_effects(name, rows)
     notes += _concerns_of_outcomes(config, longitudinal_nll)
+    notes += calibration_concerns(calibration)
     chosen = latent_ranking[latent_ranking["random_effect"] >= 0].sort_values("random_effect")
     weak = chosen[chosen["readback_r2"] < _LOW_READBACK_R2]
     notes += [
@@ -84,15 +93,15 @@ def _concerns_of_random_effects(name: str, rows: pd.DataFrame) -> list[str]:
     notes = []
     if len(nothing):
         notes.append(
-            f"At {_levels(nothing)}, {name} found no signal that can be told from none: the "
+            f"At {levels(nothing)}, {name} found no signal that can be told from none: the "
             "95\u00a0% interval of R² reaches 0 or below."
         )
     if len(little):
         shares = ", ".join(percent(fraction, 1) for fraction in little["fraction_of_max"])
-        notes.append(f"At {_levels(little)}, {name} found less than half of what can be found ({shares}).")
+        notes.append(f"At {levels(little)}, {name} found less than half of what can be found ({shares}).")
     if len(above):
         notes.append(
-            f"At {_levels(above)}, R² of {name} lies above the theoretical maximum by more than its interval "
+            f"At {levels(above)}, R² of {name} lies above the theoretical maximum by more than its interval "
             "allows. This points to information that leaked from records to images."
         )
     notes += [
@@ -117,7 +126,7 @@ def _concerns_of_outcomes(config: Config, longitudinal_nll: pd.DataFrame) -> lis
         worse = rows[~_beats_average(longitudinal_nll, rows)]
         if len(worse):
             notes.append(
-                f"At {_levels(worse)}, outcomes predicted by {name} fit no better than the average subject."
+                f"At {levels(worse)}, outcomes predicted by {name} fit no better than the average subject."
             )
     return notes
 
@@ -133,7 +142,7 @@ def _found(name: str, rows: pd.DataFrame) -> str:
         f"{percent(row.r2, 1)} at {noise_label(row.noise_variance)} (of {percent(row.theoretical_max)})"
         for row in others
     ]
-    return "; ".join([text, *([_joined(parts)] if parts else [])]) + "."
+    return "; ".join([text, *([joined(parts)] if parts else [])]) + "."
 
 
 def _outcomes(longitudinal_nll: pd.DataFrame) -> str:
@@ -143,13 +152,13 @@ def _outcomes(longitudinal_nll: pd.DataFrame) -> str:
         if better.empty:
             fit = "fit no better than the average subject"
         else:
-            where = "at every noise level" if len(better) == len(rows) else f"at {_levels(better)} only"
+            where = "at every noise level" if len(better) == len(rows) else f"at {levels(better)} only"
             fit = f"fit better than those of the average subject {where}"
         names_by_fit.setdefault(fit, []).append(name)
     parts = [
-        f"outcomes simulated from what {_joined(names)} found {fit}" for fit, names in names_by_fit.items()
+        f"outcomes simulated from what {joined(names)} found {fit}" for fit, names in names_by_fit.items()
     ]
-    return f"Scored against the outcomes that the image encodes, {_joined(parts)}."
+    return f"Scored against the outcomes that the image encodes, {joined(parts)}."
 
 
 def _beats_average(longitudinal_nll: pd.DataFrame, rows: pd.DataFrame) -> np.ndarray:
@@ -158,7 +167,7 @@ def _beats_average(longitudinal_nll: pd.DataFrame, rows: pd.DataFrame) -> np.nda
 
 
 def _from_image(random_effects: pd.DataFrame) -> pd.DataFrame:
-    return random_effects[(random_effects["term_1"] == "eta_hat") & (random_effects["term_2"] == "eta_pred")]
+    return pooled(random_effects).query("term_1 == 'eta_hat' and term_2 == 'eta_pred'")
 
 
 def _predicted(longitudinal_nll: pd.DataFrame) -> pd.DataFrame:
@@ -166,8 +175,6 @@ def _predicted(longitudinal_nll: pd.DataFrame) -> pd.DataFrame:
 
 
 def _by_predictor(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    if "predictor" not in rows:
-        return [("the predictor", rows)]
     return [(str(name), part) for name, part in rows.groupby("predictor", sort=False)]
 
 
@@ -177,14 +184,6 @@ def _verdict(row) -> str:
     if row.fraction_of_max < 0.5:
         return "less than half found"
     return "more than half found" if row.fraction_of_max < 0.75 else "most found"
-
-
-def _levels(rows: pd.DataFrame) -> str:
-    return "σ²\u00a0=\u00a0" + _joined([f"{v:g}" for v in rows["noise_variance"]])
-
-
-def _joined(parts: list[str]) -> str:
-    return (", ".join(parts[:-1]) + " and " if len(parts) > 1 else "") + parts[-1]
 
 
 def _range(values: pd.Series) -> str:

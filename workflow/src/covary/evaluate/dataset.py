@@ -1,0 +1,84 @@
+"""The test subjects of a finished dataset, as the tables want them."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from covary import store
+from covary.evaluate.ledger import Chain
+from covary.evaluate.power import TrainingSizes
+from covary.evaluate.tables import RandomEffects
+from covary.subjects import members
+
+
+class HeldOut:
+    """What is known and predicted of the test subjects, read from the dataset at `path`.
+
+    Predictors are called `<network>_<objective>`; noise variances are given as they are written in names.
+    """
+
+    def __init__(self, path: Path, network: str, objectives: Sequence[str]):
+        self.path, self.network, self.objectives = path, network, objectives
+
+    @property
+    def predictors(self) -> dict[str, str]:
+        """Names of the predictors by objective."""
+        return {objective: f"{self.network}_{objective}" for objective in self.objectives}
+
+    @cached_property
+    def subjects(self) -> slice:
+        """The test subjects' numbers."""
+        return members(self._read("subjects"), "test")
+
+    @cached_property
+    def eta(self) -> np.ndarray:
+        """Random effects in the image, (subject, random_effect)."""
+        return self._read("subjects")["eta"][self.subjects].values
+
+    def observation(self, noise: str) -> np.ndarray:
+        """Observed records, (subject, time)."""
+        return self._read(f"longitudinal/noise_{noise}")["observation"][self.subjects].values
+
+    def random_effects(self, noise: str, *, oracles: bool = False) -> RandomEffects:
+        """Random effects at one noise level by every predictor, and by the oracles that see eta if wanted."""
+        names = [*self.predictors.values()]
+        if oracles:
+            names += [f"oracle_{objective}" for objective in self.objectives]
+        predictions = {name: self._read(f"predictions/noise_{noise}/{name}") for name in names}
+        return RandomEffects(
+            float(noise),
+            self._read(f"longitudinal/noise_{noise}")["eta_hat"][self.subjects].values,
+            self._read(f"estimates/noise_{noise}")["eta_approx"][self.subjects].values,
+            {name: prediction["eta_pred"].values for name, prediction in predictions.items()},
+            {name: prediction["covariance"].values for name, prediction in predictions.items()},
+        )
+
+    def chain(self, noise: str) -> Chain:
+        """The stages of the association ledger at one noise level."""
+
+        def predicted(group: str, variable: str) -> np.ndarray:
+            return self._read(f"predictions/noise_{noise}/{group}")[variable].values
+
+        return Chain(
+            float(noise),
+            self.eta,
+            self._read(f"predictions/noise_free/{self.network}")["eta_read"].values,
+            {name: predicted(f"oracle_{o}", "eta_pred_read") for o, name in self.predictors.items()},
+            {name: predicted(name, "eta_pred") for name in self.predictors.values()},
+        )
+
+    def training_sizes(self, noise: str, predictor: str, file: Path) -> TrainingSizes:
+        """A learning curve: the predictors of `file`, trained on fewer subjects, and that trained on all."""
+        full = self.random_effects(noise)
+        with np.load(file) as smaller:
+            sizes = [*smaller["sizes"], members(self._read("subjects"), "train").stop]
+            eta_pred = np.concatenate([smaller["eta_pred"], full.eta_pred[predictor][None]])
+        return TrainingSizes(
+            float(noise), predictor, full.eta_hat, full.eta_approx, np.array(sizes), eta_pred
+        )
+
+    def _read(self, group: str) -> xr.Dataset:
+        return store.read(self.path, group)

@@ -341,14 +341,18 @@ rule plot_workflow:
 rule write_report:
     """One self-contained page with everything a reader needs."""
     input:
-        random_effects="<results>/tables/random_effects.csv",
-        longitudinal_nll="<results>/tables/longitudinal_nll.csv",
-        ranking="<results>/vae/latent_ranking.csv",
+        tables=[
+            *rules.evaluate.output,
+            rules.check_privacy.output.table,
+            rules.rank_latents.output.ranking,
+        ],
         figures=[
             *rules.plot_images.output,
             rules.measure_generator.output.generator_quality,
             rules.measure_generator.output.nearest_images,
             *rules.plot_association.output,
+            *rules.plot_evaluation.output,
+            rules.check_privacy.output.closest_pairs,
             *rules.plot_training.output,
             rules.plot_workflow.output.workflow_dag,
         ],

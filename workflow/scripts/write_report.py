@@ -12,9 +12,7 @@ from covary.job import job
 with job(snakemake.log[0]):
     page = report.render(
         config=check(snakemake.params.config),
-        random_effects=pd.read_csv(snakemake.input.random_effects),
-        longitudinal_nll=pd.read_csv(snakemake.input.longitudinal_nll),
-        latent_ranking=pd.read_csv(snakemake.input.ranking),
+        tables={Path(path).stem: pd.read_csv(path) for path in snakemake.input.tables},
         figures={Path(path).stem: Path(path) for path in snakemake.input.figures},
         captions=Path(snakemake.input.captions[0]).parent,
         benchmarks=Path(snakemake.params.benchmarks),

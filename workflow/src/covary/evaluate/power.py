@@ -27,6 +27,15 @@ POWER, ALPHA = 0.8, 0.05
 _EXPONENTS = np.geomspace(0.1, 2.0, 240)
 _EXTEND = 10.0  # times the largest size that curves are extrapolated to
 _MOST_SUBJECTS = 1e9
+_CURVE_COLUMNS = ["noise_variance", "predictor", "subjects", "kind", "r2", "low", "high", "theoretical_max"]
+_POWER_COLUMNS = [
+    *("noise_variance", "predictor", "reliability", "ideal"),
+    *(
+        f"{name}{end}"
+        for name in ("trained", "from_scratch", "limit", "exponent")
+        for end in ("", "_low", "_high")
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -104,8 +113,8 @@ def learning_curves(
     `from_scratch`, for a study that trains it on its own subjects and tests it on the same, cross-validated.
 
     Limits low and high are of 95 % bootstrap intervals over test subjects; that another training would turn
-    out differently is not in them. Raises ValueError if there are fewer than four sizes, if they do not
-    increase, if shapes differ or a value is not finite.
+    out differently is not in them. Without trainings both tables are empty. Raises ValueError if there are
+    fewer than four sizes, if they do not increase, if shapes differ or a value is not finite.
     """
     curves, power = [], []
     for training in trainings:
@@ -137,7 +146,12 @@ def learning_curves(
             low, high = np.quantile(spread, [0.025, 0.975], method="nearest")
             row |= {name: float(value[0]), f"{name}_low": low, f"{name}_high": high}
         power.append(row)
-    return pd.concat(curves, ignore_index=True), pd.DataFrame(power)
+    if not trainings:
+        return pd.DataFrame(columns=_CURVE_COLUMNS), pd.DataFrame(columns=_POWER_COLUMNS)
+    return (
+        pd.concat(curves, ignore_index=True)[_CURVE_COLUMNS],
+        pd.DataFrame(power)[_POWER_COLUMNS],
+    )
 
 
 def subjects_for_power(

@@ -34,6 +34,10 @@ def learning_curve(curve: pd.DataFrame, power: pd.DataFrame) -> Figure:
     where it is extrapolated. An arrow stands for a number that is not to be had, a hollow mark for one below
     the smallest size that was trained on.
     """
+    if curve.empty:
+        figure = Figure(figsize=(WIDTH_IN, 0.5))
+        figure.text(0.5, 0.5, "no learning curve was measured", ha="center", va="center")
+        return figure
     variances = list(curve["noise_variance"].unique())
     predictors = list(curve["predictor"].unique())
     counts = 0.55 + 0.16 * len(variances) * (1 + len(_COUNTS) * len(predictors)) * 0.75

@@ -1,7 +1,7 @@
 """The association report: one HTML page that stands alone."""
 
-from covary.report.page import FIGURES, render
+from covary.report.page import FIGURES, TABLES, render
 from covary.report.runtime import read_benchmarks
 from covary.report.summary import concerns, paragraph, verdicts
 
-__all__ = ["FIGURES", "concerns", "paragraph", "read_benchmarks", "render", "verdicts"]
+__all__ = ["FIGURES", "TABLES", "concerns", "paragraph", "read_benchmarks", "render", "verdicts"]

@@ -34,9 +34,10 @@ def ledger_in_words(ledger: pd.DataFrame) -> str:
     row = shares.loc[best].iloc[0]
     noise_variance = shares.loc[best].index[0]
     return (
-        "What an image could have told of a patient’s record can be lost in three places, one after the other: "
-        "the generated image does not show all that it was meant to show, what drives a record is not known "
-        "but must be estimated from noisy observations, and a network learns only part of what it is shown. "
+        "What an image could have told of a patient’s record can be lost in three places, one after the "
+        "other: the generated image does not show all that it was meant to show, what drives a record is not "
+        "known but must be estimated from noisy observations, and a network learns only part of what it is "
+        "shown. "
         f"Of 100 parts that could be found at {noise_label(noise_variance)}, {best} found "
         f"{_parts(row['reached'])}; {_parts(row['lost_in_image'])} were not to be seen in the images, "
         f"{_parts(row['lost_in_estimator'])} went in the estimation from records, and "
@@ -80,7 +81,7 @@ def calibration_concerns(calibration: pd.DataFrame) -> list[str]:
     rows = rows[np.isclose(rows["level"], _COVERAGE)]
     low, high = _CALIBRATED
     return [
-        f"At {noise_label(row.noise_variance)}, the 95\u00a0% predictive intervals of {row.predictor} are too "
+        f"At {noise_label(row.noise_variance)}, the 95\u00a0% intervals of {row.predictor} are too "
         f"{'narrow' if row.high < low else 'wide'}: they hold {percent(row.coverage, 1)} of η̂."
         for row in rows.itertuples()
         if row.high < low or row.low > high
@@ -97,9 +98,7 @@ def power_in_words(power: pd.DataFrame, smallest: float) -> list[str]:
             f"{subjects(row.from_scratch, smallest)} at {noise_label(row.noise_variance)}"
             for row in enough.itertuples()
         ]
-        text = (
-            f"A study that trains {name} on its own subjects detects the association, with 80\u00a0% power, "
-        )
+        text = f"A study that trains {name} on its own subjects detects the association with 80\u00a0% power "
         text += f"with {joined(parts)} subjects" if parts else "with no number of subjects at any noise level"
         if parts and len(never):
             text += f"; at {levels(never)} no number of subjects is enough"
@@ -122,19 +121,19 @@ def privacy_verdict(privacy: pd.DataFrame) -> Answer:
     if len(told):
         aucs = joined([f"{row.value:.2f} by {row.Index}" for row in told.itertuples()])
         return Answer(
-            "Yes, to some degree: training images lie closer to the generated images than held-out images do, "
-            f"so that membership in the training set can be inferred (area under the curve {aucs}, where 0.50 "
-            "is chance). Look at the closest pairs, and do not publish images learned from patients unless "
-            "this is acceptable.",
+            "Yes, to some degree: training images lie closer to the generated images than held-out images "
+            f"do, so that membership in the training set can be inferred (area under the curve {aucs}, where "
+            "0.50 is chance). Look at the closest pairs, and do not publish images learned from patients "
+            "unless this is acceptable.",
             poor=True,
         )
     copies = near[near["low"] > near["expected"]]
     smooth = closer[closer["low"] > closer["expected"]]
     if len(copies) or len(smooth):
         return Answer(
-            "No sign that particular images were copied: training images lie no closer to the generated images "
-            "than held-out images do. Generated images are, however, closer to training images than held-out "
-            "ones are, which is what smoother or more typical images do. Look at the closest pairs.",
+            "No sign that particular images were copied: training images lie no closer to the generated "
+            "images than held-out images do. Generated images are, however, closer to training images than "
+            "held-out ones are, which is what smoother or more typical images do. Look at the closest pairs.",
             poor=False,
         )
     return Answer(

@@ -15,8 +15,9 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from covary.association import explainable_fraction
 from covary.config import Config
-from covary.report import summary
+from covary.report import answers, summary
 from covary.report.runtime import read_benchmarks
 
 FIGURES = (
@@ -29,8 +30,24 @@ FIGURES = (
     "association",
     "trajectories",
     "r2_against_explainable_fraction",
+    "calibration",
+    "association_ledger",
+    "learning_curve",
+    "closest_pairs",
     "training_curves",
     "workflow_dag",
+)
+TABLES = (
+    "random_effects",
+    "comparison",
+    "calibration",
+    "longitudinal_nll",
+    "outcomes",
+    "association_ledger",
+    "learning_curve",
+    "power",
+    "privacy",
+    "latent_ranking",
 )
 _MEDIA_TYPES = {".svg": "image/svg+xml", ".png": "image/png"}
 _PACKAGES = ("covary", "torch", "torchvision", "diffusers", "jax", "diffrax", "optimistix", "numpy", "pandas",
@@ -40,9 +57,7 @@ _PACKAGES = ("covary", "torch", "torchvision", "diffusers", "jax", "diffrax", "o
 def render(
     *,
     config: Config,
-    random_effects: pd.DataFrame,
-    longitudinal_nll: pd.DataFrame,
-    latent_ranking: pd.DataFrame,
+    tables: Mapping[str, pd.DataFrame],
     figures: Mapping[str, Path],
     captions: Path,
     benchmarks: Path,
@@ -50,15 +65,15 @@ def render(
 ) -> str:
     """The report of one run as HTML that needs no other file and no network.
 
-    `random_effects` and `longitudinal_nll` are the tables of `covary.evaluate`, `latent_ranking` that of
-    `covary.vae`. `figures` has an SVG or PNG file for each of `FIGURES`; `captions` is a folder with a
+    `tables` has all of `TABLES`: those of `covary.evaluate` and the `latent_ranking` of `covary.vae`, as read
+    from their files. `figures` has an SVG or PNG file for each of `FIGURES`; `captions` is a folder with a
     caption `<name>.rst` for every figure and table; `benchmarks` is the folder of Snakemake's benchmarks.
 
-    Raises ValueError if a figure is missing or of another kind, FileNotFoundError if a caption is missing.
+    Raises ValueError if a table or figure is missing or of another kind, FileNotFoundError if a caption is.
     """
-    missing = [name for name in FIGURES if name not in figures]
-    if missing:
-        raise ValueError(f"report: expected a file for each figure, got none for {', '.join(missing)}")
+    for kind, names, given in (("figure", FIGURES, figures), ("table", TABLES, tables)):
+        if missing := [name for name in names if name not in given]:
+            raise ValueError(f"report: expected a file for each {kind}, got none for {', '.join(missing)}")
     environment = Environment(
         loader=PackageLoader("covary.report", "."),
         autoescape=True,
@@ -72,24 +87,34 @@ def render(
         "csv": _csv_uri,
         "breakable": _breakable,
     }
-    environment.globals |= {"percent": summary.percent}
+    environment.globals |= {
+        "percent": summary.percent,
+        "subjects": answers.subjects,
+        "pooled": answers.pooled,
+        "explainable_fraction": explainable_fraction,
+    }
+    main = tables["random_effects"], tables["longitudinal_nll"]
+    smallest = tables["learning_curve"]["subjects"].min()
     template = environment.get_template("report.html.j2")
     return template.render(
         config=config,
         config_yaml=yaml.safe_dump(config.model_dump(), sort_keys=False, allow_unicode=True),
         changes=_changes(Config().model_dump(), config.model_dump()),
         date=date,
-        paragraph=summary.paragraph(config, random_effects, longitudinal_nll),
-        verdicts=summary.verdicts(random_effects),
-        concerns=summary.concerns(config, random_effects, longitudinal_nll, latent_ranking),
-        random_effects=random_effects,
-        longitudinal_nll=longitudinal_nll,
-        latent_ranking=latent_ranking,
+        paragraph=summary.paragraph(config, *main),
+        verdicts=summary.verdicts(tables["random_effects"]),
+        concerns=summary.concerns(
+            config, *main, tables["latent_ranking"], tables["calibration"], tables["privacy"]
+        ),
+        ledger_in_words=answers.ledger_in_words(tables["association_ledger"]),
+        comparison_in_words=answers.comparison_in_words(tables["comparison"]),
+        calibration_in_words=answers.calibration_in_words(tables["calibration"]),
+        power_in_words=answers.power_in_words(tables["power"], smallest),
+        smallest=smallest,
+        privacy_verdict=answers.privacy_verdict(tables["privacy"]),
+        tables=tables,
         figures={name: _data_uri(figures[name]) for name in FIGURES},
-        captions={
-            name: _caption(captions / f"{name}.rst")
-            for name in (*FIGURES, "random_effects", "longitudinal_nll")
-        },
+        captions={name: _caption(captions / f"{name}.rst") for name in (*FIGURES, *TABLES)},
         runtime=read_benchmarks(benchmarks),
         versions=_versions(),
         machine=f"{platform.system()} on {platform.machine()}, {os.cpu_count()} cores",

@@ -44,7 +44,10 @@ def results(tmp_path_factory):
     times = {"time": ("time", np.asarray(study.times_h))}
 
     def group(name, variables, coords=None):
-        dataset = xr.Dataset({key: (("subject", *dims), value) for key, (dims, value) in variables.items()})
+        attributes = {"long_name": "test", "units": "1"}
+        dataset = xr.Dataset(
+            {key: (("subject", *dims), value, attributes) for key, (dims, value) in variables.items()}
+        )
         markers.append(folder / f"{name.replace('/', '_')}.json")
         store.write_group(path, name, dataset.assign_coords(coords or {}), markers[-1], {})
 

@@ -4,50 +4,105 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from covary import rng
+from covary import evaluate, rng
 from covary.association import blur
-from covary.evaluate import RandomEffects, Records, longitudinal_nll_table, random_effects_table
 
 NOISES = (0.0, 1.0, 9.0)
+N, SD = 800, 0.01
 
 
 def run(predictors=("network",), skill=0.8, error=0.4):
     """Tables of a made-up run: predictors know `skill` of what can be known and are off by `error` of it."""
-    n, sd = 800, 0.01
-    eta = rng.normal(1, "eta", 0, n, (3,))
-    effects, records = [], []
+    eta = rng.normal(1, "eta", 0, N, (3,))
+    read = 0.9 * eta + 0.3 * rng.normal(1, "read", 0, N, (3,))
+    effects, records, chains, forecasts, trainings = [], [], [], [], []
     for v in NOISES:
 
         def draw(name, columns, v=v):
-            return rng.normal(1, f"{name}/{v}", 0, n, (columns,))
+            return rng.normal(1, f"{name}/{v}", 0, N, (columns,))
 
         eta_hat = blur(eta, v, draw("r", 3))
+        eta_approx = 0.7 * eta_hat + 0.4 * draw("e", 3)
         scale = (1 + v) ** -0.5
         predicted = {
             name: scale * (skill * eta + (error + 0.1 * i) * draw(name, 3))
             for i, name in enumerate(predictors)
         }
-        effects.append(RandomEffects(v, eta_hat, 0.7 * eta_hat + 0.4 * draw("e", 3), predicted))
+        covariance = {name: np.diag((eta_hat - mean).var(axis=0)) for name, mean in predicted.items()}
+        effects.append(evaluate.RandomEffects(v, eta_hat, eta_approx, predicted, covariance))
+        chains.append(evaluate.Chain(v, eta, read, dict.fromkeys(predictors, scale * read), predicted))
 
         def outcome(random_effects, name):
-            return random_effects.sum(axis=1, keepdims=True) * np.linspace(0, 0.1, 21) + sd * draw(name, 21)
+            return random_effects.sum(axis=1, keepdims=True) * np.linspace(0, 0.1, 21) + SD * draw(name, 21)
 
         records.append(
-            Records(
+            evaluate.Records(
                 v,
                 true=outcome(eta_hat, "true"),
                 predicted={name: outcome(predicted[name], f"y/{name}") for name in predictors},
-                approximate=outcome(effects[-1].eta_approx, "approximate"),
+                approximate=outcome(eta_approx, "approximate"),
                 average=outcome(0 * eta, "average"),
                 random=outcome(draw("random", 3), "random outcome"),
             )
         )  # fmt: skip
+        scores = {name: np.abs(draw(f"score/{name}", 3)) for name in (*predictors, "ideal", "no_image")}
+        forecasts.append(evaluate.Forecasts(v, records[-1].true, scores))
+        curve = [predicted[predictors[0]] + scale * (0.3 - 0.1 * i) * draw(f"less/{i}", 3) for i in range(4)]
+        sizes = np.array([400, 800, 1600, 3200])
+        trainings.append(
+            evaluate.TrainingSizes(v, predictors[0], eta_hat, eta_approx, sizes, np.stack(curve))
+        )
+
+    samples = evaluate.Resamples(N, seed=1, resamples=100)
     prediction = eta.sum(axis=1, keepdims=True) * np.linspace(0, 0.1, 21)
-    tables = (
-        random_effects_table(effects, seed=1, resamples=200),
-        longitudinal_nll_table(records, prediction, residual_sd=sd, seed=1, resamples=200),
+    learning_curve, power = evaluate.learning_curves(trainings, samples)
+    tables = {
+        "random_effects": evaluate.random_effects_table(effects, samples),
+        "comparison": evaluate.comparison_table(effects, samples),
+        "calibration": evaluate.calibration_table(effects, samples),
+        "longitudinal_nll": evaluate.longitudinal_nll_table(records, prediction, samples, residual_sd=SD),
+        "outcomes": evaluate.outcome_table(forecasts, samples),
+        "association_ledger": evaluate.association_ledger(chains, samples),
+        "learning_curve": learning_curve,
+        "power": power,
+        "privacy": privacy(),
+        "latent_ranking": latent_ranking(),
+    }
+    return {name: pd.read_csv(io.StringIO(table.to_csv(index=False))) for name, table in tables.items()}
+
+
+def privacy(**values):
+    """Nothing copied; `values` replace a measure in the features of the encoder."""
+    measures = {"closer_than_held_out": 0.5, "near_copies": 0.01, "membership_auc": 0.5}
+    rows = [
+        (space, name, value, 0.9 * value, 1.1 * value, expected)
+        for space in ("encoder features", "pixels")
+        for name, expected in measures.items()
+        for value in [values.get(name, expected) if space != "pixels" else expected]
+    ]
+    return pd.DataFrame(rows, columns=["space", "measure", "value", "low", "high", "expected"])
+
+
+def latent_ranking():
+    """Four latents, three of them active and chosen."""
+    return pd.DataFrame(
+        {
+            "latent": [0, 1, 2, 3],
+            "posterior_mean_variance": [0.5, 0.001, 0.9, 0.7],
+            "active": [True, False, True, True],
+            "readback_mse": [0.30, 1.0, 0.1, 0.2],
+            "readback_r2": [0.70, 0.0, 0.9, 0.8],
+            "sensitivity": [0.01, 0.0, 0.04, 0.02],
+            "rank_readback": [3, -1, 1, 2],
+            "rank_sensitivity": [3, -1, 1, 2],
+            "random_effect": [2, -1, 0, 1],
+        }
     )
-    return tuple(pd.read_csv(io.StringIO(table.to_csv(index=False))) for table in tables)  # as in a run
+
+
+@pytest.fixture(scope="session")
+def privacy_of():
+    return privacy
 
 
 @pytest.fixture(scope="session")
@@ -64,20 +119,3 @@ def blind():
 @pytest.fixture(scope="session")
 def two():
     return run(predictors=("linear", "resnet18"))
-
-
-@pytest.fixture(scope="session")
-def ranking():
-    return pd.DataFrame(
-        {
-            "latent": [0, 1, 2, 3],
-            "posterior_mean_variance": [0.5, 0.001, 0.9, 0.7],
-            "active": [True, False, True, True],
-            "readback_mse": [0.30, 1.0, 0.1, 0.2],
-            "readback_r2": [0.70, 0.0, 0.9, 0.8],
-            "sensitivity": [0.01, 0.0, 0.04, 0.02],
-            "rank_readback": [3, -1, 1, 2],
-            "rank_sensitivity": [3, -1, 1, 2],
-            "random_effect": [2, -1, 0, 1],
-        }
-    )

@@ -11,7 +11,8 @@ import pytest
 
 from covary import figures
 from covary.config import check
-from covary.report import FIGURES, render
+from covary.figures.style import percent
+from covary.report import FIGURES, TABLES, render
 from covary.report.page import _duration
 
 CAPTIONS = Path(__file__).parents[2] / "workflow" / "report"
@@ -70,11 +71,9 @@ def inputs(tmp_path_factory):
     }
 
 
-def page(inputs, tables, ranking, raw=None):
+def page(inputs, tables, raw=None):
     config = check(raw if raw is not None else CHANGED)
-    html = render(
-        config=config, random_effects=tables[0], longitudinal_nll=tables[1], latent_ranking=ranking, **inputs
-    )
+    html = render(config=config, tables=tables, **inputs)
     return html, Page(html)
 
 
@@ -83,28 +82,44 @@ def shown(value, digits):
 
 
 @pytest.mark.parametrize("tables", ["good", "blind", "two"])
-def test_every_number_of_the_tables_is_shown_and_can_be_downloaded(inputs, tables, ranking, request):
-    effects, nll = request.getfixturevalue(tables)
-    _, parsed = page(inputs, (effects, nll), ranking)
-    for column in ("mse", "r2"):
-        for row in effects.itertuples():
-            value, low, high = (getattr(row, f"{column}{end}") for end in ("", "_low", "_high"))
-            assert f"{shown(value, 4)} [{shown(low, 4)}, {shown(high, 4)}]" in parsed.text
+def test_every_number_of_the_tables_is_shown_and_can_be_downloaded(inputs, tables, request):
+    tables = request.getfixturevalue(tables)
+    _, parsed = page(inputs, tables)
+    intervals = {
+        "random_effects": ({"mse": 4, "r2": 4}, "{}_low", "{}_high"),
+        "longitudinal_nll": ({"nll": 1}, "{}_low", "{}_high"),
+        "outcomes": ({"r2": 3, "crps": 4}, "{}_low", "{}_high"),
+    }
+    for name, (columns, low, high) in intervals.items():
+        for row in tables[name].itertuples():
+            for column, digits in columns.items():
+                ends = (getattr(row, end.format(column)) for end in ("{}", low, high))
+                value, *interval = (shown(end, digits) for end in ends)
+                assert f"{value} [{', '.join(interval)}]" in parsed.text
+    effects = tables["random_effects"]
     for value in effects[["theoretical_max", "fraction_of_max"]].dropna().to_numpy().ravel():
         assert f" {shown(value, 4)} " in parsed.text
-    for row in nll.itertuples():
-        assert f"{shown(row.nll, 1)} [{shown(row.nll_low, 1)}, {shown(row.nll_high, 1)}]" in parsed.text
+    for row in tables["comparison"].query("random_effect == 'all'").itertuples():
+        assert f"{shown(row.difference, 4)} [{shown(row.low, 4)}, {shown(row.high, 4)}]" in parsed.text
+    for row in tables["association_ledger"].query("random_effect == 'all'").itertuples():
+        assert percent(row.share, 1).replace("\u00a0", " ") in parsed.text
     files = {link["download"]: link["href"] for link in parsed.links if "download" in link}
-    assert set(files) == {"random_effects.csv", "longitudinal_nll.csv", "latent_ranking.csv", "runtime.csv"}
-    for name, table in (("random_effects", effects), ("longitudinal_nll", nll), ("latent_ranking", ranking)):
-        text = base64.b64decode(files[f"{name}.csv"].removeprefix("data:text/csv;base64,")).decode()
-        assert text == table.to_csv(index=False)
-        pd.testing.assert_frame_equal(pd.read_csv(io.StringIO(text)), table)
-    assert "nan" not in parsed.text.lower().split()
+    offered = {f"{name}.csv" for name in TABLES if not tables[name].empty}
+    assert set(files) == {*offered, "runtime.csv"}
+    for name in offered:
+        text = base64.b64decode(files[name].removeprefix("data:text/csv;base64,")).decode()
+        pd.testing.assert_frame_equal(pd.read_csv(io.StringIO(text)), tables[name.removesuffix(".csv")])
+    assert not {"nan", "inf"} & set(parsed.text.lower().split())
 
 
-def test_the_page_stands_alone(inputs, good, ranking):
-    html, parsed = page(inputs, good, ranking)
+def test_a_run_without_learning_curves_says_so(inputs, good):
+    empty = {name: good[name].iloc[:0] for name in ("learning_curve", "power")}
+    _, parsed = page(inputs, good | empty)
+    assert "Not measured: no learning curve was asked for" in parsed.text
+
+
+def test_the_page_stands_alone(inputs, good):
+    html, parsed = page(inputs, good)
     assert "http" not in html.lower() and "<script" not in html and "url(" not in html
     assert len(parsed.images) == len(FIGURES)
     assert all(image["src"].startswith("data:image/png;base64,") for image in parsed.images)
@@ -114,8 +129,8 @@ def test_the_page_stands_alone(inputs, good, ranking):
     assert len(parsed.ids) == len(set(parsed.ids))
 
 
-def test_configuration_runtime_and_versions_are_shown(inputs, good, ranking):
-    _, parsed = page(inputs, good, ranking)
+def test_configuration_runtime_and_versions_are_shown(inputs, good):
+    _, parsed = page(inputs, good)
     assert (
         f"predictor.epochs {check({}).predictor.epochs} 77" in parsed.text
         and "experiment demo trial" in parsed.text
@@ -124,33 +139,35 @@ def test_configuration_runtime_and_versions_are_shown(inputs, good, ranking):
     assert "evaluate 1 1 min 23 s 1 min 23 s 1 min 20 s 2,048 MiB" in parsed.text
     assert f"numpy {np.__version__}" in parsed.text
     assert "results/trial/dataset.zarr" in parsed.text and 'data["longitudinal/noise_49"]' in parsed.text
-    _, unchanged = page(inputs, good, ranking, raw={})
+    _, unchanged = page(inputs, good, raw={})
     assert "Every setting has its default value" in unchanged.text
 
 
-def test_figures_and_tables_have_numbered_captions(inputs, good, ranking):
-    _, parsed = page(inputs, good, ranking)
+def test_figures_and_tables_have_numbered_captions(inputs, good):
+    _, parsed = page(inputs, good)
     for i in range(1, len(FIGURES) + 1):
         assert f"Figure {i}. " in parsed.text
-    for name in (*FIGURES, "random_effects", "longitudinal_nll"):
+    for name in (*FIGURES, "random_effects", "longitudinal_nll", "outcomes", "power", "privacy"):
         title = (CAPTIONS / f"{name}.rst").read_text(encoding="utf-8").split("\n\n")[0].strip()
         assert title in parsed.text
 
 
-def test_a_value_from_the_configuration_cannot_break_the_page(inputs, good, ranking):
+def test_a_value_from_the_configuration_cannot_break_the_page(inputs, good):
     raw = {"images": {"source": "folder", "folder": "<b>&\"scans'</b>"}}
-    html, _ = page(inputs, good, ranking, raw)
+    html, _ = page(inputs, good, raw)
     assert "<b>&" not in html and "&lt;b&gt;&amp;" in html
 
 
-def test_missing_parts_are_named(inputs, good, ranking, tmp_path):
+def test_missing_parts_are_named(inputs, good, tmp_path):
     without = {name: path for name, path in inputs["figures"].items() if name != "traversals"}
     with pytest.raises(ValueError, match="got none for traversals"):
-        page(inputs | {"figures": without}, good, ranking)
+        page(inputs | {"figures": without}, good)
+    with pytest.raises(ValueError, match="file for each table, got none for power"):
+        page(inputs, {name: table for name, table in good.items() if name != "power"})
     with pytest.raises(ValueError, match=r"x\.pdf: expected a figure as \.svg or \.png"):
-        page(inputs | {"figures": inputs["figures"] | {"examples": tmp_path / "x.pdf"}}, good, ranking)
+        page(inputs | {"figures": inputs["figures"] | {"examples": tmp_path / "x.pdf"}}, good)
     with pytest.raises(FileNotFoundError, match=r"examples\.rst"):
-        page(inputs | {"captions": tmp_path}, good, ranking)
+        page(inputs | {"captions": tmp_path}, good)
 
 
 @pytest.mark.parametrize(

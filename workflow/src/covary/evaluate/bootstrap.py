@@ -11,18 +11,19 @@ from jaxtyping import Float64, UInt8
 
 from covary import rng
 
-_RESAMPLES_AT_ONCE = 64  # bounds memory: 64 counts of 8 bytes a subject
+_SUBJECTS_AT_ONCE = 512  # their counts, as numbers to multiply, stay in the cache
 
 
 class Resamples:
     """Draws of as many subjects with replacement, shared by all tables over the same subjects.
 
     Resample b depends on the seed, b and the number of subjects only, so differences between rows of one
-    table, or of two, are paired.
+    table, or of two, are paired. Tables share many columns, each of which is summed once.
     """
 
     def __init__(self, n_subjects: int, *, seed: int, resamples: int):
         self.n_subjects, self.seed, self.resamples = n_subjects, seed, resamples
+        self._summed: dict[int, Float64[np.ndarray, " resample"]] = {}
 
     def sums(
         self, statistics: Float64[np.ndarray, "subject statistic"]
@@ -33,9 +34,21 @@ class Resamples:
         """
         if len(statistics) != self.n_subjects:
             raise ValueError(f"statistics: expected {self.n_subjects} subjects, got {len(statistics)}")
-        blocks = range(0, self.resamples, _RESAMPLES_AT_ONCE)
-        counts = (self._counts[i : i + _RESAMPLES_AT_ONCE].astype(np.float64) for i in blocks)
-        return np.concatenate([block @ statistics for block in counts])
+        columns = np.ascontiguousarray(statistics.T)
+        keys = [hash(column.tobytes()) for column in columns]
+        new = dict.fromkeys(key for key in keys if key not in self._summed)
+        if new:
+            self._summed |= zip(new, self._sum(columns[[keys.index(key) for key in new]]), strict=True)
+        return np.stack([self._summed[key] for key in keys], axis=1)
+
+    def _sum(
+        self, columns: Float64[np.ndarray, "statistic subject"]
+    ) -> Float64[np.ndarray, "statistic resample"]:
+        sums = np.zeros((len(columns), self.resamples))
+        for start in range(0, self.n_subjects, _SUBJECTS_AT_ONCE):
+            part = slice(start, start + _SUBJECTS_AT_ONCE)
+            sums += columns[:, part] @ self._counts[part].astype(np.float64)
+        return sums
 
     def means(
         self, statistics: Float64[np.ndarray, "subject statistic"]
@@ -44,15 +57,14 @@ class Resamples:
         return self.sums(statistics) / self.n_subjects
 
     @cached_property
-    def _counts(self) -> UInt8[np.ndarray, "resample subject"]:
+    def _counts(self) -> UInt8[np.ndarray, "subject resample"]:
         """How often each resample holds each subject; 256 times is out of reach."""
         counts = np.empty((self.resamples, self.n_subjects), dtype=np.uint8)
         for b in range(self.resamples):
-            drawn = rng.generator(self.seed, "bootstrap", b).integers(
-                0, self.n_subjects, size=self.n_subjects
-            )
+            random = rng.generator(self.seed, "bootstrap", b)
+            drawn = random.integers(0, self.n_subjects, size=self.n_subjects)
             counts[b] = np.bincount(drawn, minlength=self.n_subjects)
-        return counts
+        return np.ascontiguousarray(counts.T)
 
 
 def percentile_interval(

@@ -15,7 +15,7 @@ from jaxtyping import Float, Float64
 
 from covary.association import explainable_fraction
 from covary.evaluate.bootstrap import Resamples, percentile_interval
-from covary.evaluate.tables import POOLED, check_rows
+from covary.evaluate.tables import POOLED, check_rows, pooled_first
 
 PARTS = ("lost_in_image", "lost_in_estimator", "lost_in_predictor", "reached")
 
@@ -45,7 +45,7 @@ def association_ledger(chains: Sequence[Chain], resamples: Resamples) -> pd.Data
     be independent of the image, so its chance correlations with the predictions are left out, which a plain
     R² on the same subjects contains. Raises ValueError if shapes differ or a value is not finite.
     """
-    rows, columns, constants = [], [], []
+    rows, columns = [], []
     for chain in chains:
         explainable = explainable_fraction(chain.noise_variance)
         signal = chain.eta.astype(np.float64) * np.sqrt(explainable)
@@ -54,21 +54,35 @@ def association_ledger(chains: Sequence[Chain], resamples: Resamples) -> pd.Data
         for name, prediction in chain.predicted.items():
             estimated = _squared_error(f"estimated ({name}) {where}", signal, chain.estimated[name])
             predicted = _squared_error(f"predicted ({name}) {where}", signal, prediction)
-            parts = (read, estimated - read, predicted - estimated, -predicted)
-            for effect in range(-1, signal.shape[1]):
-                label = POOLED if effect < 0 else str(effect + 1)
-                for part, values in zip(PARTS, parts, strict=True):
-                    rows.append((chain.noise_variance, name, label, part, explainable))
-                    columns.append(values.mean(axis=1) if effect < 0 else values[:, effect])
-                    constants.append(explainable if part == "reached" else 0.0)
-    stacked = np.stack(columns, axis=1)
-    table = pd.DataFrame(
-        rows, columns=["noise_variance", "predictor", "random_effect", "part", "explainable"]
+            columns += [read, estimated, predicted]
+            rows.append((chain.noise_variance, name, explainable))
+    if not rows:
+        raise ValueError("the ledger needs at least one noise level and one predictor")
+    explainable = np.array([row[2] for row in rows])
+    stacked = np.concatenate(columns, axis=1)
+    point, replicates = (
+        _parts(means.reshape(len(means), len(rows), 3, -1), explainable)
+        for means in (stacked.mean(axis=0)[None], resamples.means(stacked))
     )
-    table["value"] = stacked.mean(axis=0) + constants
-    table["low"], table["high"] = percentile_interval(resamples.means(stacked) + constants)
+    effects = [POOLED, *(str(i + 1) for i in range(columns[0].shape[1]))]
+    table = pd.DataFrame(
+        [(v, name, effect, part, most) for v, name, most in rows for effect in effects for part in PARTS],
+        columns=["noise_variance", "predictor", "random_effect", "part", "explainable"],
+    )
+    table["value"] = point.ravel()
+    table["low"], table["high"] = percentile_interval(replicates.reshape(len(replicates), -1))
     table["share"] = table["value"] / table["explainable"]
     return table
+
+
+def _parts(
+    squared_error: Float64[np.ndarray, "resample row 3 k"], explainable: Float64[np.ndarray, " row"]
+) -> Float64[np.ndarray, "resample row 1+k 4"]:
+    """`PARTS` for all random effects and for each, from the mean squared errors after each stage."""
+    read, estimated, predicted = np.moveaxis(pooled_first(squared_error), 2, 0)
+    return np.stack(
+        [read, estimated - read, predicted - estimated, explainable[:, None] - predicted], axis=-1
+    )
 
 
 def _squared_error(

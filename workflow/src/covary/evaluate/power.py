@@ -24,7 +24,7 @@ from covary.evaluate.metrics import r2_of_sums, subject_statistics
 from covary.evaluate.tables import check_rows
 
 POWER, ALPHA = 0.8, 0.05
-_EXPONENTS = np.geomspace(0.1, 2.0, 240)
+_EXPONENTS = np.geomspace(0.1, 2.0, 120)
 _EXTEND = 10.0  # times the largest size that curves are extrapolated to
 _MOST_SUBJECTS = 1e9
 _CURVE_COLUMNS = ["noise_variance", "predictor", "subjects", "kind", "r2", "low", "high", "theoretical_max"]

@@ -126,16 +126,16 @@ def calibration_table(levels: Sequence[RandomEffects], resamples: Resamples) -> 
             variance = np.diag(level.covariance[predictor]).astype(np.float64)
             sds = np.sqrt([variance.mean(), *variance])
             for nominal in LEVELS:
-                inside = within_normal_interval(level.eta_hat, eta_pred, np.sqrt(variance), nominal)
-                covered.append(np.column_stack([inside.mean(axis=1), inside]))
+                covered.append(within_normal_interval(level.eta_hat, eta_pred, np.sqrt(variance), nominal))
                 rows += [
                     (level.noise_variance, predictor, nominal, name, sd)
                     for name, sd in zip(_effect_names(eta_pred), sds, strict=True)
                 ]
-    stacked = _side_by_side(covered)
+    point, replicates = _point_and_replicates(covered, resamples)
     table = pd.DataFrame(rows, columns=["noise_variance", "predictor", "level", "random_effect", "sd"])
-    table["coverage"] = stacked.mean(axis=0)
-    table["low"], table["high"] = percentile_interval(resamples.means(stacked))
+    table["coverage"] = pooled_first(point / resamples.n_subjects).ravel()
+    shares = pooled_first(replicates / resamples.n_subjects).reshape(resamples.resamples, -1)
+    table["low"], table["high"] = percentile_interval(shares)
     return table
 
 
@@ -205,6 +205,11 @@ def _populations(level: Records):
 
 def _effect_names(array: np.ndarray) -> list[str]:
     return [POOLED, *(str(i + 1) for i in range(array.shape[1]))]
+
+
+def pooled_first(values: Float64[np.ndarray, "*row k"]) -> Float64[np.ndarray, "*row 1+k"]:
+    """The mean over all random effects in front of each of them."""
+    return np.concatenate([values.mean(axis=-1, keepdims=True), values], axis=-1)
 
 
 def check_rows(name: str, array: np.ndarray, reference: np.ndarray) -> None:

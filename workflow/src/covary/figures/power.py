@@ -102,7 +102,7 @@ def _counts(
                 edges = {"markerfacecolor": "white"} if hollow else {"markeredgecolor": "white"}
                 axis.plot([value], [y], marker, color=colour, markersize=5, linestyle="none", zorder=3,
                           markeredgewidth=1.1 if hollow else 0.5, **edges)  # fmt: skip
-                name = f"{value:,.0f}"
+                name = f"< {smallest:,.0f}" if hollow else f"{value:,.0f}"
             else:
                 name = "no number is enough"
             if len(predictors) > 1:

@@ -39,7 +39,7 @@ def ledger_in_words(ledger: pd.DataFrame) -> str:
         "known but must be estimated from noisy observations, and a network learns only part of what it is "
         "shown. "
         f"Of 100 parts that could be found at {noise_label(noise_variance)}, {best} found "
-        f"{_parts(row['reached'])}; {_parts(row['lost_in_image'])} were not to be seen in the images, "
+        f"about {_parts(row['reached'])}; {_parts(row['lost_in_image'])} were not to be seen in the images, "
         f"{_parts(row['lost_in_estimator'])} went in the estimation from records, and "
         f"{_parts(row['lost_in_predictor'])} the network did not learn."
     )
@@ -92,11 +92,11 @@ def power_in_words(power: pd.DataFrame, smallest: float) -> list[str]:
     """How many subjects a study needs, one sentence a predictor; `smallest` is the least size trained on."""
     sentences = []
     for name, rows in power.groupby("predictor", sort=False):
-        enough = rows[np.isfinite(rows["from_scratch"])]
-        never = rows[~np.isfinite(rows["from_scratch"])]
+        needed = rows.assign(needed=[subjects(n, smallest) for n in rows["from_scratch"]])
+        never = needed[~np.isfinite(needed["from_scratch"])]
         parts = [
-            f"{subjects(row.from_scratch, smallest)} at {noise_label(row.noise_variance)}"
-            for row in enough.itertuples()
+            f"{number} at {levels(same)}"
+            for number, same in needed.drop(never.index).groupby("needed", sort=False)
         ]
         text = f"A study that trains {name} on its own subjects detects the association with 80\u00a0% power "
         text += f"with {joined(parts)} subjects" if parts else "with no number of subjects at any noise level"
@@ -107,10 +107,10 @@ def power_in_words(power: pd.DataFrame, smallest: float) -> list[str]:
 
 
 def subjects(count: float, smallest: float = 0.0) -> str:
-    """A number of subjects to print; one below the least size that was trained on is given as that."""
+    """A number of subjects to print; below the least size that was trained on, no more is said than that."""
     if not np.isfinite(count):
         return "no number"
-    return f"fewer than {smallest:,.0f}" if count < smallest else f"{count:,.0f}"
+    return f"<\u00a0{smallest:,.0f}" if count < smallest else f"{count:,.0f}"
 
 
 def privacy_verdict(privacy: pd.DataFrame) -> Answer:
@@ -144,4 +144,4 @@ def privacy_verdict(privacy: pd.DataFrame) -> Answer:
 
 
 def _parts(share: float) -> str:
-    return f"{100 * share:.0f}".replace("-", "−")
+    return f"{round(100 * share)}".replace("-", "−")

@@ -4,10 +4,20 @@ import pytest
 
 from covary import figures, rng
 from covary.association import blur
-from covary.evaluate import RandomEffects, random_effects_table
+from covary.evaluate import (
+    Chain,
+    RandomEffects,
+    Resamples,
+    TrainingSizes,
+    association_ledger,
+    calibration_table,
+    learning_curves,
+    random_effects_table,
+)
 
 NOISES = [0.0, 1.0, 49.0]
 TIMES_H = np.arange(5) * 0.5
+SAMPLES = Resamples(300, seed=1, resamples=100)
 
 
 def lines(axis):
@@ -86,18 +96,24 @@ def test_spread_subjects_cover_the_ranks_of_the_peak():
         figures.spread_subjects(prediction[:4], 5)
 
 
+def levels(predictors, n=300):
+    eta = rng.normal(1, "eta", 0, n, (2,))
+    made = []
+    for v in NOISES:
+        eta_hat = blur(eta, v, rng.normal(1, f"r/{v}", 0, n, (2,)))
+        eta_pred = {p: eta / (1 + v) ** 0.5 for p in predictors}
+        covariance = dict.fromkeys(predictors, (v / (1 + v) + 0.01) * np.eye(2))
+        made.append(RandomEffects(v, eta_hat, 0.7 * eta_hat, eta_pred, covariance))
+    return made
+
+
 @pytest.mark.parametrize("predictors", [("network",), ("a", "b")])
 def test_r2_is_drawn_at_its_explainable_fraction(predictors):
-    eta = rng.normal(1, "eta", 0, 300, (2,))
-    levels = []
-    for v in NOISES:
-        eta_hat = blur(eta, v, rng.normal(1, f"r/{v}", 0, 300, (2,)))
-        levels.append(RandomEffects(v, eta_hat, 0.7 * eta_hat, {p: eta / (1 + v) ** 0.5 for p in predictors}))
-    table = random_effects_table(levels, seed=1, resamples=100)
+    table = random_effects_table(levels(predictors), SAMPLES)
     absolute, relative = figures.r2_against_explainable_fraction(table).axes
-    of_image = table[table["theoretical_max"].notna()]
+    of_image = table[table["theoretical_max"].notna() & (table["random_effect"] == "all")]
     for i, name in enumerate(predictors):
-        rows = of_image[of_image["predictor"] == name] if len(predictors) > 1 else of_image
+        rows = of_image[of_image["predictor"] == name]
         points, _, (bars,) = absolute.containers[1 + i].lines
         np.testing.assert_allclose(points.get_xdata().astype(float), [1.0, 0.5, 0.02])
         np.testing.assert_allclose(points.get_ydata().astype(float), rows["r2"])
@@ -160,3 +176,87 @@ def test_training_curves_mark_the_weights_that_were_kept():
         "σ²\u00a0=\u00a00",
         "σ²\u00a0=\u00a09",
     ]
+
+
+def test_the_ledger_bars_end_where_the_explainable_fraction_does():
+    eta = rng.normal(1, "eta", 0, 300, (2,))
+    read = 0.9 * eta + 0.2 * rng.normal(1, "read", 0, 300, (2,))
+    chains = [
+        Chain(v, eta, read, dict.fromkeys("ab", 0.8 * read * scale), {"a": 0.7 * read * scale, "b": 0 * eta})
+        for v, scale in ((v, (1 + v) ** -0.5) for v in NOISES)
+    ]
+    ledger = association_ledger(chains, SAMPLES)
+    panels = figures.association_ledger(ledger).axes
+    assert [axis.get_title() for axis in panels] == ["a", "b"]
+    share = ledger.set_index(["predictor", "noise_variance", "random_effect", "part"])["share"]
+    parts = ("reached", "lost_in_predictor", "lost_in_estimator", "lost_in_image")
+    for axis, name in zip(panels, "ab", strict=True):
+        bars = np.array(axis.patches).reshape(len(NOISES), 3, 4)  # all random effects, then each
+        for i, v in enumerate(NOISES):
+            for k, effect in enumerate(("all", "1", "2")):
+                widths = [bar.get_width() for bar in bars[i, k]]
+                np.testing.assert_allclose(widths, [share[name, v, effect, part] for part in parts])
+                last = bars[i, k, -1]
+                assert last.get_x() + last.get_width() == pytest.approx(1.0)
+        assert axis.get_xlim()[0] <= min(0.0, share.min())
+
+
+def test_calibration_shows_coverage_beside_its_levels():
+    table = calibration_table(levels(("a", "b")), SAMPLES)
+    (axis,) = figures.calibration(table).axes
+    pooled = table[table["random_effect"] == "all"]
+    for i, name in enumerate("ab"):
+        rows = pooled[pooled["predictor"] == name]
+        points, _, _ = axis.containers[i].lines
+        np.testing.assert_allclose(points.get_ydata().astype(float), rows["coverage"])
+    flat = [line.get_ydata()[0] for line in axis.lines if line.get_linestyle() == "--"]
+    assert flat == [0.5, 0.8, 0.95]
+
+
+def trainings(skill):
+    made = []
+    for level in levels(("net",)):
+        size = np.arange(4.0)[:, None, None]
+        noise = rng.normal(1, "p", 0, 4, (300, 2)) * (0.5 - 0.1 * size)
+        prediction = skill * level.eta_pred["net"] + noise * (1 + level.noise_variance) ** -0.5
+        sizes = np.array([200, 400, 800, 1600])
+        made.append(
+            TrainingSizes(level.noise_variance, "net", level.eta_hat, level.eta_approx, sizes, prediction)
+        )
+    return learning_curves(made, SAMPLES)
+
+
+@pytest.mark.parametrize("skill", [0.9, 0.0])
+def test_learning_curves_stand_below_their_maximum_with_the_subjects_needed(skill):
+    curve, power = trainings(skill)
+    *panels, below = figures.learning_curve(curve, power).axes
+    for axis, v in zip(panels, NOISES, strict=True):
+        rows = curve[curve["noise_variance"] == v]
+        measured = rows[rows["kind"] == "measured"]
+        points, _, _ = axis.containers[0].lines
+        np.testing.assert_allclose(points.get_ydata().astype(float), measured["r2"])
+        assert axis.get_ylim()[1] >= rows["theoretical_max"].iloc[0]
+    shown = [text.get_text() for text in below.texts]
+    assert f"{power['ideal'][1]:,.0f}" in shown
+    assert ("no number is enough" in shown) == (skill == 0)
+    assert "< 200" in shown or skill == 0
+
+
+def test_without_a_learning_curve_the_figure_says_so():
+    (text,) = figures.learning_curve(*learning_curves([], SAMPLES)).texts
+    assert text.get_text() == "no learning curve was measured"
+
+
+def test_closest_pairs_show_both_images_and_the_distance():
+    def pairs(title, at):
+        two = images(4)[at : at + 2]
+        return figures.ClosestPairs("pixels", title, two, 255 - two, np.array([1.25, 2.0]))
+
+    left, right = pairs("Generated", 0), pairs("Held out", 2)
+    figure = figures.closest_pairs([left], [right])
+    for block, expected in zip(figure.subfigs, (left, right), strict=True):
+        assert block.get_suptitle() == f"{expected.title}, by pixels"
+        np.testing.assert_array_equal(
+            [shown(axis) for axis in block.axes], [*expected.images, *expected.nearest]
+        )
+        assert [axis.get_title() for axis in block.axes[:2]] == ["1.25", "2"]

@@ -74,10 +74,11 @@ class HeldOut:
         """A learning curve: the predictors of `file`, trained on fewer subjects, and that trained on all."""
         full = self.random_effects(noise)
         with np.load(file) as smaller:
-            sizes = [*smaller["sizes"], members(self._read("subjects"), "train").stop]
+            sizes = np.array([*smaller["sizes"], members(self._read("subjects"), "train").stop])
             eta_pred = np.concatenate([smaller["eta_pred"], full.eta_pred[predictor][None]])
+        order = np.argsort(sizes, kind="stable")
         return TrainingSizes(
-            float(noise), predictor, full.eta_hat, full.eta_approx, np.array(sizes), eta_pred
+            float(noise), predictor, full.eta_hat, full.eta_approx, sizes[order], eta_pred[order]
         )
 
     def _read(self, group: str) -> xr.Dataset:

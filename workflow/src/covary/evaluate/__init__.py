@@ -14,7 +14,7 @@ from covary.evaluate.outcomes import (
     score_forecast,
 )
 from covary.evaluate.power import TrainingSizes, learning_curves
-from covary.evaluate.privacy import Neighbours, Proximity, pixels, privacy_table
+from covary.evaluate.privacy import Neighbours, Proximity, privacy_table
 from covary.evaluate.simulation import OutcomeSimulation
 from covary.evaluate.tables import (
     POOLED,
@@ -54,7 +54,6 @@ __all__ = [
     "mean_squared_error",
     "outcome_table",
     "percentile_interval",
-    "pixels",
     "privacy_table",
     "r2",
     "random_effects_table",

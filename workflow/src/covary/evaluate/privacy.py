@@ -11,7 +11,7 @@ from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Float64, Int, Num, UInt8
+from jaxtyping import Float, Float64, Int, Num
 from scipy.stats import rankdata
 from sklearn.metrics import pairwise_distances_argmin_min
 
@@ -19,7 +19,6 @@ from covary import rng
 from covary.evaluate.bootstrap import percentile_interval
 
 NEAR_COPY = 0.01  # of held-out images are this close to a training image, by definition
-_SIDE_PX = 64  # at most, where pixels are compared; finer detail would hide copies that are slightly moved
 
 
 @dataclass(frozen=True)
@@ -70,15 +69,6 @@ def nearest(
         np.linalg.norm(flat[0][rows].astype(np.float64) - flat[1][index[rows]], axis=1) for rows in blocks
     ]
     return Neighbours(np.concatenate(exact), index)
-
-
-def pixels(images: UInt8[np.ndarray, "image y x"]) -> Float[np.ndarray, "image row column"]:
-    """Grey values 0 … 1 by which images are compared: means over blocks, no side above 64 pixels."""
-    block = -(-max(images.shape[1:]) // _SIDE_PX)
-    n, height, width = images.shape
-    kept = images[:, : height - height % block, : width - width % block]
-    blocks = kept.reshape(n, height // block, block, width // block, block)
-    return blocks.mean(axis=(2, 4), dtype=np.float32) / 255
 
 
 def privacy_table(spaces: dict[str, Proximity], *, seed: int, resamples: int = 1000) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 from covary.quality.distances import frechet_distance, kernel_distance, precision_and_recall
 from covary.quality.features import FeatureSpace, encoder_features, inception_features, read_back
-from covary.quality.similarity import mean_squared_error, nearest, structural_similarity
+from covary.quality.similarity import mean_squared_error, nearest, pixels, structural_similarity
 from covary.quality.table import ImageSets, generator_quality, spread
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "kernel_distance",
     "mean_squared_error",
     "nearest",
+    "pixels",
     "precision_and_recall",
     "read_back",
     "spread",

@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64, Int64, UInt8
+from jaxtyping import Float, Float32, Float64, Int64, UInt8
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
@@ -45,6 +45,11 @@ def nearest(
         nearer = found < best
         best[nearer], number[nearer] = found[nearer], where[nearer] + start
     return number.numpy(), best.double().numpy()
+
+
+def pixels(images: UInt8[np.ndarray, "n h w"]) -> Float32[np.ndarray, "n pixel"]:
+    """Grey values 0 … 1 of images reduced to no more than 64 × 64 pixels."""
+    return _reduced(images).numpy()
 
 
 def _reduced(images: UInt8[np.ndarray, "n h w"]) -> Float[Tensor, "n pixel"]:

@@ -25,7 +25,6 @@ FIGURES = (
     "reconstructions",
     "traversals",
     "generator_quality",
-    "nearest_images",
     "latent_ranking",
     "association",
     "trajectories",
@@ -33,6 +32,7 @@ FIGURES = (
     "calibration",
     "association_ledger",
     "learning_curve",
+    "nearest_images",
     "closest_pairs",
     "training_curves",
     "workflow_dag",
@@ -47,6 +47,7 @@ TABLES = (
     "learning_curve",
     "power",
     "privacy",
+    "generator_quality",
     "latent_ranking",
 )
 _MEDIA_TYPES = {".svg": "image/svg+xml", ".png": "image/png"}

@@ -124,7 +124,8 @@ def learning_curves(
         law = PowerLaw.fit(training.sizes, point, weights, most)
         laws = PowerLaw.fit(training.sizes, replicates, weights, most)
         key = {"noise_variance": training.noise_variance, "predictor": training.predictor}
-        grid = np.geomspace(training.sizes[0], _EXTEND * training.sizes[-1], 41)
+        first, last = training.sizes[[0, -1]]
+        grid = np.concatenate([np.geomspace(first, last, 21), np.geomspace(last, _EXTEND * last, 21)[1:]])
         for kind, n, value, spread in (
             ("measured", training.sizes, point[0], replicates),
             ("fitted", grid, law(grid[None])[0], laws(grid[None])),
@@ -200,7 +201,10 @@ def _r2(training: TrainingSizes, resamples: Resamples) -> tuple[np.ndarray, np.n
 
 
 def _reliability(training: TrainingSizes) -> float:
-    """Squared correlation of random effects and their estimates, averaged over the random effects."""
+    """Squared correlation of random effects and their estimates, averaged over the random effects.
+
+    Estimates that do not vary tell nothing: 0.
+    """
     check_rows("eta_approx", training.eta_approx, training.eta_hat)
     pairs = zip(training.eta_hat.T, training.eta_approx.T, strict=True)
-    return float(np.mean([np.corrcoef(a, b)[0, 1] ** 2 for a, b in pairs]))
+    return float(np.mean([np.corrcoef(a, b)[0, 1] ** 2 if np.ptp(b) else 0.0 for a, b in pairs]))

@@ -86,7 +86,7 @@ def _counts(
     axis: Axes, power: pd.DataFrame, variances: list[float], predictors: list[str], smallest: float
 ) -> None:
     ends = power[[c for c in power if c.split("_low")[0].split("_high")[0] in _COUNTS]].to_numpy(float)
-    largest = 10 ** np.ceil(np.log10(ends[np.isfinite(ends)].max()))
+    largest = 10 ** np.ceil(np.log10(ends[np.isfinite(ends)].max(initial=1000.0)))
     rows = len(_COUNTS) * len(predictors)
     for row in power.itertuples():
         base, k = variances.index(row.noise_variance), predictors.index(row.predictor)

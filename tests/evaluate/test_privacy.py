@@ -17,6 +17,9 @@ def measures(generated, train, held_out):
     return table.set_index("measure")
 
 
+SHARES = ["closer_than_held_out", "near_copies", "membership_auc"]
+
+
 def test_nearest_neighbours_are_exact_even_for_copies():
     images = (255 * rng.uniform(1, "images", 0, 40, (8, 8))).astype(np.uint8)
     others = images[::-1].copy()
@@ -48,6 +51,8 @@ def test_fresh_draws_show_nothing():
     covered = pd.concat(inside, axis=1).mean(axis=1)
     assert covered["closer_than_held_out"] == pytest.approx(0.95, abs=0.07)
     assert covered["membership_auc"] == pytest.approx(0.95, abs=0.07)
+    # The medians' own intervals leave out that held-out images are a sample, too.
+    assert covered[["distance_to_train", "distance_to_held_out"]].min() > 0.6
     assert covered["near_copies"] > 0.85  # a quantile in the tail of 200 draws
 
 
@@ -55,7 +60,9 @@ def test_copies_are_found_by_every_measure():
     train = points("train", 600)
     generated = train[:500] + 0.01 * points("noise", 500)
     table = measures(generated, train, points("held_out", 400))
-    assert (table.low > table.expected).all()
+    assert (table.low > table.expected)[SHARES].all()
+    assert (table.high < table.expected)["distance_to_train"]
+    assert (table.low > table.expected)["distance_to_held_out"]
     assert table.value["near_copies"] == 1.0
     assert table.value["membership_auc"] > 0.9
 

@@ -31,9 +31,14 @@ class Neighbours:
 
 @dataclass(frozen=True)
 class Proximity:
-    """Nearest neighbours between generated, training and held-out images in one space."""
+    """Nearest neighbours between generated, training and held-out images in one space.
+
+    `some_train` are as many training images as there are held-out ones, evenly spread over their order.
+    """
 
     generated_to_train: Neighbours
+    generated_to_some_train: Neighbours
+    generated_to_held_out: Neighbours
     held_out_to_train: Neighbours
     train_to_generated: Neighbours
     held_out_to_generated: Neighbours
@@ -49,8 +54,11 @@ class Proximity:
         for name, images in (("generated", generated), ("training", train), ("held-out", held_out)):
             if not len(images):
                 raise ValueError(f"privacy check: there are no {name} images")
+        some = np.linspace(0, len(train) - 1, min(len(held_out), len(train))).astype(int)
         return cls(
             nearest(generated, train),
+            nearest(generated, train[some]),
+            nearest(generated, held_out),
             nearest(held_out, train),
             nearest(train, generated),
             nearest(held_out, generated),
@@ -75,10 +83,12 @@ def privacy_table(spaces: dict[str, Proximity], *, seed: int, resamples: int = 1
     """Measures of copying in each space, by name, with 95 % intervals.
 
     Columns: space, measure, value, low, high, expected (without copying). The measures:
-    `closer_than_held_out`, the share of pairs of a generated and a held-out image in which the generated one
-    is closer to its nearest training image; `near_copies`, the share of generated images closer to a training
-    image than all but 1 % of the held-out ones; `membership_auc`, how well the distance to the nearest
-    generated image tells training from held-out images (area under the ROC curve).
+    `distance_to_train`, the median distance of generated images to the nearest training image, expected that
+    of held-out images; `distance_to_held_out`, to the nearest held-out image, expected that to the nearest of
+    as many training images; `closer_than_held_out`, the share of pairs of a generated and a held-out image in
+    which the generated one is closer to its nearest training image; `near_copies`, the share of generated
+    images closer to a training image than all but 1 % of the held-out ones; `membership_auc`, how well the
+    distance to the nearest generated image tells training from held-out images (area under the ROC curve).
     """
     rows = []
     for space, p in spaces.items():
@@ -86,7 +96,14 @@ def privacy_table(spaces: dict[str, Proximity], *, seed: int, resamples: int = 1
         closer = area_under_curve(-generated, -held_out)
         near = near_copies(generated, held_out, seed=seed, resamples=resamples)
         member = area_under_curve(-p.train_to_generated.distance, -p.held_out_to_generated.distance)
+        medians = [
+            _median(near.distance, seed=seed, resamples=resamples)
+            for near in (p.generated_to_train, p.generated_to_held_out)
+        ]
+        some_train = float(np.median(p.generated_to_some_train.distance))
         rows += [
+            (space, "distance_to_train", *medians[0], float(np.median(held_out))),
+            (space, "distance_to_held_out", *medians[1], some_train),
             (space, "closer_than_held_out", *closer, 0.5),
             (space, "near_copies", *near, NEAR_COPY),
             (space, "membership_auc", *member, 0.5),
@@ -129,3 +146,9 @@ def near_copies(
     below = np.searchsorted(ordered, np.quantile(drawn, NEAR_COPY, axis=1))
     low, high = percentile_interval(random.binomial(n, below / n) / n)
     return float((generated < np.quantile(held_out, NEAR_COPY)).mean()), float(low), float(high)
+
+
+def _median(values: Float[np.ndarray, " image"], *, seed: int, resamples: int) -> tuple[float, float, float]:
+    drawn = rng.generator(seed, "median").choice(values, size=(resamples, len(values)))
+    low, high = percentile_interval(np.median(drawn, axis=1))
+    return float(np.median(values)), float(low), float(high)

@@ -1,7 +1,6 @@
 """NONMEM tables, one for each noise level, with the path of each subject's image."""
 
 import csv
-import dataclasses
 from pathlib import Path
 
 from PIL import Image
@@ -32,12 +31,10 @@ def write_nonmem_tables(source: Source, target: Path) -> None:
         for subject, image in source.images(subjects):
             Image.fromarray(image).save(target / image_path(split, subject))
     study = Study(source.settings.longitudinal)
-    names = tuple(str(i + 1) for i in range(len(splits)))
     for noise in source.noises:
         records = study.records(source.tree[f"longitudinal/noise_{noise}"]["observation"].values)
-        design = dataclasses.replace(records.design, subject_ids=names)
         numbers = target / f".noise_{noise}.csv"
-        nlme.write_nonmem(numbers, dataclasses.replace(records, design=design))
+        nlme.write_nonmem(numbers, records)
         with (
             numbers.open(newline="", encoding="utf-8") as rows,
             (target / f"noise_{noise}.csv").open("w", newline="", encoding="utf-8") as file,
@@ -45,7 +42,7 @@ def write_nonmem_tables(source: Source, target: Path) -> None:
             reader, writer = csv.reader(rows), csv.writer(file, lineterminator="\n")
             writer.writerow([*next(reader), "IMAGE"])
             for row in reader:
-                subject = int(row[0]) - 1
-                writer.writerow([*row, image_path(SPLITS[splits[subject]], subject)])
+                subject = int(row[0])
+                writer.writerow([subject + 1, *row[1:], image_path(SPLITS[splits[subject]], subject)])
         numbers.unlink()
     (target / "README.md").write_text(_README.format(first=source.noises[0]), encoding="utf-8")

@@ -98,7 +98,7 @@ def write_nonmem(path: str | Path, records: Records) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["ID", "TIME", "AMT", "RATE", "EVID", "CMT", "DV", "MDV", *design.covariates])
         for subject in range(design.n_subjects):
-            row = 0 if design.shared else subject
+            row, name = 0 if design.shared else subject, design.name(subject)
             covariates = [repr(float(values[row])) for values in design.covariates.values()]
             events = []
             for m in np.flatnonzero(design.dose_amount[row]):
@@ -125,7 +125,7 @@ def write_nonmem(path: str | Path, records: Records) -> None:
                 )
             for time, _, _, cells in sorted(events, key=lambda event: event[:3]):
                 cells = [repr(float(c)) if isinstance(c, float) else c for c in cells]
-                writer.writerow([design.name(subject), repr(float(time)), *cells, *covariates])
+                writer.writerow([name, repr(float(time)), *cells, *covariates])
 
 
 def _numbers(header: list[str], cells: list[str]) -> dict[str, float]:

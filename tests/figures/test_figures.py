@@ -198,7 +198,7 @@ def test_the_ledger_bars_end_where_the_explainable_fraction_does():
                 np.testing.assert_allclose(widths, [share[name, v, effect, part] for part in parts])
                 last = bars[i, k, -1]
                 assert last.get_x() + last.get_width() == pytest.approx(1.0)
-        assert axis.get_xlim()[0] <= min(0.0, share.min())
+        assert axis.get_xlim()[0] <= min(0.0, share[name].min())
 
 
 def test_calibration_shows_coverage_beside_its_levels():

@@ -58,4 +58,4 @@ fit = nlme.fit_population(
 )
 print(fit.verdict)
 print(f"-2 log L {fit.minus_two_log_likelihood:.1f}")
-print(fit.table().to_string(index=False))
+print(fit.table()[["parameter", "estimate"]].to_string(index=False))

@@ -33,13 +33,14 @@ def ledger_in_words(ledger: pd.DataFrame) -> str:
     best = shares.groupby("predictor", sort=False)["reached"].mean().idxmax()
     row = shares.loc[best].iloc[0]
     noise_variance = shares.loc[best].index[0]
+    found = f"about {_parts(row['reached'])}" if row["reached"] > 0.005 else "none"
     return (
         "What an image could have told of a patient’s record can be lost in three places, one after the "
         "other: the generated image does not show all that it was meant to show, what drives a record is not "
         "known but must be estimated from noisy observations, and a network learns only part of what it is "
         "shown. "
         f"Of 100 parts that could be found at {noise_label(noise_variance)}, {best} found "
-        f"about {_parts(row['reached'])}; {_parts(row['lost_in_image'])} were not to be seen in the images, "
+        f"{found}; {_parts(row['lost_in_image'])} were not to be seen in the images, "
         f"{_parts(row['lost_in_estimator'])} went in the estimation from records, and "
         f"{_parts(row['lost_in_predictor'])} the network did not learn."
     )

@@ -73,9 +73,7 @@ def measure(noise: float, seed: int) -> list[dict]:
                 Path(folder),
             )
         centre = objective == "marginal_likelihood"
-        predict.calibrate(
-            network, eta[parts[1]], posteriors[parts[1]], omega, structure="full", centre=centre
-        )
+        predict.calibrate(network, eta[parts[1]], eta_hat[parts[1]], structure="full", centre=centre)
         error = eta_hat[test] - predict.predict(network, eta[test])
         total = np.square(eta_hat[test] - eta_hat[test].mean())
         inside = np.abs(error) < 1.959964 * np.sqrt(np.diag(network.covariance.cpu().numpy()))

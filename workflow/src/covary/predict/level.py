@@ -30,7 +30,9 @@ class Level:
         with np.load(posteriors) as arrays:
             draws, log_marginal = arrays["draws"], arrays["log_marginal"]
         n = len(draws)
-        observation = store.read(dataset, f"longitudinal/noise_{noise}")["observation"][:n].values
+        records = store.read(dataset, f"longitudinal/noise_{noise}")
+        self._eta_hat = records["eta_hat"][:n].values
+        observation = records["observation"][:n].values
         likelihood = RecordLikelihood(study.model, parameters, study.records(observation))
         self._posteriors = Posteriors(draws, log_marginal, likelihood, np.arange(n))
         self._estimates = Targets(store.read(dataset, f"estimates/noise_{noise}")["eta_approx"][:n].values)
@@ -61,8 +63,7 @@ class Level:
         calibrate(
             network,
             validation.inputs,
-            self._posteriors[parts[1]],
-            self.omega,
+            self._eta_hat[parts[1]],
             structure=config.covariance,
             centre=objective == "marginal_likelihood",
         )

@@ -81,8 +81,10 @@ def test_the_chain_goes_from_eta_to_the_predictor(held_out):
 
 def test_a_learning_curve_ends_with_the_predictor_itself(held_out, tmp_path):
     smaller = np.stack([draw(f"size/{n}", 6) for n in (4, 1, 2)])
-    np.savez(tmp_path / "net_ebe_mse.npz", sizes=np.array([4, 1, 2]), eta_pred=smaller)
-    training = held_out.training_sizes("0", "net_ebe_mse", tmp_path / "net_ebe_mse.npz")
+    file = tmp_path / "noise_0" / "net_ebe_mse.npz"
+    file.parent.mkdir()
+    np.savez(file, sizes=np.array([4, 1, 2]), eta_pred=smaller)
+    training = held_out.training_sizes(file)
     assert training.sizes.tolist() == [1, 2, 4, 8]
     np.testing.assert_array_equal(training.eta_pred[:3], smaller[[1, 2, 0]])
     np.testing.assert_array_equal(training.eta_pred[3], draw("0/ebe_mse", 6))

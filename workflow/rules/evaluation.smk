@@ -197,7 +197,8 @@ rule plot_association:
         runtime=60,
     params:
         noises=NOISES,
-        predictors=PREDICTORS,
+        network=settings.predictor.label,
+        objectives=settings.predictor.objectives,
         longitudinal={k: v for k, v in section("longitudinal").items() if k != "fit"},
         code=code("plot_association"),
     script:

@@ -5,51 +5,32 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from covary import figures, store
+from covary import evaluate, figures, store
 from covary.config import Longitudinal
 from covary.job import job
 from covary.longitudinal import Study
-from covary.subjects import members
 
 N_SUBJECTS = 4
 
 with job(snakemake.log[0]):
-    study = Study(Longitudinal(**snakemake.params.longitudinal))
+    params, output = snakemake.params, snakemake.output
+    study = Study(Longitudinal(**params.longitudinal))
     dataset = Path(snakemake.input.manifest).with_name("dataset.zarr")
-    noises, predictors = snakemake.params.noises, snakemake.params.predictors
-    variances = [float(noise) for noise in noises]
-    subjects = store.read(dataset, "subjects")
-    test = members(subjects, "test")
-    encoded = study.predictions(subjects["eta"][test].values)
+    held_out = evaluate.HeldOut(dataset, params.network, params.objectives)
+    encoded = study.predictions(held_out.eta)
     shown = figures.spread_subjects(encoded, N_SUBJECTS)
-    observed = np.stack(
-        [store.read(dataset, f"longitudinal/noise_{noise}")["observation"][test][shown] for noise in noises]
-    )
+    observed = np.stack([held_out.observation(noise)[shown] for noise in params.noises])
+    levels = [held_out.random_effects(noise) for noise in params.noises]
     predicted = {
-        name: np.stack(
-            [
-                study.predictions(
-                    store.read(dataset, f"predictions/noise_{noise}/{name}")["eta_pred"][shown].values
-                )
-                for noise in noises
-            ]
-        )
-        for name in predictors
+        name: np.stack([study.predictions(level.eta_pred[name][shown]) for level in levels])
+        for name in held_out.predictors.values()
     }
-    times_h = np.asarray(study.times_h)
-    images = store.read(dataset, "images")["image"][test][shown].values
-    drawn = {
-        "association": figures.association(images, times_h, variances, observed, encoded[shown]),
-        "trajectories": figures.trajectories(
-            times_h,
-            variances,
-            observed,
-            predicted,
-            study.predictions(np.zeros((1, subjects["eta"].shape[1])))[0],
-        ),
-        "r2_against_explainable_fraction": figures.r2_against_explainable_fraction(
-            pd.read_csv(snakemake.input.random_effects)
-        ),
-    }
-    for name, figure in drawn.items():
-        figures.save(figure, Path(snakemake.output[name]))
+    average = study.predictions(np.zeros((1, held_out.eta.shape[1])))[0]
+    times_h, variances = np.asarray(study.times_h), [level.noise_variance for level in levels]
+    images = store.read(dataset, "images")["image"][held_out.subjects][shown].values
+    association = figures.association(images, times_h, variances, observed, encoded[shown])
+    figures.save(association, Path(output.association))
+    trajectories = figures.trajectories(times_h, variances, observed, predicted, average)
+    figures.save(trajectories, Path(output.trajectories))
+    r2 = figures.r2_against_explainable_fraction(pd.read_csv(snakemake.input.random_effects))
+    figures.save(r2, Path(output.r2_against_explainable_fraction))

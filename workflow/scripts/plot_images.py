@@ -5,46 +5,34 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from covary import diffusion, figures, images, rng, store, vae
+from covary import diffusion, figures, images, quality, store, vae
 from covary.config import Sampling
 from covary.job import job
 
-N_IMAGES, N_LATENTS = 6, 5
+N_EXAMPLES, N_RECONSTRUCTIONS, N_LATENTS = 16, 6, 5
 VALUES = np.linspace(-3, 3, 7)
 
 with job(snakemake.log[0]):
-    seed = snakemake.params.seed
-    prepared = images.load(Path(snakemake.input.index).parent)
-    generator = diffusion.ImageGenerator.load(Path(snakemake.input.unet).parents[1])
-    ranking = pd.read_csv(snakemake.input.ranking)
+    source, output, seed = snakemake.input, snakemake.output, snakemake.params.seed
+    sampling = Sampling(**snakemake.params.sampling)
+    prepared = images.load(Path(source.index).parent)
+    generator = diffusion.ImageGenerator.load(Path(source.unet).parents[1])
+    generated = store.read(Path(source.images).parents[1] / "dataset.zarr", "images")["image"]
 
-    def draw(z: np.ndarray, subjects: np.ndarray) -> np.ndarray:
-        return diffusion.generate(generator, z, subjects, Sampling(**snakemake.params.sampling), seed)
+    some = quality.spread(len(prepared.test), N_EXAMPLES)
+    examples = figures.examples(prepared.generator_test[some], generated[-N_EXAMPLES:].values)
+    figures.save(examples, Path(output.examples))
 
-    def save(figure, name: str) -> None:
-        figures.save(figure, Path(snakemake.output[name]))
-
-    # Spread over the test images, which are sorted by class.
-    shown = np.linspace(0, len(prepared.test) - 1, N_IMAGES).astype(int)
-    encodings = np.load(snakemake.input.encodings)
-    mean, log_variance = (encodings[f"test_{part}"][shown] for part in ("mean", "log_variance"))
-    z = mean + np.exp(0.5 * log_variance) * rng.normal(seed, "figure/posterior", 0, N_IMAGES, mean.shape[1:])
-    real = prepared.test[shown]
-    save(
-        figures.reconstructions(real, vae.decode(generator.vae, z), draw(z, np.arange(N_IMAGES))),
-        "reconstructions",
+    some = quality.spread(len(prepared.test), N_RECONSTRUCTIONS)
+    encodings = np.load(source.encodings)
+    mean, log_variance = (encodings[f"test_{part}"][some] for part in ("mean", "log_variance"))
+    by_generator = diffusion.reconstruct(generator, mean, log_variance, sampling, seed)
+    reconstructions = figures.reconstructions(
+        prepared.test[some], vae.decode(generator.vae, mean), by_generator
     )
+    figures.save(reconstructions, Path(output.reconstructions))
 
-    generated = store.read(Path(snakemake.input.images).parents[1] / "dataset.zarr", "images")["image"]
-    some = np.linspace(0, len(prepared.test) - 1, 16).astype(int)
-    save(figures.examples(prepared.generator_test[some], generated[-16:].values), "examples")
-
-    leading = ranking[ranking["active"]].sort_values("rank_readback")["latent"].to_numpy()[:N_LATENTS]
-    base = rng.normal(seed, "figure/traversal", 0, 1, (len(ranking),))[0]
-    base[leading] = 0
-    grid = np.tile(base, (len(leading), len(VALUES), 1))
-    for row, latent in enumerate(leading):
-        grid[row, :, latent] = VALUES
-    strips = draw(grid.reshape(-1, len(base)), np.zeros(grid.shape[0] * grid.shape[1], dtype=int))
-    strips = strips.reshape(*grid.shape[:2], *strips.shape[1:])
-    save(figures.traversals(strips, leading.tolist(), VALUES), "traversals")
+    ranking = pd.read_csv(source.ranking)
+    ranked = ranking[ranking["active"]].sort_values("rank_readback")["latent"].to_numpy()[:N_LATENTS]
+    strips = diffusion.traverse(generator, ranked, VALUES, sampling, seed)
+    figures.save(figures.traversals(strips, ranked.tolist(), VALUES), Path(output.traversals))

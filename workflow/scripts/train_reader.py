@@ -13,17 +13,12 @@ if __name__ == "__main__":
         dataset, digest = marker.parents[1] / "dataset.zarr", store.read_marker(marker)["sha256"]["image"]
         config = Predictor(**params.predictor)
         subjects = store.read(dataset, "subjects")
-        train, validation, test = (members(subjects, split) for split in ("train", "validation", "test"))
-        examples = [
-            predict.Examples(
-                predict.read_inputs(config.network, dataset, part, digest),
-                predict.Targets(subjects["eta"][part].values),
-            )
-            for part in (train, validation)
-        ]
+        splits = [members(subjects, split) for split in ("train", "validation", "test")]
+        inputs = [predict.read_inputs(config.network, dataset, part, digest) for part in splits]
+        targets = [predict.Targets(subjects["eta"][part].values) for part in splits]
         folder = Path(snakemake.output.weights).parent
         network, history = predict.train_predictor(
-            *examples,
+            *map(predict.Examples, inputs[:2], targets[:2]),
             predict.MeanSquaredError(),
             config,
             seed=params.seed,
@@ -32,11 +27,10 @@ if __name__ == "__main__":
         )
         network.save(folder)
         history.to_csv(snakemake.output.history, index=False)
-        images = predict.read_inputs(config.network, dataset, test, digest)
         store.write_group(
             dataset,
             f"predictions/noise_free/{config.label}",
-            predict.label(test, {"eta_read": predict.predict(network, images)}),
+            predict.label(splits[2], {"eta_read": predict.predict(network, inputs[2])}),
             Path(snakemake.output.marker),
             {"code": params.code},
         )

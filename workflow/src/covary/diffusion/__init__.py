@@ -2,7 +2,7 @@
 
 from covary.diffusion.generator import ImageGenerator
 from covary.diffusion.pretrained import load_autoencoder
-from covary.diffusion.sample import generate, initial_noise
+from covary.diffusion.sample import generate, initial_noise, reconstruct, traverse
 from covary.diffusion.spaces import LatentSpace, PixelSpace, cache_latents
 from covary.diffusion.train import train_generator
 
@@ -14,5 +14,7 @@ __all__ = [
     "generate",
     "initial_noise",
     "load_autoencoder",
+    "reconstruct",
     "train_generator",
+    "traverse",
 ]

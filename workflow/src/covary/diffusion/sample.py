@@ -72,6 +72,37 @@ def generate(
     return images
 
 
+def reconstruct(
+    generator: ImageGenerator,
+    mean: Float[np.ndarray, "n latent"],
+    log_variance: Float[np.ndarray, "n latent"],
+    config: Sampling,
+    seed: int,
+) -> UInt8[np.ndarray, "n h w"]:
+    """Images drawn for z ~ q(z|x), which is N(mean, exp(log_variance)), of some images x."""
+    noise = rng.normal(seed, "reconstruction", 0, len(mean), mean.shape[1:])
+    return generate(generator, mean + np.exp(0.5 * log_variance) * noise, np.arange(len(mean)), config, seed)
+
+
+def traverse(
+    generator: ImageGenerator,
+    latents: Int[np.ndarray, " latent"],
+    values: Float[np.ndarray, " value"],
+    config: Sampling,
+    seed: int,
+) -> UInt8[np.ndarray, "latent value h w"]:
+    """Images along each of some latents, these latents at 0 otherwise; all from one noise and one other z."""
+    grid = np.tile(
+        rng.normal(seed, "traversal", 0, 1, (generator.vae.latent_dim,))[0], (len(latents), len(values), 1)
+    )
+    grid[:, :, latents] = 0
+    for row, latent in enumerate(latents):
+        grid[row, :, latent] = values
+    subjects = np.zeros(grid[..., 0].size, dtype=int)
+    images = generate(generator, grid.reshape(-1, grid.shape[2]), subjects, config, seed)
+    return images.reshape(*grid.shape[:2], *images.shape[1:])
+
+
 def _predict(
     generator: ImageGenerator,
     x: Float[Tensor, "batch c h w"],

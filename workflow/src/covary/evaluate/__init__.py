@@ -15,6 +15,7 @@ from covary.evaluate.outcomes import (
 )
 from covary.evaluate.power import TrainingSizes, learning_curves
 from covary.evaluate.privacy import Neighbours, Proximity, privacy_table
+from covary.evaluate.score import score
 from covary.evaluate.simulation import OutcomeSimulation
 from covary.evaluate.tables import (
     POOLED,
@@ -58,5 +59,6 @@ __all__ = [
     "r2",
     "random_effects_table",
     "random_population",
+    "score",
     "score_forecast",
 ]

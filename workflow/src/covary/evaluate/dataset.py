@@ -70,8 +70,12 @@ class HeldOut:
             {name: predicted(name, "eta_pred") for name in self.predictors.values()},
         )
 
-    def training_sizes(self, noise: str, predictor: str, file: Path) -> TrainingSizes:
-        """A learning curve: the predictors of `file`, trained on fewer subjects, and that trained on all."""
+    def training_sizes(self, file: Path) -> TrainingSizes:
+        """A learning curve: the predictors of `file`, trained on fewer subjects, and that trained on all.
+
+        `file` is named `noise_<σ²>/<predictor>.npz`.
+        """
+        noise, predictor = file.parent.name.removeprefix("noise_"), file.stem
         full = self.random_effects(noise)
         with np.load(file) as smaller:
             sizes = np.array([*smaller["sizes"], members(self._read("subjects"), "train").stop])

@@ -1,14 +1,23 @@
 """How good generated images are: what can be read back from them, and how near they are to real ones."""
 
 from covary.quality.distances import frechet_distance, kernel_distance, precision_and_recall
-from covary.quality.features import FeatureSpace, encoder_features, inception_features, read_back
+from covary.quality.features import (
+    FeatureSpace,
+    encoder_features,
+    feature_spaces,
+    inception_features,
+    read_back,
+)
+from covary.quality.sets import ImageSets, collect, spread
 from covary.quality.similarity import mean_squared_error, nearest, pixels, structural_similarity
-from covary.quality.table import ImageSets, generator_quality, spread
+from covary.quality.table import generator_quality
 
 __all__ = [
     "FeatureSpace",
     "ImageSets",
+    "collect",
     "encoder_features",
+    "feature_spaces",
     "frechet_distance",
     "generator_quality",
     "inception_features",

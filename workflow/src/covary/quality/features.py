@@ -68,6 +68,12 @@ def inception_features(path: Path) -> FeatureSpace:
     return FeatureSpace(name, lambda images: _extract(network, images, prepare, network, _INCEPTION_PX))
 
 
+def feature_spaces(vae: VAE, inception_file: str | None) -> list[FeatureSpace]:
+    """That of the encoder, and that of Inception where its weights are given. Raises what that one raises."""
+    given = [] if inception_file is None else [inception_features(Path(inception_file))]
+    return [encoder_features(vae), *given]
+
+
 def read_back(vae: VAE, images: UInt8[np.ndarray, "n h w"]) -> Float32[np.ndarray, "n latent"]:
     """Posterior mean of images of any size."""
     vae.eval()

@@ -1,30 +1,16 @@
 """The table `generator_quality.csv`: every measure, what it compares, in which space, on how many images."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float
 
 from covary.quality.distances import frechet_distance, kernel_distance, precision_and_recall
 from covary.quality.features import FeatureSpace
+from covary.quality.sets import ImageSets, spread
 from covary.quality.similarity import mean_squared_error, nearest, structural_similarity
 
 COLUMNS = ["measure", "of", "against", "feature_space", "latent", "n", "value"]
 _NEAREST_IMAGES = 100
-
-
-@dataclass(frozen=True)
-class ImageSets:
-    """The images that are compared; `real_test` are those of the test split, in its order."""
-
-    real_train: UInt8[np.ndarray, "n h w"]
-    real_test: UInt8[np.ndarray, "m h w"]
-    generated: UInt8[np.ndarray, "k h w"]  # of the test subjects
-    vae_input: UInt8[np.ndarray, "r h2 w2"]  # some test images as the VAE sees them
-    vae_reconstructions: UInt8[np.ndarray, "r h2 w2"]
-    generator_input: UInt8[np.ndarray, "r h w"]  # the same ones as the generator learns them
-    generator_reconstructions: UInt8[np.ndarray, "r h w"]
 
 
 def generator_quality(
@@ -91,11 +77,6 @@ def _reconstruction(by: str, real: np.ndarray, drawn: np.ndarray) -> list[tuple]
         ("mse", of, "real test", "", None, len(real), mean_squared_error(real, drawn)),
         ("ssim", of, "real test", "", None, len(real), structural_similarity(real, drawn)),
     ]
-
-
-def spread(total: int, n: int) -> Int64[np.ndarray, " k"]:
-    """At most n of the numbers 0 … total - 1, evenly over their order, which may be by class."""
-    return np.linspace(0, total - 1, min(n, total)).astype(np.int64)
 
 
 def _spread(images: np.ndarray, n: int) -> np.ndarray:

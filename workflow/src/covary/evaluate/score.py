@@ -1,0 +1,60 @@
+"""Every table of the evaluation, from one finished dataset and with the same resamples."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from covary.evaluate.bootstrap import Resamples
+from covary.evaluate.dataset import HeldOut
+from covary.evaluate.ledger import association_ledger
+from covary.evaluate.outcomes import outcome_table
+from covary.evaluate.power import learning_curves
+from covary.evaluate.simulation import OutcomeSimulation
+from covary.evaluate.tables import (
+    calibration_table,
+    comparison_table,
+    longitudinal_nll_table,
+    random_effects_table,
+)
+from covary.longitudinal import Study
+
+
+def score(
+    held_out: HeldOut,
+    study: Study,
+    noises: Sequence[str],
+    curves: Sequence[Path],
+    *,
+    seed: int,
+    resamples: int,
+    predictive_draws: int,
+) -> dict[str, pd.DataFrame]:
+    """Tables by name. `curves` are files of predictors trained on fewer subjects, see `training_sizes`.
+
+    Raises ValueError if predictions do not fit the subjects or are not finite.
+    """
+    some = Resamples(len(held_out.eta), seed=seed, resamples=resamples)
+    simulation = OutcomeSimulation(study, seed, held_out.subjects.start)
+    levels = [held_out.random_effects(noise) for noise in noises]
+    observed = [held_out.observation(noise) for noise in noises]
+    records = [simulation.records(*pair) for pair in zip(levels, observed, strict=True)]
+    forecasts = [
+        simulation.forecasts(level, held_out.eta, observation, predictive_draws)
+        for level, observation in zip(levels, observed, strict=True)
+    ]
+    learning_curve, power = learning_curves([held_out.training_sizes(file) for file in curves], some)
+    return {
+        "random_effects": random_effects_table(levels, some),
+        "comparison": comparison_table(levels, some),
+        "calibration": calibration_table(
+            [held_out.random_effects(noise, oracles=True) for noise in noises], some
+        ),
+        "longitudinal_nll": longitudinal_nll_table(
+            records, study.predictions(held_out.eta), some, residual_sd=study.truth.residual.sd
+        ),
+        "outcomes": outcome_table(forecasts, some),
+        "association_ledger": association_ledger([held_out.chain(noise) for noise in noises], some),
+        "learning_curve": learning_curve,
+        "power": power,
+    }

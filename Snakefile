@@ -28,9 +28,17 @@ wildcard_constraints:
     resource=r"[a-z0-9_.-]+",
 
 
+# Over in seconds and never large: not worth a place in a cluster's queue.
 localrules:
     all,
     dataset,
+    create_dataset,
+    plot_workflow,
+    plot_training,
+    plot_evaluation,
+    describe_dataset,
+    write_provenance,
+    write_report,
 
 
 include: "workflow/rules/resources.smk"

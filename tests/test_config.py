@@ -54,6 +54,18 @@ def test_committed_schema_and_key_table_match_the_model():
         ({"longitudinal": {"last_time_h": 0.0}}, "longitudinal.last_time_h: must be > 0, got 0"),
         ({"association": {"noise_variances": [1, 1]}}, "noise_variances must differ from each other"),
         ({"predictor": {"objectives": []}}, "predictor.objectives: must have at least 1 item, got 0"),
+        (
+            {"predictor": {"objectives": ["ebe_mse", "ebe_mse"]}},
+            "predictor.objectives must differ, got ['ebe_mse', 'ebe_mse']",
+        ),
+        (
+            {"predictor": {"learning_curve": [0.2, 0.5]}},
+            "predictor.learning_curve must be at least 3 different shares, or none, got [0.2, 0.5]",
+        ),
+        (
+            {"predictor": {"objectives": ["ebe_mse"], "learning_curve_objectives": ["marginal_likelihood"]}},
+            "predictor.learning_curve_objectives must be among objectives, got ['marginal_likelihood']",
+        ),
         ({"experiment": "../up"}, "experiment: must match"),
         ({"images": {"size_px": 40}}, "images.size_px must be a multiple of 16"),
         (

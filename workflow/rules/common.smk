@@ -28,12 +28,7 @@ SHARDS = {
 }
 PREDICTORS = settings.predictor.names
 ORACLES = [f"oracle_{objective}" for objective in settings.predictor.objectives]
-LEARNING_CURVES = [
-    name
-    for name, objective in zip(PREDICTORS, settings.predictor.objectives)
-    if objective in settings.predictor.learning_curve_objectives
-    and settings.predictor.learning_curve
-]
+LEARNING_CURVES = settings.predictor.learning_curve_names
 
 
 def section(name):
@@ -54,6 +49,17 @@ def records():
 def objective(wildcards):
     """What a predictor is trained for."""
     return wildcards.predictor.removeprefix(f"{settings.predictor.label}_")
+
+
+def draws_for(objectives, noise="{noise}"):
+    """The draws from posteriors, where one of the objectives wants them."""
+    file = f"<results>/posteriors/noise_{noise}.npz"
+    return [file] if "marginal_likelihood" in objectives else []
+
+
+def draws_for_objective(wildcards):
+    """The draws from posteriors, where this predictor's objective wants them."""
+    return draws_for([objective(wildcards)], wildcards.noise)
 
 
 def network_files():

@@ -52,7 +52,7 @@ rule train_predictor:
         images="<results>/markers/images.json",
         estimates="<results>/markers/estimates/noise_{noise}.json",
         parameters="<results>/population/noise_{noise}.json",
-        posteriors="<results>/posteriors/noise_{noise}.npz",
+        posteriors=draws_for_objective,
         others=network_files(),
     output:
         weights="<results>/predictors/noise_{noise}/{predictor}/weights.safetensors",
@@ -136,7 +136,7 @@ rule train_oracle:
     input:
         estimates="<results>/markers/estimates/noise_{noise}.json",
         parameters="<results>/population/noise_{noise}.json",
-        posteriors="<results>/posteriors/noise_{noise}.npz",
+        posteriors=draws_for(settings.predictor.objectives),
         eta_read=f"<results>/markers/predictions/noise_free/{NETWORK}.json",
     output:
         markers=expand(
@@ -170,7 +170,7 @@ rule measure_learning_curve:
         images="<results>/markers/images.json",
         estimates="<results>/markers/estimates/noise_{noise}.json",
         parameters="<results>/population/noise_{noise}.json",
-        posteriors="<results>/posteriors/noise_{noise}.npz",
+        posteriors=draws_for_objective,
         others=network_files(),
     output:
         curve="<results>/learning_curve/noise_{noise}/{predictor}.npz",

@@ -17,7 +17,7 @@ if __name__ == "__main__":
         dataset, digest = marker.parents[1] / "dataset.zarr", store.read_marker(marker)["sha256"]["image"]
         study, config = Study(Longitudinal(**params.longitudinal)), Predictor(**params.predictor)
         level = predict.Level(
-            dataset, snakemake.wildcards.noise, study, Path(source.parameters), Path(source.posteriors)
+            dataset, snakemake.wildcards.noise, study, Path(source.parameters), source.posteriors
         )
         subjects = store.read(dataset, "subjects")
         train, validation, test = (members(subjects, split) for split in ("train", "validation", "test"))

@@ -12,7 +12,7 @@ with job(snakemake.log[0]):
     params, source, noise = snakemake.params, snakemake.input, snakemake.wildcards.noise
     dataset = Path(source.eta_read).parents[3] / "dataset.zarr"
     study = Study(Longitudinal(**params.longitudinal))
-    level = predict.Level(dataset, noise, study, Path(source.parameters), Path(source.posteriors))
+    level = predict.Level(dataset, noise, study, Path(source.parameters), source.posteriors)
     subjects = store.read(dataset, "subjects")
     train, validation, test = (members(subjects, split) for split in ("train", "validation", "test"))
     eta = subjects["eta"].values

@@ -377,11 +377,23 @@ class Predictor(Section):
 
     learning_curve: list[Annotated[float, Field(gt=0, lt=1)]] = Field(
         [0.125, 0.25, 0.5],
-        description="Shares of the training subjects to train smaller predictors on as well",
+        description="Shares of the training subjects to train smaller predictors on: at least 3, or none",
     )
-    learning_curve_objectives: list[Objective] = Field(
-        ["marginal_likelihood"], description="Objectives whose predictors get a learning curve"
+    learning_curve_objectives: list[Objective] | None = Field(
+        None, description="Objectives whose predictors get a learning curve; null: the last of `objectives`"
     )
+
+    @model_validator(mode="after")
+    def _objectives_and_shares_fit(self):
+        if len(set(self.objectives)) < len(self.objectives):
+            raise ValueError(f"objectives must differ, got {self.objectives}")
+        if self.learning_curve and len(set(self.learning_curve)) < max(3, len(self.learning_curve)):
+            raise ValueError(
+                f"learning_curve must be at least 3 different shares, or none, got {self.learning_curve}"
+            )
+        if missing := sorted({*(self.learning_curve_objectives or [])} - {*self.objectives}):
+            raise ValueError(f"learning_curve_objectives must be among objectives, got {missing}")
+        return self
 
     @property
     def label(self) -> str:
@@ -392,6 +404,13 @@ class Predictor(Section):
     def names(self) -> list[str]:
         """One name for each predictor to train, used in paths."""
         return [f"{self.label}_{objective}" for objective in self.objectives]
+
+    @property
+    def learning_curve_names(self) -> list[str]:
+        """Those of the predictors that get a learning curve."""
+        wanted = self.learning_curve_objectives
+        wanted = self.objectives[-1:] if wanted is None else wanted
+        return [f"{self.label}_{objective}" for objective in wanted if self.learning_curve]
 
     def for_subjects(self, n: int, of: int | None = None) -> "Predictor":
         """The same for the first `n` training subjects of so many: as many steps, batches they can fill."""

@@ -21,25 +21,25 @@ from covary.predict.train import Examples, Inputs, train_predictor
 class Level:
     """The evidence of one noise level, for every objective; subjects are counted from the first training one.
 
-    `posteriors` is the file with the draws, `population` that with the fitted parameters.
+    `population` is the file with the fitted parameters; `posteriors` has the file with the draws, or nothing
+    if no objective wants them.
     """
 
-    def __init__(self, dataset: Path, noise: str, study: Study, population: Path, posteriors: Path):
+    def __init__(self, dataset: Path, noise: str, study: Study, population: Path, posteriors: Sequence[str]):
         parameters = nlme.parameters_from_json(population.read_text(encoding="utf-8"))
         self.omega: Float64[np.ndarray, "k k"] = np.asarray(parameters.omega)
-        with np.load(posteriors) as arrays:
-            draws, log_marginal = arrays["draws"], arrays["log_marginal"]
-        n = len(draws)
         records = store.read(dataset, f"longitudinal/noise_{noise}")
-        self._eta_hat = records["eta_hat"][:n].values
-        observation = records["observation"][:n].values
-        likelihood = RecordLikelihood(study.model, parameters, study.records(observation))
-        self._posteriors = Posteriors(draws, log_marginal, likelihood, np.arange(n))
-        self._estimates = Targets(store.read(dataset, f"estimates/noise_{noise}")["eta_approx"][:n].values)
-
-    def evidence(self, objective: str) -> Evidence:
-        """What this objective needs of every subject."""
-        return self._posteriors if objective == "marginal_likelihood" else self._estimates
+        self._eta_hat = records["eta_hat"].values
+        estimates = Targets(store.read(dataset, f"estimates/noise_{noise}")["eta_approx"].values)
+        self._evidence: dict[str, Evidence] = {"ebe_mse": estimates}
+        for file in posteriors:
+            with np.load(file) as arrays:
+                draws, log_marginal = arrays["draws"], arrays["log_marginal"]
+            n = len(draws)
+            observed = study.records(records["observation"][:n].values)
+            likelihood = RecordLikelihood(study.model, parameters, observed)
+            drawn = Posteriors(draws, log_marginal, likelihood, np.arange(n))
+            self._evidence["marginal_likelihood"] = drawn
 
     def train(
         self,
@@ -53,7 +53,7 @@ class Level:
 
         `options` are those of `train_predictor`: seed, checkpoint_dir, workers. Raises what it raises.
         """
-        evidence = self.evidence(objective)
+        evidence = self._evidence[objective]
         train, validation = (
             Examples(*pair) for pair in zip(inputs, map(evidence.__getitem__, parts), strict=True)
         )

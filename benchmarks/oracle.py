@@ -55,11 +55,9 @@ def measure(noise: float, seed: int) -> list[dict]:
     parts, test = (slice(0, TRAIN), slice(TRAIN, TRAIN + VALIDATION)), slice(TRAIN + VALIDATION, n)
     records = study.records(study.simulate(eta_hat[: test.start], seed=seed, stream="residual_error"))
     modes = nlme.empirical_bayes(study.model, parameters, records)
-    draws, log_marginal = predict.draw_posteriors(
-        study.model, parameters, records, modes, DRAWS, seed, stream="posterior_draws"
-    )
+    drawn = nlme.posterior_draws(study.model, parameters, records, modes, DRAWS, seed)
     likelihood = predict.RecordLikelihood(study.model, parameters, records)
-    posteriors = predict.Posteriors(draws, log_marginal, likelihood, np.arange(len(draws)))
+    posteriors = predict.Posteriors.of(drawn.eta, drawn.log_marginal, likelihood)
     prepared = time.perf_counter()
     rows = []
     for objective in ("ebe_mse", "marginal_likelihood"):

@@ -38,9 +38,9 @@ def evidence(n: int, n_draws: int, residual_sd: float, mean=None, factor=None):
     observation = nlme.simulate(model, parameters, eta, design, 1).observation
     records = nlme.Records.of(design, observation)
     modes = nlme.empirical_bayes(model, parameters, records)
-    drawn = predict.draw_posteriors(model, parameters, records, modes, n_draws, 1, stream="draws")
+    drawn = nlme.posterior_draws(model, parameters, records, modes, n_draws, 1, stream="draws")
     likelihood = predict.RecordLikelihood(model, parameters, records)
-    return predict.Posteriors(*drawn, likelihood, np.arange(n)), observation
+    return predict.Posteriors.of(drawn.eta, drawn.log_marginal, likelihood), observation
 
 
 def log_density(y, mean, covariance):

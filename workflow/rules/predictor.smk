@@ -47,7 +47,7 @@ rule draw_posteriors:
 
 
 rule train_predictor:
-    """Train one network at one noise level; keeps the weights that were best on validation."""
+    """Train one network at one noise level, keep what was best on validation, and predict every test subject."""
     input:
         images="<results>/markers/images.json",
         estimates="<results>/markers/estimates/noise_{noise}.json",
@@ -58,6 +58,7 @@ rule train_predictor:
         weights="<results>/predictors/noise_{noise}/{predictor}/weights.safetensors",
         config="<results>/predictors/noise_{noise}/{predictor}/config.json",
         history="<results>/predictors/noise_{noise}/{predictor}/history.csv",
+        marker="<results>/markers/predictions/noise_{noise}/{predictor}.json",
     log:
         "<logs>/train_predictor/noise_{noise}_{predictor}.log",
     benchmark:
@@ -76,30 +77,6 @@ rule train_predictor:
         code=code("train_predictor"),
     script:
         "../scripts/train_predictor.py"
-
-
-rule predict:
-    """Predict the random effects of every test subject from the image alone."""
-    input:
-        images="<results>/markers/images.json",
-        weights="<results>/predictors/noise_{noise}/{predictor}/weights.safetensors",
-        others=network_files(),
-    output:
-        marker="<results>/markers/predictions/noise_{noise}/{predictor}.json",
-    log:
-        "<logs>/predict/noise_{noise}_{predictor}.log",
-    benchmark:
-        "<benchmarks>/predict/noise_{noise}_{predictor}.tsv"
-    conda:
-        "../../envs/covary.yaml"
-    resources:
-        mem_mb=growing(4000),
-        runtime=240,
-        gpu=1,
-    params:
-        code=code("predict"),
-    script:
-        "../scripts/predict.py"
 
 
 rule train_reader:

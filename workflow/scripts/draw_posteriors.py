@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from covary import nlme, predict, store
+from covary import nlme, store
 from covary.config import Longitudinal
 from covary.job import job
 from covary.longitudinal import Study
@@ -15,7 +15,7 @@ with job(snakemake.log[0]):
     study = Study(Longitudinal(**params.longitudinal))
     dataset = Path(snakemake.input.estimates).parents[2] / "dataset.zarr"
     stop = members(store.read(dataset, "subjects"), "validation").stop
-    draws, log_marginal = predict.draw_posteriors(
+    drawn = nlme.posterior_draws(
         study.model,
         nlme.parameters_from_json(Path(snakemake.input.parameters).read_text(encoding="utf-8")),
         study.records(store.read(dataset, f"longitudinal/noise_{noise}")["observation"][:stop].values),
@@ -24,4 +24,5 @@ with job(snakemake.log[0]):
         params.seed,
         stream=f"posterior_draws/noise_{noise}",
     )
-    np.savez(snakemake.output.posteriors, draws=draws, log_marginal=log_marginal)
+    draws = drawn.eta.astype(np.float32)
+    np.savez(snakemake.output.posteriors, draws=draws, log_marginal=drawn.log_marginal)

@@ -30,10 +30,7 @@ with job(snakemake.log[0]):
             "eta_pred": predict.predict(network, eta[test]),
             "eta_pred_read": predict.predict(network, eta_read),
         }
-        store.write_group(
-            dataset,
-            f"predictions/noise_{noise}/oracle_{objective}",
-            predict.label(test, predictions, network.covariance.cpu().numpy()),
-            Path(marker),
-            {"code": params.code},
+        name = f"noise_{noise}/oracle_{objective}"
+        predict.write_predictions(
+            dataset, name, test, predictions, Path(marker), params.code, covariance=network.covariance
         )

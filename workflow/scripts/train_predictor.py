@@ -1,4 +1,4 @@
-"""Train one network at one noise level."""
+"""Train one network at one noise level, and predict every test subject from the image alone."""
 
 from pathlib import Path
 
@@ -10,19 +10,18 @@ from covary.subjects import members
 
 if __name__ == "__main__":
     with job(snakemake.log[0]):
-        params, source = snakemake.params, snakemake.input
-        marker = Path(source.images)
+        params, source, noise = snakemake.params, snakemake.input, snakemake.wildcards.noise
+        marker, config = Path(source.images), Predictor(**params.predictor)
         dataset, digest = marker.parents[1] / "dataset.zarr", store.read_marker(marker)["sha256"]["image"]
-        study, config = Study(Longitudinal(**params.longitudinal)), Predictor(**params.predictor)
-        level = predict.Level(
-            dataset, snakemake.wildcards.noise, study, Path(source.parameters), source.posteriors
-        )
+        study, population = Study(Longitudinal(**params.longitudinal)), Path(source.parameters)
+        level = predict.Level(dataset, noise, study, population, source.posteriors)
         subjects = store.read(dataset, "subjects")
-        parts = members(subjects, "train"), members(subjects, "validation")
+        *parts, test = (members(subjects, split) for split in ("train", "validation", "test"))
+        images = [predict.read_inputs(config.network, dataset, part, digest) for part in (*parts, test)]
         folder = Path(snakemake.output.weights).parent
         network, history = level.train(
             params.objective,
-            [predict.read_inputs(config.network, dataset, part, digest) for part in parts],
+            images[:2],
             parts,
             config,
             seed=params.seed,
@@ -31,3 +30,8 @@ if __name__ == "__main__":
         )
         network.save(folder)
         history.to_csv(snakemake.output.history, index=False)
+        name, output = f"noise_{noise}/{folder.name}", Path(snakemake.output.marker)
+        eta_pred = {"eta_pred": predict.predict(network, images[2])}
+        predict.write_predictions(
+            dataset, name, test, eta_pred, output, params.code, covariance=network.covariance
+        )

@@ -27,10 +27,11 @@ if __name__ == "__main__":
         )
         network.save(folder)
         history.to_csv(snakemake.output.history, index=False)
-        store.write_group(
+        predict.write_predictions(
             dataset,
-            f"predictions/noise_free/{config.label}",
-            predict.label(splits[2], {"eta_read": predict.predict(network, inputs[2])}),
+            f"noise_free/{config.label}",
+            splits[2],
+            {"eta_read": predict.predict(network, inputs[2])},
             Path(snakemake.output.marker),
-            {"code": params.code},
+            params.code,
         )

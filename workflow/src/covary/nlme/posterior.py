@@ -23,6 +23,7 @@ _DEGREES = 5.0  # of freedom of the Student-t proposals
 _INFLATION = 3.0  # of the covariance at the mode
 _PROPOSALS_PER_DRAW = 4
 _LOW_SAMPLE_SIZE = 0.3  # of the proposals; below it a second proposal joins
+_SUBJECTS_AT_ONCE = 8192
 
 
 class Draws(NamedTuple):
@@ -51,19 +52,30 @@ def posterior_draws(
 
     Proposals are Student-t, wider than the curvature at the mode; where the effective sample size is low,
     as many more come from a Student-t with the weighted moments of the first, and both are weighted as one
-    mixture.
+    mixture. Proposals are kept for so many subjects at once that memory is bounded.
     Draws of a subject are keyed by (seed, stream, its number), subjects counting from `first_subject`.
     Subjects whose mode was not found get NaN. Raises ValueError if the arguments do not fit together.
     """
     check_model(model, parameters, records.design)
-    n, k = modes.eta.shape
+    n = len(modes.eta)
     if n != records.design.n_subjects:
         raise ValueError(f"modes must be those of {records.design.n_subjects} subjects, got {n}")
     if n_draws < 1:
         raise ValueError(f"n_draws must be ≥ 1, got {n_draws}")
+    drawn = []
+    for start in range(0, n, _SUBJECTS_AT_ONCE):
+        part = slice(start, start + _SUBJECTS_AT_ONCE)
+        some = EmpiricalBayes(*(column[part] for column in modes))
+        span = (first_subject + start, first_subject + start + len(some.eta))
+        drawn.append(_draw(model, parameters, records[part], some, n_draws, seed, stream, span))
+    return Draws(*(np.concatenate(column) for column in zip(*drawn, strict=True)))
+
+
+def _draw(model, parameters, records, modes, n_draws, seed, stream, span) -> Draws:
+    """The draws of the subjects numbered from span[0] to before span[1]."""
+    k = modes.eta.shape[1]
     positive = np.isfinite(modes.objective) & (np.linalg.eigvalsh(np.nan_to_num(modes.precision))[:, 0] > 0)
     m = _PROPOSALS_PER_DRAW * n_draws
-    span = (first_subject, first_subject + n)
     target = _Target(model, parameters.concrete(), records)
     covariance = np.linalg.inv(np.where(positive[:, None, None], modes.precision, np.eye(k)))
     first = _Student.around(modes.eta, _INFLATION * covariance)

@@ -1,9 +1,9 @@
 """From an image to random effects: networks, objectives, training, prediction."""
 
 from covary.predict.calibrate import calibrate, error_covariance
-from covary.predict.evidence import Posteriors, Targets, draw_posteriors
+from covary.predict.evidence import Posteriors, Targets
+from covary.predict.groups import write_predictions
 from covary.predict.inputs import read_inputs
-from covary.predict.labels import label
 from covary.predict.level import Level
 from covary.predict.likelihood import RecordLikelihood
 from covary.predict.network import PredictorNetwork
@@ -21,11 +21,10 @@ __all__ = [
     "RecordLikelihood",
     "Targets",
     "calibrate",
-    "draw_posteriors",
     "error_covariance",
-    "label",
     "make_objective",
     "predict",
     "read_inputs",
     "train_predictor",
+    "write_predictions",
 ]

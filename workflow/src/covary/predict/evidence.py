@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float, Float32, Float64, Int
+from jaxtyping import Float, Int
 
-from covary import nlme
 from covary.predict.likelihood import RecordLikelihood
 
 Rows = Int[np.ndarray, " row"] | slice
-_PART = 8192  # subjects drawn at once, which bounds memory
 
 
 @runtime_checkable
@@ -65,6 +63,17 @@ class Posteriors:
     likelihood: RecordLikelihood
     rows: Int[np.ndarray, " subject"]
 
+    @classmethod
+    def of(
+        cls,
+        draws: Float[np.ndarray, "subject draw k"],
+        log_marginal: Float[np.ndarray, " subject"],
+        likelihood: RecordLikelihood,
+    ) -> "Posteriors":
+        """Those of the first subjects of the likelihood's records, of whom some may have no draws but NaN."""
+        known = np.nan_to_num(draws).astype(np.float32, copy=False)
+        return cls(known, log_marginal, likelihood, np.arange(len(draws)))
+
     def __len__(self) -> int:
         return len(self.draws)
 
@@ -80,30 +89,3 @@ class Posteriors:
     def arrays(self) -> list[np.ndarray]:
         """What identifies the evidence."""
         return [self.draws, self.log_marginal]
-
-
-def draw_posteriors(
-    model: nlme.OdeModel | nlme.ClosedFormModel,
-    parameters: nlme.Parameters,
-    records: nlme.Records,
-    modes: nlme.EmpiricalBayes,
-    n_draws: int,
-    seed: int,
-    *,
-    stream: str,
-) -> tuple[Float32[np.ndarray, "subject draw k"], Float64[np.ndarray, " subject"]]:
-    """Draws from p(η | y) of every subject, counted from 0, and log p(y), as `Posteriors` needs them.
-
-    Subjects whose mode was not found get zeros, and NaN for log p(y). Raises ValueError if the arguments do
-    not fit together.
-    """
-    parts = []
-    for start in range(0, len(modes.eta), _PART):
-        part = slice(start, start + _PART)
-        some = nlme.EmpiricalBayes(*(column[part] for column in modes))
-        drawn = nlme.posterior_draws(
-            model, parameters, records[part], some, n_draws, seed, stream=stream, first_subject=start
-        )
-        parts.append((np.nan_to_num(drawn.eta).astype(np.float32), drawn.log_marginal))
-    draws, log_marginal = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return draws, log_marginal

@@ -35,11 +35,9 @@ class Level:
         for file in posteriors:
             with np.load(file) as arrays:
                 draws, log_marginal = arrays["draws"], arrays["log_marginal"]
-            n = len(draws)
-            observed = study.records(records["observation"][:n].values)
+            observed = study.records(records["observation"][: len(draws)].values)
             likelihood = RecordLikelihood(study.model, parameters, observed)
-            drawn = Posteriors(draws, log_marginal, likelihood, np.arange(n))
-            self._evidence["marginal_likelihood"] = drawn
+            self._evidence["marginal_likelihood"] = Posteriors.of(draws, log_marginal, likelihood)
 
     def train(
         self,

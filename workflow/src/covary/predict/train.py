@@ -34,7 +34,6 @@ from covary.training import (
 
 Inputs = UInt8[np.ndarray, "n h w"] | Images | Float[np.ndarray, "n feature"]
 _INFERENCE_BATCH = 256
-_OBJECTIVE_RATE = 10  # times the network's: V has to shrink by orders of magnitude in few steps
 
 # For the small network that sees random effects themselves, whatever images need.
 ORACLE = Predictor(
@@ -101,15 +100,9 @@ def train_predictor(
     best = copy.deepcopy(network)
     # diffusers' average covers parameters only; the statistics of batch normalisation must follow them.
     average = AveragedModel(network, avg_fn=partial(_average, config.ema_decay), use_buffers=True)
-    groups = [
-        {"params": list(network.parameters()), "weight_decay": config.weight_decay},
-        {
-            "params": list(objective.parameters()),
-            "weight_decay": 0.0,
-            "lr": _OBJECTIVE_RATE * config.learning_rate,
-        },
-    ]
-    optimiser = torch.optim.AdamW([g for g in groups if g["params"]], lr=config.learning_rate)
+    optimiser = torch.optim.AdamW(
+        network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+    )
     parts = [
         array
         for examples in (train, validation)
@@ -151,8 +144,7 @@ def train_predictor(
                 average.update_parameters(network)
                 losses.append(loss.detach() * len(rows))
             predicted = torch.from_numpy(predict(average.module, validation.inputs)).to(device)
-            with torch.no_grad():
-                validation_loss = objective(predicted, validation.evidence).mean().item()
+            validation_loss = objective.validate(predicted, validation.evidence)
             is_best = validation_loss < min((row["validation_loss"] for row in history), default=np.inf)
             if is_best:
                 best.load_state_dict(average.module.state_dict())

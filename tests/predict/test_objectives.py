@@ -108,6 +108,24 @@ def test_the_loss_is_zero_for_a_predictor_that_knows_no_more_than_the_population
     )
 
 
+# Where the image says more than the record, few records speak of its errors.
+@pytest.mark.parametrize(("sd", "tolerance"), [(0.05, 0.3), (0.7, 0.12)])
+def test_validation_finds_the_covariance_of_errors_without_knowing_them(sd, tolerance):
+    n = 1500
+    factor = sd * np.array([[1.0, 0.0], [0.4, 0.6]])
+    mean = rng.normal(3, "mean", 0, n, (2,)) * np.sqrt(np.diag(OMEGA) - np.diag(factor @ factor.T))
+    known, _ = evidence(n, 64, 0.1, mean, factor)
+    expected = factor @ factor.T
+    for structure in ("full", "diagonal"):
+        objective = predict.MarginalLikelihood(OMEGA, structure)
+        loss = objective.validate(torch.from_numpy(mean), known)
+        moved = objective.validate(torch.from_numpy(mean) + 0.3, known)
+        assert loss == pytest.approx(moved, abs=0.01)  # a constant is no error
+        found = objective.covariance().detach().numpy()
+        tested = np.eye(2, dtype=bool) | (structure == "full")
+        np.testing.assert_allclose(found[tested], expected[tested], atol=tolerance * np.abs(expected).max())
+
+
 def test_squared_error_is_the_mean_over_random_effects():
     value = np.array([[1.0, 2.0], [0.0, 0.0]])
     loss = predict.MeanSquaredError()(torch.tensor([[0.0, 0.0], [0.0, 3.0]]), predict.Targets(value))

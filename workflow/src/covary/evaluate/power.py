@@ -120,7 +120,9 @@ def learning_curves(
     for training in trainings:
         point, replicates = _r2(training, resamples)
         most = explainable_fraction(training.noise_variance)
-        weights = 1.0 / np.maximum(replicates.var(axis=0), 1e-12)
+        # A predictor that found nothing has no variance over subjects, but is no more certain than others.
+        variance = replicates.var(axis=0)
+        weights = 1.0 / np.maximum(variance, max(np.median(variance), 1e-12))
         law = PowerLaw.fit(training.sizes, point, weights, most)
         laws = PowerLaw.fit(training.sizes, replicates, weights, most)
         key = {"noise_variance": training.noise_variance, "predictor": training.predictor}

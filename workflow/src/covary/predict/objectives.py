@@ -86,24 +86,28 @@ class MarginalLikelihood(nn.Module):
         return self._expand(mean, covariance, weights, evidence, _FIT_NEWTON_STEPS)
 
     def validate(self, mean: Float[Tensor, "subject k"], evidence: Posteriors) -> float:
-        """Give V its maximum-likelihood value for these predictions, and return the mean loss there."""
+        """Give V its maximum-likelihood value for these predictions, and return the mean loss there.
+
+        All predictions may move by a constant first, as `calibrate` moves them in the end.
+        """
+        shift = torch.zeros(mean.shape[1], dtype=torch.float64, requires_grad=True)
         optimiser = torch.optim.LBFGS(
-            self.parameters(), max_iter=_FIT_ITERATIONS, line_search_fn="strong_wolfe"
+            [*self.parameters(), shift], max_iter=_FIT_ITERATIONS, line_search_fn="strong_wolfe"
         )
         for _ in range(_FIT_ROUNDS):
             # As long as the expansions stay, the likelihood is smooth in V.
-            expansions = self.expansions(mean, evidence)
+            expansions = self.expansions(mean + shift.detach(), evidence)
 
             def closure(expansions=expansions):
                 optimiser.zero_grad()
-                loss = self(mean, evidence, expansions).mean()
+                loss = self(mean + shift, evidence, expansions).mean()
                 loss.backward()
                 return loss
 
             optimiser.step(closure)
             optimiser.state.clear()
         with torch.no_grad():
-            return self(mean, evidence, self.expansions(mean, evidence)).mean().item()
+            return self(mean + shift, evidence, self.expansions(mean + shift, evidence)).mean().item()
 
     def _log_weights(self, mean, covariance, evidence) -> Float[Tensor, "batch draw"]:
         draws = torch.from_numpy(evidence.draws).to(mean)
@@ -115,9 +119,7 @@ class MarginalLikelihood(nn.Module):
         unknown = torch.from_numpy(~np.isfinite(evidence.log_marginal)).to(mean.device)
         few = ((_sample_size(weights) < _LOW_SAMPLE_SIZE) | unknown).nonzero()[:, 0]
         some = evidence[few.cpu().numpy()]
-        centre, at = _conditional_mode(
-            mean[few].cpu().numpy(), covariance.cpu().numpy(), some, newton_steps
-        )
+        centre, at = _conditional_mode(mean[few].cpu().numpy(), covariance.cpu().numpy(), some, newton_steps)
         valid = np.isfinite(at.value)
         offset = at.value - np.nan_to_num(some.log_marginal)
         return Expansions(

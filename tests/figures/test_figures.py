@@ -14,6 +14,7 @@ from covary.evaluate import (
     learning_curves,
     random_effects_table,
 )
+from covary.figures.style import predictor_label
 
 NOISES = [0.0, 1.0, 49.0]
 TIMES_H = np.arange(5) * 0.5
@@ -260,3 +261,9 @@ def test_closest_pairs_show_both_images_and_the_distance():
             [shown(axis) for axis in block.axes], [*expected.images, *expected.nearest]
         )
         assert [axis.get_title() for axis in block.axes[:2]] == ["1.25", "2"]
+
+
+def test_predictors_are_called_by_network_and_target():
+    assert predictor_label("resnet18_marginal_likelihood") == "resnet18 (likelihood)"
+    assert predictor_label("my_net_ebe_mse") == "my_net (EBE)"
+    assert predictor_label("network") == "network"

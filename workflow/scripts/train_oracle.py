@@ -15,6 +15,8 @@ with job(snakemake.log[0]):
     level = predict.Level(dataset, noise, study, Path(source.parameters), source.posteriors)
     subjects = store.read(dataset, "subjects")
     train, validation, test = (members(subjects, split) for split in ("train", "validation", "test"))
+    config = predict.ORACLE.for_subjects(train.stop, of=min(train.stop, predict.ORACLE_SUBJECTS))
+    config = config.model_copy(update={"covariance": params.covariance})
     eta = subjects["eta"].values
     eta_read = store.read(dataset, f"predictions/noise_free/{Path(source.eta_read).stem}")["eta_read"].values
     for objective, marker in zip(params.objectives, snakemake.output, strict=True):
@@ -22,7 +24,7 @@ with job(snakemake.log[0]):
             objective,
             (eta[train], eta[validation]),
             (train, validation),
-            predict.ORACLE.for_subjects(train.stop).model_copy(update={"covariance": params.covariance}),
+            config,
             seed=params.seed,
             checkpoint_dir=Path(params.checkpoints) / Path(marker).stem / params.code,
         )

@@ -417,8 +417,8 @@ class Predictor(Section):
         rounds = (of or n) / n
         return self.model_copy(
             update={
-                "epochs": round(self.epochs * rounds),
-                "patience_epochs": round(self.patience_epochs * rounds),
+                "epochs": max(1, round(self.epochs * rounds)),
+                "patience_epochs": max(1, round(self.patience_epochs * rounds)),
                 "batch_size": min(self.batch_size, n),
             }
         )

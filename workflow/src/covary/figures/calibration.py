@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from covary.figures.style import LIMIT, MARKERS, PREDICTORS, WIDTH_IN, noise_label, styled
+from covary.figures.style import LIMIT, MARKERS, PREDICTORS, WIDTH_IN, noise_label, predictor_label, styled
 
 _POOLED = "all"
 
@@ -29,7 +29,7 @@ def calibration(table: pd.DataFrame) -> Figure:
         error = np.abs(np.stack([rows["coverage"] - rows["low"], rows["high"] - rows["coverage"]]))
         axis.errorbar(x, rows["coverage"], error, fmt=MARKERS[k], color=PREDICTORS[k], markersize=5,
                       markeredgecolor="white", markeredgewidth=0.5, elinewidth=1.2, capsize=2.5,
-                      label=name, zorder=3)  # fmt: skip
+                      label=predictor_label(name), zorder=3)  # fmt: skip
     axis.grid(axis="x", visible=False)
     axis.set_xticks(range(len(variances)), [noise_label(v) for v in variances])
     axis.set_yticks(list(pooled["level"].unique()))

@@ -16,6 +16,7 @@ from covary.figures.style import (
     PREDICTORS,
     WIDTH_IN,
     percent,
+    predictor_label,
     styled,
 )
 
@@ -42,7 +43,7 @@ def r2_against_explainable_fraction(random_effects: pd.DataFrame) -> Figure:
             "from the record, EBE")  # fmt: skip
     positions = {v: i for i, v in enumerate(image["noise_variance"].unique())}
     for i, (name, rows) in enumerate(predictors.items()):
-        label = "from the image" + (f", {name}" if len(predictors) > 1 else "")
+        label = "from the image" + (f", {predictor_label(name)}" if len(predictors) > 1 else "")
         _points(absolute, rows["theoretical_max"], rows, "r2", PREDICTORS[i], MARKERS[i], label)
         shift = 0.14 * (i - (len(predictors) - 1) / 2)
         x = rows["noise_variance"].map(positions) + shift

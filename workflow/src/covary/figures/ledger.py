@@ -15,6 +15,7 @@ from covary.figures.style import (
     WIDTH_IN,
     noise_label,
     percent,
+    predictor_label,
     styled,
 )
 
@@ -46,7 +47,7 @@ def association_ledger(ledger: pd.DataFrame) -> Figure:
         axis.axvline(0, color=BLACK, linewidth=0.8)
         axis.axvline(1, color=BLACK, linewidth=0.8, linestyle="--")
         axis.grid(axis="y", visible=False)
-        axis.set(title=name, xlabel="share of what can be explained")
+        axis.set(title=predictor_label(name), xlabel="share of what can be explained")
         axis.set_xlim(min(0, axis.get_xlim()[0]), max(1.02, axis.get_xlim()[1]))
         axis.set_xticks([0, 0.25, 0.5, 0.75, 1])
         axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol="\u00a0%"))

@@ -16,6 +16,7 @@ from covary.figures.style import (
     PREDICTORS,
     WIDTH_IN,
     noise_label,
+    predictor_label,
     styled,
 )
 
@@ -106,7 +107,7 @@ def _counts(
             else:
                 name = "no number is enough"
             if len(predictors) > 1:
-                name += f", {row.predictor}"
+                name += f", {predictor_label(row.predictor)}"
             anchor = min(value, high, largest) if np.isfinite(value) else min(low, largest)
             axis.annotate(name, (anchor, y), (7 if np.isfinite(value) else -7, 0), textcoords="offset points",
                           ha="left" if np.isfinite(value) else "right", va="center", fontsize=7, color=BLACK,

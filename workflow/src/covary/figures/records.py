@@ -18,6 +18,7 @@ from covary.figures.style import (
     WIDTH_IN,
     noise_label,
     percent,
+    predictor_label,
     styled,
 )
 
@@ -72,7 +73,11 @@ def trajectories(
         for j, axis in enumerate(column):
             handles["observed"] = _observed(axis, times_h, observation[i, j])
             for k, (name, curves) in enumerate(prediction.items()):
-                label = "predicted from the image" if len(prediction) == 1 else f"predicted, {name}"
+                label = (
+                    "predicted from the image"
+                    if len(prediction) == 1
+                    else f"predicted, {predictor_label(name)}"
+                )
                 (handles[label],) = axis.plot(
                     times_h, curves[i, j], color=PREDICTORS[k], linestyle=_LINE_STYLES[k], zorder=3
                 )

@@ -35,6 +35,8 @@ LIMIT = GREY
 PREDICTORS = (VERMILION, GREEN, PURPLE, ORANGE, SKY)
 MARKERS = ("o", "s", "D", "^", "v")
 
+_TRAINED_ON = {"ebe_mse": "EBE", "marginal_likelihood": "likelihood"}
+
 _RC = {
     "axes.axisbelow": True,
     "axes.edgecolor": GREY,
@@ -98,6 +100,14 @@ def save(figure: Figure, path: Path) -> None:
 def noise_label(noise_variance: float) -> str:
     """How a noise level is called in figures."""
     return f"σ²\u00a0=\u00a0{noise_variance:g}"
+
+
+def predictor_label(name: str) -> str:
+    """How a predictor is called in figures: `resnet18_ebe_mse` is the network resnet18, trained on EBE."""
+    for objective, target in _TRAINED_ON.items():
+        if name.endswith(f"_{objective}"):
+            return f"{name.removesuffix(f'_{objective}')} ({target})"
+    return name
 
 
 def percent(fraction: float, decimals: int | None = None) -> str:

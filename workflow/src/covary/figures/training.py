@@ -8,7 +8,16 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
-from covary.figures.style import BLUE, GREY, MARKERS, VERMILION, WIDTH_IN, noise_label, styled
+from covary.figures.style import (
+    BLUE,
+    GREY,
+    MARKERS,
+    VERMILION,
+    WIDTH_IN,
+    noise_label,
+    predictor_label,
+    styled,
+)
 
 _LINE_STYLES = ("-", "--", "-.", ":", (0, (1, 3)))
 
@@ -57,7 +66,9 @@ def training_curves(
             Line2D([], [], color=GREY, linestyle=style, marker=marker)
             for style, marker in zip(_LINE_STYLES, MARKERS, strict=True)
         ]
-        figure.legend(styles[: len(names)], names, loc="outside lower right", ncols=len(names))
+        figure.legend(
+            styles[: len(names)], map(predictor_label, names), loc="outside lower right", ncols=len(names)
+        )
     right.set(title="Predictors", xlabel="epoch", ylabel="validation loss")
     right.legend(loc="upper left", bbox_to_anchor=(1, 1), handlelength=1.6, borderaxespad=0.3)
     for axis in (left, middle):

@@ -8,10 +8,11 @@ from covary.predict.level import Level
 from covary.predict.likelihood import RecordLikelihood
 from covary.predict.network import PredictorNetwork
 from covary.predict.objectives import MarginalLikelihood, MeanSquaredError, make_objective
-from covary.predict.train import ORACLE, Examples, predict, train_predictor
+from covary.predict.train import ORACLE, ORACLE_SUBJECTS, Examples, predict, train_predictor
 
 __all__ = [
     "ORACLE",
+    "ORACLE_SUBJECTS",
     "Examples",
     "Level",
     "MarginalLikelihood",

@@ -35,7 +35,9 @@ from covary.training import (
 Inputs = UInt8[np.ndarray, "n h w"] | Images | Float[np.ndarray, "n feature"]
 _INFERENCE_BATCH = 256
 
-# For the small network that sees random effects themselves, whatever images need.
+# For the small network that sees random effects themselves, whatever images need; more subjects than these
+# take no more steps.
+ORACLE_SUBJECTS = 50_000
 ORACLE = Predictor(
     network="oracle",
     epochs=30,

@@ -17,6 +17,7 @@ from markupsafe import Markup, escape
 
 from covary.association import explainable_fraction
 from covary.config import Config
+from covary.figures.style import predictor_label
 from covary.report import answers, summary
 from covary.report.runtime import read_benchmarks
 
@@ -86,7 +87,6 @@ def render(
         "number": _number,
         "duration": _duration,
         "csv": _csv_uri,
-        "breakable": _breakable,
     }
     environment.globals |= {
         "percent": summary.percent,
@@ -94,7 +94,8 @@ def render(
         "pooled": answers.pooled,
         "explainable_fraction": explainable_fraction,
     }
-    main = tables["random_effects"], tables["longitudinal_nll"]
+    shown = {name: _named(table) for name, table in tables.items()}
+    main = shown["random_effects"], shown["longitudinal_nll"]
     smallest = tables["learning_curve"]["subjects"].min()
     template = environment.get_template("report.html.j2")
     return template.render(
@@ -103,17 +104,18 @@ def render(
         changes=_changes(Config().model_dump(), config.model_dump()),
         date=date,
         paragraph=summary.paragraph(config, *main),
-        verdicts=summary.verdicts(tables["random_effects"]),
+        verdicts=summary.verdicts(shown["random_effects"]),
         concerns=summary.concerns(
-            config, *main, tables["latent_ranking"], tables["calibration"], tables["privacy"]
+            config, *main, shown["latent_ranking"], shown["calibration"], shown["privacy"]
         ),
-        ledger_in_words=answers.ledger_in_words(tables["association_ledger"]),
-        comparison_in_words=answers.comparison_in_words(tables["comparison"]),
-        calibration_in_words=answers.calibration_in_words(tables["calibration"]),
-        power_in_words=answers.power_in_words(tables["power"], smallest),
+        ledger_in_words=answers.ledger_in_words(shown["association_ledger"]),
+        comparison_in_words=answers.comparison_in_words(shown["comparison"]),
+        calibration_in_words=answers.calibration_in_words(shown["calibration"]),
+        power_in_words=answers.power_in_words(shown["power"], smallest),
         smallest=smallest,
         privacy_verdict=answers.privacy_verdict(tables["privacy"]),
-        tables=tables,
+        tables=shown,
+        files=tables,
         figures={name: _data_uri(figures[name]) for name in FIGURES},
         captions={name: _caption(captions / f"{name}.rst") for name in (*FIGURES, *TABLES)},
         runtime=read_benchmarks(benchmarks),
@@ -135,9 +137,10 @@ def _data_uri(path: Path) -> str:
     return f"data:{_MEDIA_TYPES[path.suffix]};base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
-def _breakable(name: str) -> Markup:
-    """A name that may be broken at its underscores, for narrow columns."""
-    return Markup(str(escape(name)).replace("_", "_<wbr>"))
+def _named(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with predictors called as in figures."""
+    columns = [c for c in ("predictor", "predictor_1", "predictor_2") if c in table]
+    return table.assign(**{c: table[c].map(predictor_label, na_action="ignore") for c in columns})
 
 
 def _csv_uri(table: pd.DataFrame) -> str:

@@ -42,7 +42,7 @@ download: env  ## Fetch and check RESOURCE=<name> of resources/sources.csv
 	@$(SNAKEMAKE) resources/downloads/$(RESOURCE).json
 
 test: env  ## Run the test suite
-	@$(BIN)/python -m pytest -m "not slow"
+	@$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 test-slow: env  ## Run what takes minutes a test: kills at random moments, a real Slurm, networks of full size
 	@$(BIN)/python -m pytest -m slow

@@ -54,19 +54,29 @@ def names(folder, suffix):
     return {str(file.relative_to(folder).with_suffix("")) for file in folder.rglob(f"*{suffix}")}
 
 
+def running(results, since):
+    """The jobs whose log was opened after that time and whose benchmark is not written."""
+    logs = results / "logs"
+    opened = {
+        str(f.relative_to(logs).with_suffix("")) for f in logs.rglob("*.log") if f.stat().st_mtime > since
+    }
+    return opened - names(results / "benchmarks", ".tsv")
+
+
 def test_twenty_kills_at_random_moments_leave_the_same_dataset(finished, project):
     draw = np.random.default_rng(5)
-    logs, benchmarks = project.results / "logs", project.results / "benchmarks"
+    benchmarks = project.results / "benchmarks"
     last = sum(project.planned().values()) - 3  # the jobs after it are over in moments
     interrupted = set()
     for kill in range(KILLS):
-        run = start(project)
+        began, run = time.time(), start(project)
         reached = kill * last // KILLS  # kills reach every stage
         wait_for(lambda reached=reached: len(names(benchmarks, ".tsv")) >= reached, run)
-        time.sleep(draw.uniform(0.5, 6))
+        wait_for(lambda began=began: running(project.results, began), run)
+        time.sleep(draw.uniform(0, 4))
         assert run.poll() is None, (project.folder / "output").read_text()[-3000:]
         kill_group(run)
-        interrupted |= names(logs, ".log") - names(benchmarks, ".tsv")
+        interrupted |= running(project.results, began)
         unlock(project)
     assert len({job.partition("/")[0] for job in interrupted}) >= 8, interrupted
     run = project.snakemake()

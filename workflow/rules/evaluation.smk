@@ -62,6 +62,7 @@ rule evaluate:
         "<benchmarks>/evaluate.tsv"
     conda:
         "../../envs/covary.yaml"
+    threads: workflow.cores
     resources:
         mem_mb=growing(4000),
         runtime=60,

@@ -94,11 +94,11 @@ class OneNode:
         step.chmod(0o755)
         kinds = ("socket", "pid-file", "log-file", "seed-file")
         files = [f"--{kind}={self.folder}/munge.{kind.partition('-')[0]}" for kind in kinds]
-        self._start("munged", "--foreground", "--force", f"--key-file={key}", *files)
-        _wait_for((self.folder / "munge.socket").exists, "munged")
-        self._start("slurmctld", "-D", "-c", "-f", str(self.folder / "slurm.conf"))
-        self._start("slurmd", "-D", "-c", "-f", str(self.folder / "slurm.conf"))
         try:
+            self._start("munged", "--foreground", "--force", f"--key-file={key}", *files)
+            _wait_for((self.folder / "munge.socket").exists, "munged")
+            self._start("slurmctld", "-D", "-c", "-f", str(self.folder / "slurm.conf"))
+            self._start("slurmd", "-D", "-c", "-f", str(self.folder / "slurm.conf"))
             _wait_for(lambda: "idle" in self.run("sinfo", "--noheader", "--format=%T"), "the node")
         except TimeoutError:
             self.__exit__()

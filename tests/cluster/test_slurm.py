@@ -1,5 +1,6 @@
 """The tiny experiment through the profile for Slurm, on a real Slurm of this one machine."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -8,7 +9,11 @@ import time
 import pytest
 from one_node import OneNode
 
-pytestmark = [pytest.mark.cluster, pytest.mark.slow]
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.slow,
+    pytest.mark.skipif(OneNode.missing() is not None, reason=str(OneNode.missing())),
+]
 
 # This cluster keeps no accounts. Jobs are short: a look that finds none ended puts the next off by 10 s.
 OPTIONS = (
@@ -19,9 +24,11 @@ OPTIONS = (
 
 @pytest.fixture
 def cluster(tmp_path):
-    if fault := OneNode.missing():
-        pytest.skip(fault)
-    with OneNode(tmp_path / "slurm") as cluster:
+    with contextlib.ExitStack() as stack:
+        try:
+            cluster = stack.enter_context(OneNode(tmp_path / "slurm"))
+        except TimeoutError as error:
+            pytest.skip(f"Slurm does not start on this machine: {error}")
         yield cluster
 
 

@@ -71,6 +71,7 @@ def measure(name: str, folder: Path, images: np.ndarray) -> dict[str, float]:
     """Images per second written and read, and bytes on disk, of one contender."""
     n = len(images)
     contender = CONTENDERS[name](folder, images)
+    os.sync()  # what others have left to be written
     clock = time.perf_counter()
     contender.write()
     os.sync()

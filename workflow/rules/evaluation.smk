@@ -70,7 +70,7 @@ rule evaluate:
         noises=NOISES,
         network=settings.predictor.label,
         objectives=settings.predictor.objectives,
-        longitudinal={k: v for k, v in section("longitudinal").items() if k != "fit"},
+        longitudinal=records(),
         resamples=settings.evaluation.bootstrap_resamples,
         draws=settings.evaluation.predictive_draws,
         seed=settings.seed,
@@ -200,7 +200,7 @@ rule plot_association:
         noises=NOISES,
         network=settings.predictor.label,
         objectives=settings.predictor.objectives,
-        longitudinal={k: v for k, v in section("longitudinal").items() if k != "fit"},
+        longitudinal=records(),
         code=code("plot_association"),
     script:
         "../scripts/plot_association.py"

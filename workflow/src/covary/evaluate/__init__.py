@@ -1,7 +1,7 @@
 """How much of the outcome was learned from the image, and where the rest went; bootstrap over subjects."""
 
 from covary.evaluate.bootstrap import Resamples, percentile_interval
-from covary.evaluate.dataset import HeldOut
+from covary.evaluate.held_out import HeldOut
 from covary.evaluate.ledger import PARTS, Chain, association_ledger
 from covary.evaluate.metrics import conditional_nll, crps, mean_squared_error, r2
 from covary.evaluate.outcomes import (

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from covary.evaluate.bootstrap import Resamples
-from covary.evaluate.dataset import HeldOut
+from covary.evaluate.held_out import HeldOut
 from covary.evaluate.ledger import association_ledger
 from covary.evaluate.outcomes import outcome_table
 from covary.evaluate.power import learning_curves

@@ -73,7 +73,7 @@ def _png(image: np.ndarray) -> bytes:
 
 def _card(source: Source) -> str:
     settings = source.settings
-    size = settings.images.size_px
+    size = settings.images.drawn_size_px
     splits = "\n".join(
         f"      - split: {split}\n        path: data/{split}-*.parquet" for split in source.splits()
     )

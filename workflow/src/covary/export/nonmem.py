@@ -3,8 +3,6 @@
 import csv
 from pathlib import Path
 
-from PIL import Image
-
 from covary import nlme
 from covary.export.source import Source, image_path
 from covary.longitudinal import Study
@@ -26,10 +24,7 @@ def write_nonmem_tables(source: Source, target: Path) -> None:
     The ID of a subject is its number in the dataset plus 1.
     """
     splits = source.tree["subjects/split"].values
-    for split, subjects in source.splits().items():
-        (target / "images" / split).mkdir(parents=True)
-        for subject, image in source.images(subjects):
-            Image.fromarray(image).save(target / image_path(split, subject))
+    source.write_images(target)
     study = Study(source.settings.longitudinal)
     for noise in source.noises:
         records = study.records(source.tree[f"longitudinal/noise_{noise}"]["observation"].values)

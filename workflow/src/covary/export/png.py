@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 from covary.export.source import Source, image_path
 from covary.subjects import SPLITS
@@ -17,10 +16,7 @@ def write_png(source: Source, target: Path) -> None:
     variance with eta_hat_1 … and eta_approx_1 …; `records` one row an observation: subject, noise_variance,
     time_h, observation.
     """
-    for split, subjects in source.splits().items():
-        (target / "images" / split).mkdir(parents=True)
-        for subject, image in source.images(subjects):
-            Image.fromarray(image).save(target / image_path(split, subject))
+    source.write_images(target)
     subjects_table(source).to_parquet(target / "subjects.parquet", index=False)
     effects, records = [], []
     for noise in source.noises:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 from jaxtyping import UInt8
+from PIL import Image
 
 from covary import store
 from covary.config import Config, load
@@ -51,6 +52,13 @@ class Source:
         for start in range(subjects.start, subjects.stop, _IMAGES_AT_ONCE):
             stop = min(start + _IMAGES_AT_ONCE, subjects.stop)
             yield from zip(range(start, stop), array[start:stop].values, strict=True)
+
+    def write_images(self, target: Path) -> None:
+        """Write every image as a PNG file to where `image_path` says, in the new folder `target`/images."""
+        for split, subjects in self.splits().items():
+            (target / "images" / split).mkdir(parents=True)
+            for subject, image in self.images(subjects):
+                Image.fromarray(image).save(target / image_path(split, subject))
 
 
 def image_path(split: str, subject: int) -> str:

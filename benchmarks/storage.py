@@ -28,7 +28,7 @@ from pathlib import Path
 
 import numpy as np
 
-BATCH, BUFFER, SHARD, SEED = 256, 16_384, 8_192, 1
+BATCH, BUFFER, SHARD, SEED = 256, 16_384, 4_096, 1
 PATIENCE_S = 30.0
 WORKERS = 2
 
@@ -47,8 +47,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.contender:
         with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-            images = np.load(arguments.source, mmap_mode="r")
-            print(json.dumps(measure(arguments.contender, Path(folder), images)))
+            print(json.dumps(measure(arguments.contender, Path(folder), arguments.source)))
         return
     results = {}
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
@@ -67,10 +66,10 @@ def main() -> None:
     arguments.output.write_text(json.dumps(results, indent=2) + "\n")
 
 
-def measure(name: str, folder: Path, images: np.ndarray) -> dict[str, float]:
+def measure(name: str, folder: Path, source: Path) -> dict[str, float]:
     """Images per second written and read, and bytes on disk, of one contender."""
-    n = len(images)
-    contender = CONTENDERS[name](folder, images)
+    contender = CONTENDERS[name](folder, source)
+    n = contender.n
     os.sync()  # what others have left to be written
     clock = time.perf_counter()
     contender.write()
@@ -109,8 +108,13 @@ class Contender:
 
     needs: str | None = None
 
-    def __init__(self, folder: Path, images: np.ndarray):
-        self.folder, self.images, self.n = folder, images, len(images)
+    def __init__(self, folder: Path, source: Path):
+        self.folder, self.source = folder, source
+        self.images = np.load(source, mmap_mode="r")
+        self.n = len(self.images)
+
+    def __reduce__(self):
+        return type(self), (self.folder, self.source)  # pickled as it is, a memmap is a copy of all images
 
     def blocks(self) -> Iterator[tuple[int, np.ndarray]]:
         """The images, as many at once as a shard holds."""
@@ -123,9 +127,9 @@ class Contender:
 
 
 class Covary(Contender):
-    """Sharded Zarr, read in runs and shuffled in a buffer."""
+    """Sharded Zarr without compression, mapped into memory and shuffled buffer by buffer."""
 
-    processes = 1
+    processes, compression = 1, None
 
     def write(self) -> None:
         from covary import store
@@ -133,9 +137,8 @@ class Covary(Contender):
         from covary.store.dataset import set_end
 
         path = self.folder / "dataset.zarr"
-        store.create(
-            path, size_px=self.images.shape[1], shard_subjects=SHARD, chunk_subjects=64, attributes={}
-        )
+        layout = dict(shard_subjects=SHARD, chunk_subjects=64, compression=self.compression)
+        store.create(path, size_px=self.images.shape[1], attributes={}, **layout)
         shards = partition(self.n, SHARD)
         if self.processes == 1:
             for shard in shards:
@@ -163,6 +166,18 @@ class Covary(Contender):
 
 
 class CovaryTwoProcesses(Covary):
+    """The same, written by two processes at once."""
+
+    processes = 2
+
+
+class CovaryZstd(Covary):
+    """Compressed shards, read in runs and shuffled in a buffer."""
+
+    compression = "zstd"
+
+
+class CovaryZstdTwoProcesses(CovaryZstd):
     """The same, written by two processes at once."""
 
     processes = 2
@@ -335,6 +350,8 @@ def column(rows: list[dict]):
 CONTENDERS = {
     "covary": Covary,
     "covary_two_processes": CovaryTwoProcesses,
+    "covary_zstd": CovaryZstd,
+    "covary_zstd_two_processes": CovaryZstdTwoProcesses,
     "memmap": Memmap,
     "naive_zarr": NaiveZarr,
     "jpeg_files": Files,

@@ -150,6 +150,14 @@ def test_a_checkpoint_of_other_settings_is_not_taken_up(tmp_path, caplog):
     assert "belongs to other settings" in caplog.text
 
 
+def test_a_diverged_training_is_no_checkpoint(tmp_path):
+    checkpoint = Checkpoint(tmp_path, "a", network=torch.nn.Linear(2, 2))
+    checkpoint.write(1, [{"loss": 0.5}])
+    with pytest.raises(ValueError, match="diverged: validation loss is nan after round 2"):
+        checkpoint.write(2, [{"loss": 0.5}, {"loss": 0.4, "validation_loss": float("nan")}])
+    assert checkpoint.resume() == (1, [{"loss": 0.5}])
+
+
 def test_older_checkpoints_are_kept_up_to_the_limit(tmp_path):
     network = torch.nn.Linear(2, 2)
     checkpoint = Checkpoint(tmp_path, "a", keep=2, network=network)

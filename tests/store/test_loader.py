@@ -23,16 +23,32 @@ def images():
     return values
 
 
-@pytest.fixture(scope="module")
-def dataset(images, tmp_path_factory):
-    path = tmp_path_factory.mktemp("loader") / "dataset.zarr"
-    layout = dict(shard_subjects=512, chunk_subjects=64, attributes={"seed": 1})
+def written(path, images, compression):
+    layout = dict(shard_subjects=512, chunk_subjects=64, compression=compression, attributes={"seed": 1})
     store.create(path, size_px=SIZE, **layout)
     for shard in partition(N, 512):
         part = images[shard.start : shard.stop]
         store.write_image_shard(path, shard, part, path.with_name(f"{shard.index}.json"), {})
     set_end(path, N)
-    return store.Images(path, TRAIN, "ab")
+    return path
+
+
+@pytest.fixture(scope="module")
+def compressed(images, tmp_path_factory):
+    return store.Images(
+        written(tmp_path_factory.mktemp("zstd") / "dataset.zarr", images, "zstd"), TRAIN, "ab"
+    )
+
+
+@pytest.fixture(scope="module")
+def mapped(images, tmp_path_factory):
+    path = tmp_path_factory.mktemp("raw") / "dataset.zarr"
+    return store.Images(written(path, images, None), TRAIN, "ab")
+
+
+@pytest.fixture(params=["compressed", "mapped"])
+def dataset(request):
+    return request.getfixturevalue(request.param)
 
 
 def loader(images, **changes):
@@ -65,7 +81,7 @@ def test_each_row_comes_with_its_image(dataset, images):
 
 def test_if_all_images_fit_an_epoch_is_a_permutation_of_all(dataset):
     batches = list(loader(dataset, buffer_images=N).batches(3))
-    expected = shuffled_batches(1, "order", 3, len(dataset), 100)
+    expected = [np.sort(rows) for rows in shuffled_batches(1, "order", 3, len(dataset), 100)]
     assert same([rows for rows, _ in batches], expected)
 
 
@@ -93,6 +109,48 @@ def test_spawned_workers_change_nothing(dataset):
     alone, ahead = loader(dataset), loader(dataset, workers=2)
     for epoch in (0, 1):
         assert same(list(ahead.batches(epoch)), list(alone.batches(epoch)))
+
+
+@pytest.mark.parametrize("buffer_images", [600, N])
+def test_mapped_images_come_as_compressed_ones_do(compressed, mapped, images, buffer_images):
+    assert mapped.mapped and not compressed.mapped
+    ways = [loader(source, buffer_images=buffer_images) for source in (mapped, compressed, images[TRAIN])]
+    for epoch in (0, 1):
+        first, *others = (list(way.batches(epoch)) for way in ways)
+        assert all(same(first, other) for other in others)
+
+
+@given(st.data())
+def test_single_mapped_images_across_shards(mapped, images, data):
+    rows = np.array(sorted(data.draw(st.sets(st.integers(0, len(mapped) - 1)))), dtype=np.int64)
+    mapped.prefetch(rows)
+    assert np.array_equal(mapped.take(rows), images[TRAIN][rows])
+    start, stop = sorted(data.draw(st.tuples(*[st.integers(0, len(mapped))] * 2)))
+    assert np.array_equal(mapped[start:stop], images[TRAIN][start:stop])
+
+
+def test_black_images_keep_their_place(tmp_path):
+    black = np.zeros((N, SIZE, SIZE), np.uint8)
+    black[700] = 9
+    assert np.array_equal(
+        store.Images(written(tmp_path / "dataset.zarr", black, None), slice(None), "")[:], black
+    )
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "short"])
+def test_a_damaged_mapped_shard_is_named(images, tmp_path, damage):
+    path = written(tmp_path / "dataset.zarr", images, None)
+    file = path / "images/image/c/1/0/0"
+    if damage == "missing":
+        file.unlink()
+    else:
+        file.write_bytes(b"" if damage == "empty" else file.read_bytes()[:-1])
+    found = store.Images(path, slice(None), "")
+    assert np.array_equal(found[:512], images[:512])
+    with pytest.raises(
+        ValueError, match=r"image/c/1/0/0: (not a readable shard|its 8 chunks of images are not)"
+    ):
+        found[500:520]
 
 
 def digest(batches):

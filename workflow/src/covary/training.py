@@ -4,12 +4,13 @@ import contextlib
 import hashlib
 import json
 import logging
+import math
 import os
 import pickle
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
@@ -95,6 +96,15 @@ def to_grey(x: Float[Tensor, "n 1 h w"]) -> UInt8[np.ndarray, "n h w"]:
     return (x.clamp(0, 1) * 255).round().to(torch.uint8).squeeze(1).cpu().numpy()
 
 
+def epoch_schedule(
+    optimiser: torch.optim.Optimizer, kind: Literal["cosine", "constant"], epochs: int
+) -> torch.optim.lr_scheduler.LRScheduler:
+    """What the learning rate is multiplied by, epoch by epoch: cosine falls from 1 towards 0."""
+    if kind == "cosine":
+        return torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=epochs)
+    return torch.optim.lr_scheduler.ConstantLR(optimiser, factor=1.0)
+
+
 def progress(total: int, done: int, label: str, *, hidden: bool = False) -> tqdm:
     """A progress bar that starts at `done`; in a log file it writes at most two lines a minute."""
     return tqdm(
@@ -155,7 +165,16 @@ class Checkpoint:
         return state["completed"], state["history"]
 
     def write(self, completed: int, history: History) -> None:
-        """Replace the checkpoint on disk."""
+        """Replace the checkpoint on disk.
+
+        Raises ValueError, and leaves the one before, if a loss in the last row of `history` is not finite.
+        """
+        for name, value in (item for row in history[-1:] for item in row.items()):
+            if name.endswith("loss") and not math.isfinite(value):
+                raise ValueError(
+                    f"training diverged: {name.replace('_', ' ')} is {value} after round {completed}; "
+                    "a smaller learning_rate may help"
+                )
         self._path.parent.mkdir(parents=True, exist_ok=True)
         partial = self._path.with_suffix(".partial")
         parts = {name: part.state_dict() for name, part in self._parts.items()}

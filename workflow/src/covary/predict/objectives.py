@@ -18,7 +18,8 @@ from covary.predict.likelihood import Expansion
 _LOW_SAMPLE_SIZE = 8.0  # effective draws below which a subject's likelihood is expanded instead
 _FLOOR_SD = 0.01  # of what an image cannot explain, in units of a random effect
 _NEWTON_STEPS = 1
-_FIT_ROUNDS, _FIT_ITERATIONS, _FIT_NEWTON_STEPS = 3, 20, 8
+_FIT_ROUNDS, _FIT_ITERATIONS, _FIT_NEWTON_STEPS = 4, 20, 3
+_FIT_TOLERANCE = 1e-4  # of a subject's loss; V starts where the epoch before left it, mostly near
 _TRUST_RADIUS = 2.0  # standard deviations of V that one step may go
 _LOG_2PI = math.log(2 * math.pi)
 
@@ -74,16 +75,26 @@ class MarginalLikelihood(nn.Module):
         # The logarithm of a mean of K draws is too small by about half its relative variance.
         log_ratio = log_ratio + 0.5 * (1 / _sample_size(weights) - 1 / weights.shape[1])
         if expansions is None:
-            expansions = self._expand(mean.detach(), covariance.detach(), weights.detach(), evidence)
+            mean_now = mean.detach()
+            expansions = self._expand(
+                mean_now, covariance.detach(), weights.detach(), evidence, mean_now, _NEWTON_STEPS
+            )
         some = expansions.subjects
         return -log_ratio.index_put((some,), expansions.log_ratio(mean[some], covariance))
 
     @torch.no_grad()
-    def expansions(self, mean: Float[Tensor, "batch k"], evidence: Posteriors) -> "Expansions":
-        """Those that `forward` needs at the present V, nearer to the mode than it takes them itself."""
+    def expansions(
+        self, mean: Float[Tensor, "batch k"], evidence: Posteriors, start: Float[Tensor, "batch k"]
+    ) -> "Expansions":
+        """Those that `forward` needs at the present V, nearer to the mode than it takes them itself.
+
+        They are sought from `start`, which is moved to where they are.
+        """
         mean, covariance = mean.double(), self.covariance()
         weights = self._log_weights(mean, covariance, evidence)
-        return self._expand(mean, covariance, weights, evidence, _FIT_NEWTON_STEPS)
+        found = self._expand(mean, covariance, weights, evidence, start, _FIT_NEWTON_STEPS)
+        start[found.subjects] = found.centre
+        return found
 
     def validate(self, mean: Float[Tensor, "subject k"], evidence: Posteriors) -> float:
         """Give V its maximum-likelihood value for these predictions, and return the mean loss there.
@@ -92,11 +103,15 @@ class MarginalLikelihood(nn.Module):
         """
         shift = torch.zeros(mean.shape[1], dtype=torch.float64, requires_grad=True)
         optimiser = torch.optim.LBFGS(
-            [*self.parameters(), shift], max_iter=_FIT_ITERATIONS, line_search_fn="strong_wolfe"
+            [*self.parameters(), shift],
+            max_iter=_FIT_ITERATIONS,
+            tolerance_change=_FIT_TOLERANCE / 10,
+            line_search_fn="strong_wolfe",
         )
+        start = mean.double().clone()
         for _ in range(_FIT_ROUNDS):
             # As long as the expansions stay, the likelihood is smooth in V.
-            expansions = self.expansions(mean + shift.detach(), evidence)
+            expansions = self.expansions(mean + shift.detach(), evidence, start)
 
             def closure(expansions=expansions):
                 optimiser.zero_grad()
@@ -104,10 +119,13 @@ class MarginalLikelihood(nn.Module):
                 loss.backward()
                 return loss
 
-            optimiser.step(closure)
+            before = optimiser.step(closure)
             optimiser.state.clear()
+            if before - closure() < _FIT_TOLERANCE:
+                break
         with torch.no_grad():
-            return self(mean + shift, evidence, self.expansions(mean + shift, evidence)).mean().item()
+            expansions = self.expansions(mean + shift, evidence, start)
+            return self(mean + shift, evidence, expansions).mean().item()
 
     def _log_weights(self, mean, covariance, evidence) -> Float[Tensor, "batch draw"]:
         draws = torch.from_numpy(evidence.draws).to(mean)
@@ -115,11 +133,13 @@ class MarginalLikelihood(nn.Module):
             draws, torch.zeros_like(mean), self.omega_factor
         )
 
-    def _expand(self, mean, covariance, weights, evidence, newton_steps=_NEWTON_STEPS) -> "Expansions":
+    def _expand(self, mean, covariance, weights, evidence, start, newton_steps) -> "Expansions":
         unknown = torch.from_numpy(~np.isfinite(evidence.log_marginal)).to(mean.device)
         few = ((_sample_size(weights) < _LOW_SAMPLE_SIZE) | unknown).nonzero()[:, 0]
         some = evidence[few.cpu().numpy()]
-        centre, at = _conditional_mode(mean[few].cpu().numpy(), covariance.cpu().numpy(), some, newton_steps)
+        centre, at = _conditional_mode(
+            mean[few].cpu().numpy(), covariance.cpu().numpy(), some, start[few].cpu().numpy(), newton_steps
+        )
         valid = np.isfinite(at.value)
         offset = at.value - np.nan_to_num(some.log_marginal)
         return Expansions(
@@ -183,10 +203,11 @@ def _conditional_mode(
     mean: Float64[np.ndarray, "batch k"],
     covariance: Float64[np.ndarray, "k k"],
     evidence: Posteriors,
+    start: Float64[np.ndarray, "batch k"],
     newton_steps: int,
 ) -> tuple[Float64[np.ndarray, "batch k"], Expansion]:
-    """A point near the mode of p(η | y, image), by Gauss-Newton from the mean, and the expansion there."""
-    centre = mean
+    """A point near the mode of p(η | y, image), by Gauss-Newton from `start`, and the expansion there."""
+    centre = start
     at = evidence.likelihood.expand(centre, evidence.rows)
     precision = np.linalg.inv(covariance)
     identity = np.eye(len(covariance))

@@ -23,6 +23,7 @@ from covary.training import (
     History,
     choose_device,
     device_of,
+    epoch_schedule,
     fingerprint,
     fixed_threads,
     mixed_precision,
@@ -101,10 +102,11 @@ def train_predictor(
     objective = objective.to(device)
     best = copy.deepcopy(network)
     # diffusers' average covers parameters only; the statistics of batch normalisation must follow them.
-    average = AveragedModel(network, avg_fn=partial(_average, config.ema_decay), use_buffers=True)
+    average = AveragedModel(network, multi_avg_fn=partial(_average, config.ema_decay), use_buffers=True)
     optimiser = torch.optim.AdamW(
-        network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
+    rate = epoch_schedule(optimiser, config.learning_rate_schedule, config.epochs)
     parts = [
         array
         for examples in (train, validation)
@@ -118,6 +120,7 @@ def train_predictor(
         best=best,
         objective=objective,
         optimiser=optimiser,
+        rate=rate,
     )
     first_epoch, history = checkpoint.resume()
     bytes_each = math.prod(train.inputs.shape[1:])
@@ -142,9 +145,11 @@ def train_predictor(
                 loss = objective(mean.float(), train.evidence[rows]).mean()
                 optimiser.zero_grad(set_to_none=True)
                 loss.backward()
+                nn.utils.clip_grad_norm_(network.parameters(), config.max_gradient_norm)
                 optimiser.step()
                 average.update_parameters(network)
                 losses.append(loss.detach() * len(rows))
+            rate.step()
             predicted = torch.from_numpy(predict(average.module, validation.inputs)).to(device)
             validation_loss = objective.validate(predicted, validation.evidence)
             is_best = validation_loss < min((row["validation_loss"] for row in history), default=np.inf)
@@ -187,11 +192,14 @@ def _content(inputs: Inputs) -> np.ndarray:
     return inputs if isinstance(inputs, np.ndarray) else np.frombuffer(bytes.fromhex(inputs.digest), np.uint8)
 
 
-def _average(decay: float, average: Tensor, value: Tensor, n_averaged: Tensor) -> Tensor:
-    """A running average that starts fast; counts are copied."""
-    if not value.dtype.is_floating_point:
-        return value
-    return average.lerp(value, 1 - min(decay, (1 + int(n_averaged)) / (10 + int(n_averaged))))
+@torch.no_grad()
+def _average(decay: float, averages: list[Tensor], values: list[Tensor], n_averaged: Tensor) -> None:
+    """A running average of tensors of one type that starts fast; counts are copied."""
+    weight = 1 - min(decay, (1 + int(n_averaged)) / (10 + int(n_averaged)))
+    if averages[0].is_floating_point():
+        torch._foreach_lerp_(averages, values, weight)
+    else:
+        torch._foreach_copy_(averages, values)
 
 
 def _epochs_since_best(history: History) -> int:

@@ -4,15 +4,17 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
 import zarr
-from jaxtyping import UInt8
+from jaxtyping import Int64, UInt8
+from zarr.codecs import ZstdCodec
 
 from covary.shards import Shard
 from covary.store.files import flush, reopen, replace_json
+from covary.store.mapped import MappedImages
 from covary.store.markers import array_sha256, write_marker
 from covary.store.parts import write_parts
 
@@ -20,7 +22,13 @@ _PARENTS = ("longitudinal", "estimates", "predictions")
 
 
 def create(
-    path: Path, *, size_px: int, shard_subjects: int, chunk_subjects: int, attributes: Mapping[str, Any]
+    path: Path,
+    *,
+    size_px: int,
+    shard_subjects: int,
+    chunk_subjects: int,
+    attributes: Mapping[str, Any],
+    compression: Literal["zstd"] | None = None,
 ) -> dict[str, Any]:
     """Lay out an empty dataset whose image array is ready for shards; return its specification.
 
@@ -32,6 +40,7 @@ def create(
         "size_px": size_px,
         "shard_subjects": shard_subjects,
         "chunk_subjects": chunk_subjects,
+        "compression": compression,
         **attributes,
     }
     if (path / "zarr.json").exists():
@@ -53,6 +62,7 @@ def create(
         dtype="uint8",
         chunks=(chunk_subjects, size_px, size_px),
         shards=(shard_subjects, size_px, size_px),
+        compressors=ZstdCodec() if compression else None,
         dimension_names=("subject", "y", "x"),
         fill_value=0,
         attributes={"long_name": "generated image", "units": "grey level 0-255"},
@@ -90,7 +100,9 @@ def write_image_shard(
     file = path / shard_file(shard.start, array.shards[0])
     file.unlink(missing_ok=True)  # Zarr would merge into what is there, damaged or not
     reaching = array.metadata.update_shape((shard.stop, *array.shape[1:]))
-    zarr.Array(zarr.AsyncArray(reaching, array.store_path))[shard.start : shard.stop] = images
+    # Black chunks are written too: who maps a shard counts on finding each at its place.
+    extended = zarr.AsyncArray(reaching, array.store_path, config={"write_empty_chunks": True})
+    zarr.Array(extended)[shard.start : shard.stop] = images
     flush(file)
     hashes = {"image": array_sha256(images)}
     write_marker(marker, {**record, "start": shard.start, "stop": shard.stop, "sha256": hashes})
@@ -119,15 +131,22 @@ def read(path: Path, group: str) -> xr.Dataset:
 
 
 class Images:
-    """The images of consecutive subjects, read slice by slice; can be sent to another process.
+    """The images of consecutive subjects, read when asked for; can be sent to another process.
 
     `digest` stands for the content where a hash of it is needed, say in the identity of a checkpoint.
+    `mapped` says whether they are uncompressed and mapped into memory, so that picking single ones is cheap.
     """
 
     def __init__(self, path: Path, subjects: slice, digest: str):
-        self._array = zarr.open_array(path / "images" / "image", mode="r")
+        folder = path / "images" / "image"
+        self._array = zarr.open_array(folder, mode="r")
         self._subjects = range(self._array.shape[0])[subjects]
+        self._source = (path, subjects, digest)
+        self._mapped = None if self._array.compressors else MappedImages(self._array, folder)
         self.digest = digest
+
+    def __reduce__(self):
+        return Images, self._source  # a mapping does not leave its process
 
     def __len__(self) -> int:
         return len(self._subjects)
@@ -137,9 +156,24 @@ class Images:
         """Images, rows and columns."""
         return (len(self), *self._array.shape[1:])
 
+    @property
+    def mapped(self) -> bool:
+        """Whether `take` and `prefetch` can be used."""
+        return self._mapped is not None
+
     def __getitem__(self, rows: slice) -> UInt8[np.ndarray, "image y x"]:
         part = self._subjects[rows]
-        return self._array[part.start : part.stop]
+        if self._mapped is None:
+            return self._array[part.start : part.stop]
+        return self._mapped.take(np.arange(part.start, part.stop))
+
+    def take(self, rows: Int64[np.ndarray, " row"]) -> UInt8[np.ndarray, "row y x"]:
+        """The images of ascending rows."""
+        return self._mapped.take(rows + self._subjects.start)
+
+    def prefetch(self, rows: Int64[np.ndarray, " row"]) -> None:
+        """Have ascending rows read ahead, without waiting for them."""
+        self._mapped.prefetch(rows + self._subjects.start)
 
 
 def open(path: Path) -> xr.DataTree:

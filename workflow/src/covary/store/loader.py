@@ -1,10 +1,13 @@
 """Training batches from more images than memory holds: read contiguous runs, shuffle in memory, cut.
 
-Picking single images out of shards is tens of times slower than reading runs. Subjects are independent of
-each other, so runs from random places, shuffled together, serve as well as a permutation of all.
+Picking single images out of compressed shards is tens of times slower than reading runs, and a disk prefers
+runs, too. Subjects are independent of each other, so runs from random places, shuffled together, serve as
+well as a permutation of all. Where images are mapped into memory, a buffer is what the kernel is told to read
+ahead, and its batches are copied straight out of the page cache.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -19,17 +22,20 @@ from covary.store.dataset import Images
 RUN = 256
 
 Rows = Int64[np.ndarray, " row"]
+Runs = Int64[np.ndarray, " run"]
 Features = Float[np.ndarray, "n feature"]  # numbers in place of images; all in memory
+Buffer = tuple[Rows, Callable[[Rows], np.ndarray]]  # its rows as they come, and what gives some of them
 Batch = tuple[Rows, UInt8[np.ndarray, "row y x"] | Float[np.ndarray, "row feature"]]
 
 
 class ImageLoader:
     """The batches of every epoch, in an order that depends on (seed, stream, epoch) and the buffer's size.
 
-    It does not depend on workers, shards or chunks, nor on the batch at which an epoch is taken up. If the
-    buffer holds all images, they are read once and each epoch is a permutation of all. Otherwise buffers are
-    filled one after another with runs from random places. Workers are spawned processes that read ahead, a
-    buffer each; the script that starts them needs a main guard.
+    It does not depend on workers, shards, chunks or compression, nor on the batch at which an epoch is taken
+    up; the rows that a batch has from one buffer ascend. If the buffer holds all images, each epoch is a
+    permutation of all. Otherwise buffers are filled one after another with runs from random places. Workers
+    are spawned processes that decode compressed images ahead, a buffer each; the script that starts them
+    needs a main guard.
 
     Raises ValueError if a batch would hold one image: batch normalisation needs two.
     """
@@ -51,11 +57,12 @@ class ImageLoader:
         self._sizes = [
             len(part) for part in np.array_split(range(len(images)), -(-len(images) // batch_size))
         ]
-        if buffer_images >= len(images):
-            self._n_buffers, images = 1, images[:]
-        else:
-            self._n_buffers = -(-len(images) // max(buffer_images, RUN))
-        workers = 0 if isinstance(images, np.ndarray) else workers
+        all_fit = buffer_images >= len(images)
+        self._n_buffers = 1 if all_fit else -(-len(images) // max(buffer_images, RUN))
+        self._mapped = images if isinstance(images, Images) and images.mapped else None
+        if all_fit and self._mapped is None:
+            images = images[:]
+        workers = 0 if self._mapped is not None or isinstance(images, np.ndarray) else workers
         self._pending = _Pending()
         self._buffers = DataLoader(
             _Buffers(images),
@@ -90,21 +97,35 @@ class ImageLoader:
         skipped = sum(self._sizes[:first])
         while order and skipped >= len(order[0]):
             skipped -= len(order.pop(0))
-        self._pending.buffers = [rows[skipped if i == 0 else 0 :] for i, rows in enumerate(order)]
+        order = [rows[skipped if i == 0 else 0 :] for i, rows in enumerate(order)]
+        buffers = self._fill(order) if self._mapped is None else self._map(order)
         sizes = iter(self._sizes[first:])
         parts, lacking = [], next(sizes, 0)
-        for rows, buffer, places in self._buffers:
-            images, start = buffer.numpy(), 0
+        for rows, take in buffers:
+            start = 0
             while start < len(rows):
-                part = slice(start, start + lacking)
-                parts.append((rows[part], images[places[part]]))
+                part = np.sort(rows[start : start + lacking])
+                parts.append((part, take(part)))
                 start += lacking
-                lacking -= len(parts[-1][0])
+                lacking -= len(part)
                 if lacking == 0:
                     yield (
                         parts[0] if len(parts) == 1 else tuple(map(np.concatenate, zip(*parts, strict=True)))
                     )
                     parts, lacking = [], next(sizes, 0)
+
+    def _fill(self, order: Sequence[np.ndarray]) -> Iterator[Buffer]:
+        """Buffers of images in memory."""
+        self._pending.buffers = order
+        for rows, runs, images in self._buffers:
+            yield rows, partial(_take, runs, images.numpy())
+
+    def _map(self, order: Sequence[np.ndarray]) -> Iterator[Buffer]:
+        """The same of mapped images, each read ahead while the one before is used."""
+        for i, rows in enumerate(order):
+            for ahead in order[i + 1 : i + 2] if i else order[:2]:
+                self._mapped.prefetch(np.sort(ahead))
+            yield rows, self._mapped.take
 
 
 class _Pending(Sampler[Rows]):
@@ -121,20 +142,24 @@ class _Pending(Sampler[Rows]):
 
 
 class _Buffers(Dataset):
-    """Filled buffers: the rows asked for, the images of all runs they lie in, each row's place among them."""
+    """Filled buffers: the rows asked for, the runs they lie in, and the images of those runs."""
 
     def __init__(self, images: UInt8[np.ndarray, "n y x"] | Features | Images):
         self._images = images
 
-    def __getitem__(self, rows: Rows) -> tuple[Rows, Shaped[Tensor, "image ..."], Rows]:
+    def __getitem__(self, rows: Rows) -> tuple[Rows, Runs | None, Shaped[Tensor, "image ..."]]:
         # A tensor, because workers hand tensors over in shared memory.
         if isinstance(self._images, np.ndarray):
-            return rows, torch.from_numpy(self._images), rows
+            return rows, None, torch.from_numpy(self._images)
         runs = np.unique(rows // RUN)
         neighbours = np.split(runs, np.flatnonzero(np.diff(runs) > 1) + 1)
         images = [self._images[int(part[0]) * RUN : int(part[-1] + 1) * RUN] for part in neighbours]
-        places = np.searchsorted(runs, rows // RUN) * RUN + rows % RUN
-        return rows, torch.from_numpy(np.concatenate(images)), places
+        return rows, runs, torch.from_numpy(np.concatenate(images))
+
+
+def _take(runs: Runs | None, images: Shaped[np.ndarray, "image ..."], rows: Rows) -> np.ndarray:
+    """Some rows of a buffer that holds these runs, or everything."""
+    return images[rows if runs is None else np.searchsorted(runs, rows // RUN) * RUN + rows % RUN]
 
 
 def _as_it_is(buffer: tuple) -> tuple:

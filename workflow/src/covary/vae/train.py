@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from covary.training import (
     Checkpoint,
     choose_device,
     device_of,
+    epoch_schedule,
     fingerprint,
     fixed_threads,
     keyed_generator,
@@ -72,10 +72,7 @@ def train_vae(
         network.encoder.compile()
         network.decoder.compile()
     optimiser = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
-    rate = {
-        "cosine": partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=config.epochs),
-        "constant": partial(torch.optim.lr_scheduler.ConstantLR, factor=1.0),
-    }[config.learning_rate_schedule](optimiser)
+    rate = epoch_schedule(optimiser, config.learning_rate_schedule, config.epochs)
     identity = fingerprint(config, seed, images, test_images)
     checkpoint = Checkpoint(checkpoint_dir, identity, network=network, optimiser=optimiser, rate=rate)
     first_epoch, history = checkpoint.resume()

@@ -75,12 +75,12 @@ def test_an_unfinished_dataset_does_not_open(dataset):
         store.open(dataset)
 
 
-def test_hashes_do_not_depend_on_shards(images, tmp_path):
+def test_hashes_depend_neither_on_shards_nor_on_compression(images, tmp_path):
     found = []
-    for shard_subjects in (16, 64, 128):
+    for shard_subjects, compression in ((16, None), (64, "zstd"), (128, None)):
         path = tmp_path / str(shard_subjects) / "dataset.zarr"
         path.parent.mkdir()
-        store.create(path, **(LAYOUT | {"shard_subjects": shard_subjects}))
+        store.create(path, **(LAYOUT | {"shard_subjects": shard_subjects, "compression": compression}))
         store.validate_images(
             path, N, write(path, images, partition(N, shard_subjects)), path.with_name("images.json")
         )

@@ -23,7 +23,7 @@ TARGETS = [
     ("cores", "layout", "batch_size"),
     [
         (1, {"shard_subjects": 128, "chunk_subjects": 32}, 32),
-        (2, {"shard_subjects": 32, "chunk_subjects": 16}, 32),
+        (2, {"shard_subjects": 32, "chunk_subjects": 16, "compression": "zstd"}, 32),
         (2, {"shard_subjects": 64, "chunk_subjects": 32}, 20),
     ],
 )

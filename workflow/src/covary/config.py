@@ -272,7 +272,7 @@ class Store(Section):
     chunk_subjects: Positive = Field(64, description="Images a chunk, the unit of reading")
     compression: Literal["zstd"] | None = Field(
         None,
-        description="Of images: null maps them into memory and decodes nothing, zstd saves a fifth of the disk",
+        description="Of images: null maps them into memory undecoded, zstd saves a fifth of the disk",
     )
 
     @model_validator(mode="after")

@@ -52,10 +52,11 @@ def test_fewer_training_subjects_than_a_batch(tmp_path):
         train_predictor(bands(31, 0), bands(4, 0), MeanSquaredError(), Predictor(), 1, tmp_path)
 
 
-def test_smaller_trainings_take_as_many_steps():
+def test_fewer_subjects_are_passed_over_more_often_and_more_take_no_more_steps():
     config = Predictor(epochs=8, patience_epochs=2, batch_size=32)
-    quarter = config.for_subjects(100, of=400)
-    assert (quarter.epochs, quarter.patience_epochs, quarter.batch_size) == (32, 8, 32)
+    quarter, fourfold = config.for_subjects(100, of=400), config.for_subjects(1600, of=400)
+    assert (quarter.epochs, quarter.patience_epochs, quarter.batch_size) == (16, 4, 32)
+    assert (fourfold.epochs, fourfold.patience_epochs) == (2, 1)
     assert config.for_subjects(20).batch_size == 20
     assert config.for_subjects(400, of=400) == config
 

@@ -6,6 +6,7 @@ The defaults are the demo. `config/config.yaml` and the other shipped files hold
 import difflib
 import hashlib
 import json
+import math
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -421,8 +422,13 @@ class Predictor(Section):
         return [f"{self.label}_{objective}" for objective in wanted if self.learning_curve]
 
     def for_subjects(self, n: int, of: int | None = None) -> "Predictor":
-        """The same for the first `n` training subjects of so many: as many steps, batches they can fill."""
-        rounds = (of or n) / n
+        """The same for the first `n` training subjects of so many, with batches that they can fill.
+
+        Fewer subjects are passed over more often, by the square root of how much fewer they are: what they
+        can teach is learned in fewer steps. More subjects take no more steps.
+        """
+        ratio = (of or n) / n
+        rounds = min(ratio, math.sqrt(ratio))
         return self.model_copy(
             update={
                 "epochs": max(1, round(self.epochs * rounds)),

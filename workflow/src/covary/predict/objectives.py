@@ -102,15 +102,16 @@ class MarginalLikelihood(nn.Module):
         All predictions may move by a constant first, as `calibrate` moves them in the end.
         """
         shift = torch.zeros(mean.shape[1], dtype=torch.float64, requires_grad=True)
+        fitted = [*self.parameters(), shift]
         optimiser = torch.optim.LBFGS(
-            [*self.parameters(), shift],
+            fitted,
             max_iter=_FIT_ITERATIONS,
-            tolerance_change=_FIT_TOLERANCE / 10,
+            tolerance_change=_FIT_TOLERANCE / 1000,
             line_search_fn="strong_wolfe",
         )
-        start = mean.double().clone()
-        for _ in range(_FIT_ROUNDS):
-            # As long as the expansions stay, the likelihood is smooth in V.
+        start, least, kept = mean.double().clone(), math.inf, [value.detach().clone() for value in fitted]
+        for _ in range(_FIT_ROUNDS + 1):
+            # As long as the expansions stay, the likelihood is smooth in V; where V moves far, they mislead.
             expansions = self.expansions(mean + shift.detach(), evidence, start)
 
             def closure(expansions=expansions):
@@ -119,13 +120,17 @@ class MarginalLikelihood(nn.Module):
                 loss.backward()
                 return loss
 
-            before = optimiser.step(closure)
-            optimiser.state.clear()
-            if before - closure() < _FIT_TOLERANCE:
+            gain = least - (loss := closure().item())
+            if gain > 0:
+                least, kept = loss, [value.detach().clone() for value in fitted]
+            if abs(gain) < _FIT_TOLERANCE:
                 break
+            optimiser.step(closure)
+            optimiser.state.clear()
         with torch.no_grad():
-            expansions = self.expansions(mean + shift, evidence, start)
-            return self(mean + shift, evidence, expansions).mean().item()
+            for value, best in zip(fitted, kept, strict=True):
+                value.copy_(best)
+        return least
 
     def _log_weights(self, mean, covariance, evidence) -> Float[Tensor, "batch draw"]:
         draws = torch.from_numpy(evidence.draws).to(mean)

@@ -368,11 +368,13 @@ class Predictor(Section):
     covariance: Literal["full", "diagonal"] = Field(
         "full", description="Structure of V, the covariance of eta_hat that the image cannot explain"
     )
-    epochs: Positive = Field(8, description="At most this many passes over the training subjects")
+    epochs: Positive = Field(6, description="At most this many passes over the training subjects")
     patience_epochs: Positive = Field(2, description="Stop when validation has not improved for so long")
     batch_size: Positive = Field(32, description="Images a step")
     buffer_mb: Positive = Field(
-        1000, description="Images held in memory at once, where they are shuffled; all of them, if they fit"
+        1000,
+        description="Images shuffled at once, all of them if they fit: held in memory if they are "
+        "compressed, else read ahead",
     )
     learning_rate: float = Field(0.001, gt=0, description="AdamW step size at first")
     learning_rate_schedule: Literal["cosine", "constant"] = Field(
@@ -385,7 +387,7 @@ class Predictor(Section):
     )
 
     learning_curve: list[Annotated[float, Field(gt=0, lt=1)]] = Field(
-        [0.125, 0.25, 0.5],
+        [0.0625, 0.125, 0.25],
         description="Shares of the training subjects to train smaller predictors on: at least 3, or none",
     )
     learning_curve_objectives: list[Objective] | None = Field(

@@ -110,7 +110,7 @@ class MarginalLikelihood(nn.Module):
             line_search_fn="strong_wolfe",
         )
         start, least, kept = mean.double().clone(), math.inf, [value.detach().clone() for value in fitted]
-        for _ in range(_FIT_ROUNDS + 1):
+        for rounds_left in reversed(range(_FIT_ROUNDS + 1)):
             # As long as the expansions stay, the likelihood is smooth in V; where V moves far, they mislead.
             expansions = self.expansions(mean + shift.detach(), evidence, start)
 
@@ -123,7 +123,7 @@ class MarginalLikelihood(nn.Module):
             gain = least - (loss := closure().item())
             if gain > 0:
                 least, kept = loss, [value.detach().clone() for value in fitted]
-            if abs(gain) < _FIT_TOLERANCE:
+            if abs(gain) < _FIT_TOLERANCE or not rounds_left:
                 break
             optimiser.step(closure)
             optimiser.state.clear()

@@ -44,12 +44,12 @@ def test_an_estimate_that_is_not_finite_stops_the_run(tmp_path):
     examples = bands(40, 0)
     examples.evidence.value[1, 1] = np.nan
     with pytest.raises(ValueError, match=r"1 of 40 training subjects have no estimate .* is number 1"):
-        train_predictor(examples, bands(4, 0), MeanSquaredError(), Predictor(), 1, tmp_path)
+        train_predictor(examples, bands(4, 0), MeanSquaredError(), Predictor(batch_size=32), 1, tmp_path)
 
 
 def test_fewer_training_subjects_than_a_batch(tmp_path):
     with pytest.raises(ValueError, match=r"predictor.batch_size: must be at most .* subjects, 31, got 32"):
-        train_predictor(bands(31, 0), bands(4, 0), MeanSquaredError(), Predictor(), 1, tmp_path)
+        train_predictor(bands(31, 0), bands(4, 0), MeanSquaredError(), Predictor(batch_size=32), 1, tmp_path)
 
 
 def test_fewer_subjects_are_passed_over_more_often_and_more_take_no_more_steps():

@@ -370,20 +370,20 @@ class Predictor(Section):
     )
     epochs: Positive = Field(6, description="At most this many passes over the training subjects")
     patience_epochs: Positive = Field(2, description="Stop when validation has not improved for so long")
-    batch_size: Positive = Field(32, description="Images a step")
+    batch_size: Positive = Field(64, description="Images a step")
     buffer_mb: Positive = Field(
         1000,
         description="Images shuffled at once, all of them if they fit: held in memory if they are "
         "compressed, else read ahead",
     )
-    learning_rate: float = Field(0.001, gt=0, description="AdamW step size at first")
+    learning_rate: float = Field(0.0014, gt=0, description="AdamW step size at first")
     learning_rate_schedule: Literal["cosine", "constant"] = Field(
         "cosine", description="Fall to 0 along half a cosine, or stay (paper)"
     )
     max_gradient_norm: float = Field(1.0, gt=0, description="Longer gradients are shortened to this")
     weight_decay: float = Field(0.1, ge=0, description="AdamW weight decay; 0 is plain Adam, as in the paper")
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.998, description="Decay of the weight average that predicts; 0 uses the weights of the last step"
+        0.996, description="Decay of the weight average that predicts; 0 uses the weights of the last step"
     )
 
     learning_curve: list[Annotated[float, Field(gt=0, lt=1)]] = Field(

@@ -331,7 +331,6 @@ rule plot_workflow:
         "<logs>/plot_workflow.log",
     benchmark:
         "<benchmarks>/plot_workflow.tsv"
-    priority: -1  # nothing waits for it, and the first rules want all cores
     conda:
         "../../envs/covary.yaml"
     resources:

@@ -15,6 +15,7 @@ rule draw_phantoms:
         "<logs>/draw_phantoms.log",
     benchmark:
         "<benchmarks>/draw_phantoms.tsv"
+    priority: 1  # everything waits for it, and it wants all cores
     conda:
         "../../envs/covary.yaml"
     threads: workflow.cores

@@ -256,9 +256,9 @@ class Quality(Section):
 class Subjects(Section):
     """How many synthetic subjects, by split."""
 
-    train: Positive = Field(3200, description="Subjects to train predictors on")
+    train: Positive = Field(2400, description="Subjects to train predictors on")
     validation: Positive = Field(400, description="Subjects to stop training by")
-    test: Positive = Field(2400, description="Subjects every reported number is computed on")
+    test: Positive = Field(2000, description="Subjects every reported number is computed on")
 
     @property
     def total(self) -> int:
@@ -269,7 +269,7 @@ class Subjects(Section):
 class Store(Section):
     """Layout of the dataset on disk; changes no number in it."""
 
-    shard_subjects: Positive = Field(3072, description="Images a shard, written by one job")
+    shard_subjects: Positive = Field(2432, description="Images a shard, written by one job")
     chunk_subjects: Positive = Field(64, description="Images a chunk, the unit of reading")
     compression: Literal["zstd"] | None = Field(
         None,

@@ -88,7 +88,7 @@ def shuffled_batches(
 
 def to_unit_range(images: UInt8[np.ndarray, "n h w"], device: torch.device) -> Float[Tensor, "n 1 h w"]:
     """Grey levels 0 … 255 as floats 0 … 1 with a channel axis."""
-    return torch.from_numpy(np.ascontiguousarray(images)).to(device).unsqueeze(1).float() / 255
+    return torch.tensor(images).to(device).unsqueeze(1).float() / 255
 
 
 def to_grey(x: Float[Tensor, "n 1 h w"]) -> UInt8[np.ndarray, "n h w"]:

@@ -66,7 +66,7 @@ def test_the_ledger_adds_up(finished):
 
 def test_learning_curves_have_four_sizes(finished):
     curve = pd.read_csv(finished.results / "tables" / "learning_curve.csv")
-    assert curve.query("kind == 'measured'")["subjects"].tolist() == [8, 16, 32, 64] * 2
+    assert curve.query("kind == 'measured'")["subjects"].tolist() == [4, 8, 16, 64] * 2
     power = pd.read_csv(finished.results / "tables" / "power.csv")
     assert (power["ideal"] >= 4).all()
 

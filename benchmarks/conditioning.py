@@ -141,10 +141,10 @@ def score(work: Path, seed: int, arm: str) -> None:
     eta = z[:, chosen]
     train, validation = slice(0, TRAIN), slice(TRAIN, TRAIN + VALIDATION)
     test = slice(TRAIN + VALIDATION, None)
+    seen = [predict.Examples(drawn[part], predict.Targets(eta[part])) for part in (train, validation)]
     network, _ = predict.train_predictor(
-        drawn[train], eta[train], drawn[validation], eta[validation], DEMO.predictor, seed,
-        folder / "predictor_checkpoints",
-    )  # fmt: skip
+        *seen, predict.MeanSquaredError(), DEMO.predictor, seed, folder / "predictor_checkpoints"
+    )
     read = quality.read_back(generator.vae, drawn[test])[:, chosen]
     result = {
         "seed": seed,

@@ -369,7 +369,7 @@ class Predictor(Section):
         "full", description="Structure of V, the covariance of eta_hat that the image cannot explain"
     )
     epochs: Positive = Field(6, description="At most this many passes over the training subjects")
-    patience_epochs: Positive = Field(2, description="Stop when validation has not improved for so long")
+    patience_epochs: Positive = Field(3, description="Stop when validation has not improved for so long")
     batch_size: Positive = Field(64, description="Images a step")
     buffer_mb: Positive = Field(
         1000,

@@ -34,7 +34,7 @@ from covary.nlme.model import ClosedFormModel, Doses, OdeModel, StructuralModel,
 from covary.nlme.models import IndirectResponse, OneCompartmentOral, SaturableElimination  # noqa: E402
 from covary.nlme.nonmem import read_nonmem, write_nonmem  # noqa: E402
 from covary.nlme.parameters import Parameters, parameters_from_json, parameters_to_json  # noqa: E402
-from covary.nlme.posterior import Draws, adaptive_quadrature, posterior_draws  # noqa: E402
+from covary.nlme.posterior import Draws, adaptive_quadrature, normal_quadrature, posterior_draws  # noqa: E402
 from covary.nlme.residual import Additive, Combined, LogNormal, Proportional, ResidualError  # noqa: E402
 from covary.nlme.simulate import Simulation, SimulationStatus, predictions, simulate  # noqa: E402
 
@@ -65,6 +65,7 @@ __all__ = [
     "empirical_bayes",
     "fit_population",
     "load_model",
+    "normal_quadrature",
     "objective",
     "parameters_from_json",
     "parameters_to_json",

@@ -130,10 +130,7 @@ def adaptive_quadrature(
         raise ValueError(
             f"subject {subject}: no mode of the random effects was found, so there is no quadrature"
         )
-    node, weight = np.polynomial.hermite_e.hermegauss(points)
-    k = modes.eta.shape[1]
-    z = np.array(list(product(node, repeat=k)))
-    log_weight = np.array([np.log(w).sum() for w in product(weight / weight.sum(), repeat=k)])
+    z, log_weight = normal_quadrature(points, modes.eta.shape[1])
     factor = np.linalg.cholesky(np.linalg.inv(modes.precision))
     eta = modes.eta[:, None] + np.einsum("sij,mj->smi", factor, z)
     log_target = _Target(model, parameters.concrete(), records)(eta)
@@ -141,6 +138,18 @@ def adaptive_quadrature(
     top = terms.max(axis=1, keepdims=True)
     integral = top[:, 0] + np.log(np.sum(np.exp(terms - top), axis=1))
     return np.linalg.slogdet(parameters.omega)[1] + np.linalg.slogdet(modes.precision)[1] - 2 * integral
+
+
+def normal_quadrature(
+    points: int, k: int
+) -> tuple[Float64[np.ndarray, "node k"], Float64[np.ndarray, " node"]]:
+    """Gauss-Hermite nodes for N(0, I) of dimension k, `points` along each, and their logarithmic weights."""
+    node, weight = np.polynomial.hermite_e.hermegauss(points)
+    log_weight = np.log(weight / weight.sum())
+    return (
+        np.array(list(product(node, repeat=k))),
+        np.array(list(product(log_weight, repeat=k))).sum(axis=1),
+    )
 
 
 class _Student(NamedTuple):

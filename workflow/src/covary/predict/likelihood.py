@@ -43,6 +43,7 @@ class RecordLikelihood:
         self._prior_precision = np.linalg.inv(self._parameters.omega)
         self._lanes = lanes_of(model, records)
         self._program = partial(_expand, model, self._parameters)
+        self._value_program = partial(_value, model, self._parameters)
 
     def expand(self, eta: Float[np.ndarray, "row k"], subjects: Int[np.ndarray, " row"]) -> Expansion:
         """Expand around `eta`, one point for each of some subjects."""
@@ -57,7 +58,7 @@ class RecordLikelihood:
         )
         # Φ holds the prior as well; without it the likelihood is left.
         prior = self._prior_precision
-        value = -(phi.value - 0.5 * np.einsum("kn,kj,jn->n", points, prior, points))
+        value = self._without_prior(phi.value, points)
         gradient = -(phi.gradient - prior @ points).T
         information = np.moveaxis(phi.curvature, -1, 0) - prior
         solved = np.isfinite(value) & np.isfinite(gradient).all(1) & np.isfinite(information).all((1, 2))
@@ -67,7 +68,32 @@ class RecordLikelihood:
             np.where(solved[:, None, None], information, 0.0),
         )
 
+    def log_density(
+        self, eta: Float[np.ndarray, "row point k"], subjects: Int[np.ndarray, " row"]
+    ) -> Float64[np.ndarray, "row point"]:
+        """log p(y | η) at several points for each of some subjects, on the scale of `expand`; -inf where the
+        structural model cannot be solved."""
+        n, m, k = eta.shape
+        if not n:
+            return np.zeros((n, m))
+        points = np.ascontiguousarray(np.asarray(eta, dtype=np.float64).reshape(n * m, k).T)
+        phi = map_lanes(
+            self._value_program,
+            n * m,
+            lambda index: (points[:, index], self._lanes.select(subjects[index // m])),
+        )
+        value = self._without_prior(phi, points).reshape(n, m)
+        return np.where(np.isfinite(value), value, -np.inf)
+
+    def _without_prior(self, phi, points):
+        return -(phi - 0.5 * np.einsum("kn,kj,jn->n", points, self._prior_precision, points))
+
 
 @lane_program(n_shared=2)
 def _expand(model, parameters, eta, lanes):
     return joint.gauss_newton(model, parameters, eta, lanes, None, _TOLERANCE)
+
+
+@lane_program(n_shared=2)
+def _value(model, parameters, eta, lanes):
+    return joint.joint(model, parameters, eta, lanes, None, _TOLERANCE)

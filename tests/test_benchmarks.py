@@ -1,0 +1,96 @@
+"""The benchmarks at their smallest, so that they keep up with the package; their numbers mean nothing."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from covary.config import Config
+
+TESTS = Path(__file__).parent
+BENCHMARKS = TESTS.parent / "benchmarks"
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Runs a benchmark's `main` with arguments and other constants; returns what it prints."""
+
+    def run(name, *arguments, **constants):
+        spec = importlib.util.spec_from_file_location(f"benchmark_{name}", BENCHMARKS / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        for constant, value in constants.items():
+            monkeypatch.setattr(module, constant, value)
+        monkeypatch.setattr(sys, "argv", [f"{name}.py", *map(str, arguments)])
+        module.main()
+        return capsys.readouterr().out
+
+    return run
+
+
+def test_bootstrap(run):
+    printed = run("bootstrap", "--subjects", 200, "--resamples", 10)
+    assert printed.splitlines()[-1].startswith("all")
+
+
+def test_conditioning(run, tmp_path):
+    raw = yaml.safe_load((TESTS / "workflow" / "tiny.yaml").read_text())
+    raw["ranking"]["active_variance"] = 0  # after one epoch no latent would count
+    raw["vae"]["epochs"] = 1
+    tiny = Config.model_validate(raw)
+    printed = run(
+        *("conditioning", "--work", tmp_path, "--size-px", 32, "--seeds", 1),
+        **{"DEMO": tiny, "VAE": tiny.vae, "GENERATOR": tiny.generator},
+        **{"TRAIN": 64, "VALIDATION": 16, "TEST": 16},
+    )
+    files = tmp_path.glob("seed_1/*/scores.json")
+    scores = {path.parent.name: json.loads(path.read_text()) for path in files}
+    assert set(scores) == {"paper", "covary"}
+    assert all(score["readback_r2"] < 1 and score["predicted_r2"] < 1 for score in scores.values())
+    assert printed.splitlines()[-1].startswith("mean")
+
+
+def test_oracle(run, tmp_path):
+    output = tmp_path / "oracle.json"
+    sizes = {"TRAIN": 64, "VALIDATION": 32, "TEST": 64, "DRAWS": 4}
+    printed = run("oracle", "--noise", 9, "--seeds", 1, "--output", output, **sizes)
+    rows = json.loads(output.read_text())
+    assert {row["objective"] for row in rows} == {"ebe_mse", "marginal_likelihood"}
+    assert all(0 < row["coverage"] <= 1 for row in rows)
+    assert "marginal_likelihood" in printed
+    assert run("oracle", "--noise", 9, "--seeds", 1, "--output", output) == printed  # nothing twice
+
+
+def test_paper_scale(run, tmp_path):
+    output = tmp_path / "paper_scale.json"
+    run("paper_scale", "--subjects", 64, "--fit-subjects", 24, "--output", output,
+        NOISE_VARIANCES=(9.0,), SCORED=32)  # fmt: skip
+    (level,) = json.loads(output.read_text())["levels"]
+    assert sum(level["status"]) == 64 and level["nll_true"] < level["nll_random"]
+
+
+def test_sampling(run, finished, tmp_path):
+    results = tmp_path / "sampling.json"
+    run("sampling", "--generator", finished.results / "generator", "--images", 8, "--results", results)
+    found = json.loads(results.read_text())
+    assert "reference (ddpm 50, 77 tokens)" in found
+    assert all(contender["images_per_s"] > 0 for contender in found.values())
+
+
+@pytest.mark.parametrize("contender", ["covary", "covary_zstd", "memmap", "naive_zarr", "png_files"])
+def test_storage(run, contender, tmp_path):
+    source = tmp_path / "images.npy"
+    np.save(source, np.zeros((64, 16, 16), np.uint8))
+    (tmp_path / "store").mkdir()
+    arguments = ("--contender", contender, "--source", source, "--folder", tmp_path / "store")
+    assert json.loads(run("storage", *arguments))["written_per_s"] > 0  # `measure` counts what it reads
+
+
+@pytest.mark.parametrize("contender", ["simulate_covary", "modes_covary", "fit_covary_theoph"])
+def test_nlme(run, contender):
+    result = json.loads(run("nlme", "--contender", contender, "--subjects", 64))
+    assert result["seconds"] > 0

@@ -19,6 +19,8 @@ from covary.predict.expansion import Expansions, expand_near_mode
 # themselves by the inverse of this number, and they are where estimates are shrunk to.
 _LOW_SAMPLE_SIZE = 20.0
 _FLOOR_SD = 0.01  # of what an image cannot explain, in units of a random effect
+# Where a fit ends that few subjects do not hold, in units of a random effect and of the logarithm of its scale.
+_FAR = 5.0
 _FIT_ROUNDS, _FIT_ITERATIONS = 4, 20
 _FIT_TOLERANCE = 1e-4  # of a subject's loss; V starts where the epoch before left it, mostly near
 _LOG_2PI = math.log(2 * math.pi)
@@ -60,9 +62,10 @@ class MarginalLikelihood(nn.Module):
 
     def covariance(self) -> Float64[Tensor, "k k"]:
         """V, what the image cannot explain of eta_hat."""
-        factor = self.factor.diagonal().exp().diag()
+        bounded = self.factor.clamp(-_FAR, _FAR)
+        factor = bounded.diagonal().exp().diag()
         if self.structure == "full":
-            factor = factor + self.factor.tril(-1)
+            factor = factor + bounded.tril(-1)
         return factor @ factor.T + _FLOOR_SD**2 * torch.eye(len(factor)).to(factor)
 
     def forward(
@@ -101,11 +104,11 @@ class MarginalLikelihood(nn.Module):
         least, kept = math.inf, [value.detach().clone() for value in fitted]
         for rounds_left in reversed(range(_FIT_ROUNDS + 1)):
             # As long as the expansions stay, the likelihood is smooth in V; where V moves far, they mislead.
-            expansions = self.expansions(mean + shift.detach(), evidence)
+            expansions = self.expansions(mean + shift.detach().clamp(-_FAR, _FAR), evidence)
 
             def closure(expansions=expansions):
                 optimiser.zero_grad()
-                loss = self(mean + shift, evidence, expansions).mean()
+                loss = self(mean + shift.clamp(-_FAR, _FAR), evidence, expansions).mean()
                 loss.backward()
                 return loss
 

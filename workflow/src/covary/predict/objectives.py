@@ -19,7 +19,7 @@ from covary.predict.expansion import Expansions, expand_near_mode
 # themselves by the inverse of this number, and they are where estimates are shrunk to.
 _LOW_SAMPLE_SIZE = 20.0
 _FLOOR_SD = 0.01  # of what an image cannot explain, in units of a random effect
-# Where a fit ends that few subjects do not hold, in units of a random effect and of the logarithm of its scale.
+# Where a fit ends that few subjects do not hold, in units of a random effect and of its scale's logarithm.
 _FAR = 5.0
 _FIT_ROUNDS, _FIT_ITERATIONS = 4, 20
 _FIT_TOLERANCE = 1e-4  # of a subject's loss; V starts where the epoch before left it, mostly near

@@ -89,7 +89,7 @@ def test_expanded_likelihood_and_its_gradients_are_exact_for_a_linear_model(scal
 
 
 class Saturation(nlme.ClosedFormModel):
-    """y = t/(1 + t e^η): for a large η it is e^-η whatever t, for a small one t alone."""
+    """y = t/(1 + t e^2η): a small η leaves no trace in it."""
 
     fixed_effects: ClassVar = {"scale": "positive"}
     random_effects = ("eta",)

@@ -75,7 +75,7 @@ def test_expanded_likelihood_and_its_gradients_are_exact_for_a_linear_model(scal
     objective = predict.MarginalLikelihood(OMEGA)
     set_covariance(objective, scale * np.array([[1.0, 0.2], [0.2, 0.7]]))
     mean = torch.from_numpy(0.5 * rng.normal(2, "mean", 0, 50, (2,))).requires_grad_()
-    loss = objective(mean, known)
+    loss = objective.minus_log_likelihood(mean, known)
     expected = exact_loss(observation, mean, objective.covariance(), residual_sd)
     # log p(y) itself is estimated from the proposals behind the draws.
     offset = (loss - expected).detach()
@@ -115,7 +115,7 @@ def test_expansions_have_the_exact_slope_where_the_likelihood_is_skewed():
     objective = predict.MarginalLikelihood(np.eye(1))
     set_covariance(objective, np.array([[0.1]]))
     mean = torch.from_numpy(0.8 * eta).requires_grad_()
-    loss = objective(mean, few)
+    loss = objective.minus_log_likelihood(mean, few)
     (slope,) = torch.autograd.grad(loss.sum(), mean)
 
     grid = np.linspace(-6.0, 6.0, 2001)
@@ -135,7 +135,7 @@ def test_many_draws_give_the_likelihood_of_a_linear_model():
     objective = predict.MarginalLikelihood(OMEGA)
     set_covariance(objective, np.array([[0.6, -0.1], [-0.1, 0.3]]))
     mean = torch.from_numpy(0.3 * rng.normal(2, "mean", 0, 50, (2,)))
-    loss = objective(mean, known).detach()
+    loss = objective.minus_log_likelihood(mean, known).detach()
     expected = exact_loss(observation, mean, objective.covariance(), residual_sd).detach()
     torch.testing.assert_close(loss, expected, rtol=0, atol=0.15)
     assert abs((loss - expected).mean()) < 0.02
@@ -154,8 +154,9 @@ def test_the_loss_is_zero_for_a_predictor_that_knows_no_more_than_the_population
 @pytest.mark.parametrize(("sd", "tolerance"), [(0.05, 0.3), (0.7, 0.12)])
 def test_validation_finds_the_covariance_of_errors_without_knowing_them(sd, tolerance):
     n = 1500
-    factor = sd * np.array([[1.0, 0.0], [0.4, 0.6]])
-    mean = rng.normal(3, "mean", 0, n, (2,)) * np.sqrt(np.diag(OMEGA) - np.diag(factor @ factor.T))
+    factor = sd * np.array([[1.0, 0.0], [-0.4, 0.6]])
+    explained = np.linalg.cholesky(OMEGA - factor @ factor.T)
+    mean = rng.normal(3, "mean", 0, n, (2,)) @ explained.T
     known, _ = evidence(n, 64, 0.1, mean, factor)
     expected = factor @ factor.T
     objective = predict.MarginalLikelihood(OMEGA)
@@ -167,6 +168,49 @@ def test_validation_finds_the_covariance_of_errors_without_knowing_them(sd, tole
     diagonal = predict.MarginalLikelihood(OMEGA, "diagonal")
     diagonal.validate(torch.from_numpy(mean), known)
     assert diagonal.covariance()[0, 1] == 0.0
+
+
+def population(residual_sd):
+    """Subjects whose image explains half of them, what is known of them, and an objective with that V."""
+    n = 2000
+    mean = rng.normal(4, "mean", 0, n, (2,)) @ np.linalg.cholesky(OMEGA / 2).T
+    known, _ = evidence(n, 32, residual_sd, mean, np.linalg.cholesky(OMEGA / 2))
+    objective = predict.MarginalLikelihood(OMEGA)
+    set_covariance(objective, OMEGA / 2)
+    objective.fitted.fill_(True)
+    return torch.from_numpy(mean), known, objective
+
+
+def test_the_pull_in_training_is_the_gradient_of_the_divergence_from_the_population():
+    mean, known, objective = population(residual_sd=0.5)
+    mean = (mean * torch.tensor([2.0, 0.5])).requires_grad_()
+    likelihood = objective.minus_log_likelihood(mean, known).mean()
+    moments = mean.T @ mean / len(mean) + objective.covariance().detach()
+    zero = torch.zeros(2, dtype=torch.float64)
+    normal = torch.distributions.MultivariateNormal
+    divergence = torch.distributions.kl_divergence(
+        normal(zero, moments), normal(zero, torch.from_numpy(OMEGA))
+    )
+    (expected,) = torch.autograd.grad(likelihood + divergence, mean)
+    (found,) = torch.autograd.grad(objective(mean, known).mean(), mean)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_predictions_are_held_where_records_are_silent_and_true_ones_are_not_shrunk():
+    mean, known, objective = population(residual_sd=1000.0)
+
+    def pull(scale):
+        """What multiplies the predictions in one step of descent, on average over random effects."""
+        scaled = (scale * mean).requires_grad_()
+        (slope,) = torch.autograd.grad(objective(scaled, known).sum(), scaled)
+        return ((slope * scaled).mean() / scaled.square().mean()).item()
+
+    assert pull(1.0) == pytest.approx(0, abs=0.05)
+    assert pull(5.0) > 0.5
+    assert pull(0.1) < -0.5
+    objective.fitted.fill_(False)  # nobody knows yet how much the image explains
+    assert pull(0.1) == pytest.approx(0, abs=0.05)
+    assert pull(5.0) > 0.5
 
 
 def test_squared_error_is_the_mean_over_random_effects():

@@ -19,8 +19,7 @@ from covary.predict.expansion import Expansions, expand_near_mode
 # themselves by the inverse of this number, and they are where estimates are shrunk to.
 _LOW_SAMPLE_SIZE = 20.0
 _FLOOR_SD = 0.01  # of what an image cannot explain, in units of a random effect
-# Where a fit ends that few subjects do not hold, in units of a random effect and of its scale's logarithm.
-_FAR = 5.0
+_MEMORY_SUBJECTS = 2000  # over which second moments of predictions are averaged in training
 _FIT_ROUNDS, _FIT_ITERATIONS = 4, 20
 _FIT_TOLERANCE = 1e-4  # of a subject's loss; V starts where the epoch before left it, mostly near
 _LOG_2PI = math.log(2 * math.pi)
@@ -48,6 +47,10 @@ class MarginalLikelihood(nn.Module):
     mode of p(η | y, image) instead (`expansion`), which stays exact as V → 0. V starts at Ω, is not below a
     floor, and is fitted to subjects that are not trained on: errors on training subjects get small by
     overfitting, and a V that followed them would drive the network further.
+
+    Where records say little, nothing in them holds a mean, and a few would run far out. But what predictions
+    explain and what they leave is the population, E[mean mean'] + V = Ω, so the loss also has the divergence
+    of N(0, E[mean mean'] + V) from N(0, Ω). It is 0 for a true predictor, which a shrinking prior is not.
     """
 
     def __init__(self, omega: Float[np.ndarray, "k k"], structure: Literal["full", "diagonal"] = "full"):
@@ -58,20 +61,33 @@ class MarginalLikelihood(nn.Module):
             start = start + np.tril(factor, -1)
         self.structure = structure
         self.register_buffer("omega_factor", torch.from_numpy(factor))
+        self.register_buffer("second_moments", torch.zeros_like(self.omega_factor))
+        self.register_buffer("fitted", torch.tensor(False))  # whether V is
         self.factor = nn.Parameter(torch.from_numpy(start))
 
     def covariance(self) -> Float64[Tensor, "k k"]:
         """V, what the image cannot explain of eta_hat."""
-        bounded = self.factor.clamp(-_FAR, _FAR)
-        factor = bounded.diagonal().exp().diag()
+        factor = self.factor.diagonal().exp().diag()
         if self.structure == "full":
-            factor = factor + bounded.tril(-1)
+            factor = factor + self.factor.tril(-1)
         return factor @ factor.T + _FLOOR_SD**2 * torch.eye(len(factor)).to(factor)
 
-    def forward(
+    def forward(self, mean: Float[Tensor, "batch k"], evidence: Posteriors) -> Float[Tensor, " batch"]:
+        """Loss of each subject, of which the divergence is there by its gradient.
+
+        The second moments are a running average, because those of a small batch have too large an inverse.
+        """
+        loss, mean = self.minus_log_likelihood(mean, evidence), mean.double()
+        with torch.no_grad():
+            weight = min(1.0, len(mean) / _MEMORY_SUBJECTS)
+            self.second_moments.lerp_(mean.T @ mean / len(mean), weight)
+            pull = self._pull()
+        return loss + 0.5 * torch.einsum("nk,kj,nj->n", mean, pull, mean)
+
+    def minus_log_likelihood(
         self, mean: Float[Tensor, "batch k"], evidence: Posteriors, expansions: Expansions | None = None
     ) -> Float[Tensor, " batch"]:
-        """Loss of each subject; which likelihoods are expanded, and where, may be given."""
+        """-log p(y | image)/p(y) of each subject; which are expanded, and where, may be given."""
         mean, covariance = mean.double(), self.covariance()
         weights = self._log_weights(mean, covariance, evidence)
         log_ratio = weights.logsumexp(dim=1) - math.log(weights.shape[1])
@@ -84,12 +100,12 @@ class MarginalLikelihood(nn.Module):
 
     @torch.no_grad()
     def expansions(self, mean: Float[Tensor, "batch k"], evidence: Posteriors) -> Expansions:
-        """Those that `forward` needs at the present V."""
+        """Those that `minus_log_likelihood` needs at the present V."""
         mean, covariance = mean.double(), self.covariance()
         return self._expand(mean, covariance, self._log_weights(mean, covariance, evidence), evidence)
 
     def validate(self, mean: Float[Tensor, "subject k"], evidence: Posteriors) -> float:
-        """Give V its maximum-likelihood value for these predictions, and return the mean loss there.
+        """Give V the value that is best for these predictions, and return the mean loss there.
 
         All predictions may move by a constant first, as `calibrate` moves them in the end.
         """
@@ -103,12 +119,12 @@ class MarginalLikelihood(nn.Module):
         )
         least, kept = math.inf, [value.detach().clone() for value in fitted]
         for rounds_left in reversed(range(_FIT_ROUNDS + 1)):
-            # As long as the expansions stay, the likelihood is smooth in V; where V moves far, they mislead.
-            expansions = self.expansions(mean + shift.detach().clamp(-_FAR, _FAR), evidence)
+            # As long as the expansions stay, the loss is smooth in V; where V moves far, they mislead.
+            expansions = self.expansions(mean + shift.detach(), evidence)
 
             def closure(expansions=expansions):
                 optimiser.zero_grad()
-                loss = self(mean + shift.clamp(-_FAR, _FAR), evidence, expansions).mean()
+                loss = self._loss(mean + shift, evidence, expansions)
                 loss.backward()
                 return loss
 
@@ -117,12 +133,35 @@ class MarginalLikelihood(nn.Module):
                 least, kept = loss, [value.detach().clone() for value in fitted]
             if abs(gain) < _FIT_TOLERANCE or not rounds_left:
                 break
-            optimiser.step(closure)
-            optimiser.state.clear()
+            if gain > 0:
+                optimiser.step(closure)
+                optimiser.state.clear()
+            else:
+                with torch.no_grad():
+                    torch._foreach_lerp_(fitted, kept, 0.5)
         with torch.no_grad():
-            for value, best in zip(fitted, kept, strict=True):
-                value.copy_(best)
+            torch._foreach_copy_(fitted, kept)
+            self.fitted.fill_(True)
         return least
+
+    def _pull(self) -> Float64[Tensor, "k k"]:
+        """Ω⁻¹ - T⁻¹ with T = E[mean mean'] + V: by how much of itself the divergence draws each mean back."""
+        inverse = torch.linalg.inv(self.omega_factor)
+        together = self.second_moments + self.covariance() if self.fitted else self.second_moments
+        share, axes = torch.linalg.eigh(inverse @ together @ inverse.T)
+        if not self.fitted:  # Then V is what the means leave of Ω, and only a mean beyond it is drawn back.
+            share = share.clamp(min=1.0)
+        axes = inverse.T @ axes
+        return (axes * (1 - 1 / share)) @ axes.T
+
+    def _loss(self, mean, evidence, expansions) -> Float[Tensor, ""]:
+        """The mean loss, with the divergence of these very subjects."""
+        mean = mean.double()
+        together = mean.T @ mean / len(mean) + self.covariance()
+        ratio = torch.cholesky_solve(together, self.omega_factor)
+        divergence = 0.5 * (ratio.trace() - len(ratio) - together.logdet())
+        divergence = divergence + self.omega_factor.diagonal().log().sum()
+        return self.minus_log_likelihood(mean, evidence, expansions).mean() + divergence
 
     def _log_weights(self, mean, covariance, evidence) -> Float[Tensor, "batch draw"]:
         draws = torch.from_numpy(evidence.draws).to(mean)

@@ -106,13 +106,17 @@ class OneNode:
         return self
 
     def __exit__(self, *_) -> None:
-        for daemon in reversed(self._daemons):
-            daemon.send_signal(signal.SIGTERM)
-            try:
-                daemon.wait(10)
-            except subprocess.TimeoutExpired:
-                daemon.kill()
-                daemon.wait()
+        try:
+            self.run("scancel", "--me")  # or jobs outlive the daemons
+            _wait_for(lambda: not self.run("squeue", "--noheader"), "the end of the last job")
+        finally:
+            for daemon in reversed(self._daemons):
+                daemon.send_signal(signal.SIGTERM)
+                try:
+                    daemon.wait(10)
+                except subprocess.TimeoutExpired:
+                    daemon.kill()
+                    daemon.wait()
 
     def run(self, *command: str) -> str:
         """What a command of Slurm prints."""

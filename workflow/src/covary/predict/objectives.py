@@ -110,14 +110,14 @@ class MarginalLikelihood(nn.Module):
         All predictions may move by a constant first, as `calibrate` moves them in the end.
         """
         shift = torch.zeros(mean.shape[1], dtype=torch.float64, requires_grad=True)
-        fitted = [*self.parameters(), shift]
+        values = [*self.parameters(), shift]
         optimiser = torch.optim.LBFGS(
-            fitted,
+            values,
             max_iter=_FIT_ITERATIONS,
             tolerance_change=_FIT_TOLERANCE / 1000,
             line_search_fn="strong_wolfe",
         )
-        least, kept = math.inf, [value.detach().clone() for value in fitted]
+        least, kept = math.inf, [value.detach().clone() for value in values]
         for rounds_left in reversed(range(_FIT_ROUNDS + 1)):
             # As long as the expansions stay, the loss is smooth in V; where V moves far, they mislead.
             expansions = self.expansions(mean + shift.detach(), evidence)
@@ -130,7 +130,7 @@ class MarginalLikelihood(nn.Module):
 
             gain = least - (loss := closure().item())
             if gain > 0:
-                least, kept = loss, [value.detach().clone() for value in fitted]
+                least, kept = loss, [value.detach().clone() for value in values]
             if abs(gain) < _FIT_TOLERANCE or not rounds_left:
                 break
             if gain > 0:
@@ -138,9 +138,9 @@ class MarginalLikelihood(nn.Module):
                 optimiser.state.clear()
             else:
                 with torch.no_grad():
-                    torch._foreach_lerp_(fitted, kept, 0.5)
+                    torch._foreach_lerp_(values, kept, 0.5)
         with torch.no_grad():
-            torch._foreach_copy_(fitted, kept)
+            torch._foreach_copy_(values, kept)
             self.fitted.fill_(True)
         return least
 

@@ -23,8 +23,8 @@ def calibrate(
     With `centre` its predictions get the mean 0, which random effects have by definition: a population fit
     that is off moves the likelihood's predictions by a constant, and by no more.
 
-    The V that maximises the likelihood of the records needs no known random effects, but is not used: where
-    records say little, it hears little of a network's errors, and at σ² = 0 its 95 % intervals cover 45 %.
+    The V that the objective fits needs no known random effects, but is not used: where records say little,
+    it hears little of a network's errors.
     """
     eta_pred = predict(network, inputs)
     if centre:

@@ -87,7 +87,7 @@ class MarginalLikelihood(nn.Module):
     def minus_log_likelihood(
         self, mean: Float[Tensor, "batch k"], evidence: Posteriors, expansions: Expansions | None = None
     ) -> Float[Tensor, " batch"]:
-        """-log p(y | image)/p(y) of each subject; which are expanded, and where, may be given."""
+        """-log(p(y | image)/p(y)) of each subject; which are expanded, and where, may be given."""
         mean, covariance = mean.double(), self.covariance()
         weights = self._log_weights(mean, covariance, evidence)
         log_ratio = weights.logsumexp(dim=1) - math.log(weights.shape[1])
@@ -136,7 +136,7 @@ class MarginalLikelihood(nn.Module):
             if gain > 0:
                 optimiser.step(closure)
                 optimiser.state.clear()
-            else:
+            else:  # They did.
                 with torch.no_grad():
                     torch._foreach_lerp_(values, kept, 0.5)
         with torch.no_grad():

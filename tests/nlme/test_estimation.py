@@ -1,6 +1,7 @@
 """Simulation, empirical Bayes, population fit and posterior draws on the paper's model and on users'
 models."""
 
+import sys
 from typing import ClassVar
 
 import jax.numpy as jnp
@@ -49,8 +50,7 @@ def paper_records(n, seed=1, parameters=TRUTH):
     return eta, nlme.Records.of(design, nlme.simulate(MODEL, parameters, eta, design, seed).observation)
 
 
-def linear_problem():
-    n = 40
+def linear_problem(n=40):
     omega = np.array([[1.0, -0.3], [-0.3, 0.5]])
     covariates = {"wt": np.linspace(-1, 1, n)}
     time = np.tile(np.linspace(0, 4, 6), (n, 1))
@@ -249,6 +249,31 @@ def test_logistic_model_with_full_omega_matches_direct_maximisation():
 
     elsewhere = minimize(ofv, fit.parameters.to_vector() + 0.02, method="Nelder-Mead", options={"maxfev": 60})
     assert fit.objective <= elsewhere.fun + 1e-6
+
+
+def test_scouts_step_far_only_if_there_is_no_other_way(monkeypatch):
+    _, records = linear_problem(400)
+    objective = vars(sys.modules["covary.nlme.fit"])["_Objective"]
+    evaluate = objective._evaluate
+
+    def largest_step(omega, sd):
+        start = Linear().parameters([2.0, -1.0], np.diag([omega, omega]), nlme.Additive(sd))
+        logarithms, seen, largest = start.logarithms(), [], 0.0
+
+        def watched(self, x, near=None):
+            nonlocal largest
+            largest = max(largest, min((np.abs(x - old)[logarithms].max() for old in seen), default=0.0))
+            seen.append(np.array(x))
+            return evaluate(self, x, near)
+
+        monkeypatch.setattr(objective, "_evaluate", watched)
+        fit = nlme.fit_population(Linear(), records, start)
+        assert fit.converged, fit.verdict
+        assert fit.parameters.residual.sd == pytest.approx(0.4, rel=0.1)
+        return largest
+
+    assert largest_step(100.0, 0.4) <= 2.0
+    assert largest_step(100.0, 40.0) > 2.0
 
 
 def test_fixed_parameters_stay():

@@ -43,6 +43,7 @@ def test_blocks_of_omega_follow_its_zeros():
     parameters = MODEL.parameters([1, 2, 3], omega, nlme.Additive(1.0))
     assert parameters.blocks == ((0, 2), (1,))
     assert parameters.to_vector().size == 3 + 4 + 1
+    assert parameters.logarithms().tolist() == [True] * 3 + [True, False, True, True] + [True]
 
 
 @pytest.mark.parametrize(

@@ -55,10 +55,22 @@ def test_fewer_training_subjects_than_a_batch(tmp_path):
 def test_fewer_subjects_are_passed_over_more_often_and_more_take_no_more_steps():
     config = Predictor(epochs=8, patience_epochs=2, batch_size=32)
     quarter, fourfold = config.for_subjects(100, of=400), config.for_subjects(1600, of=400)
-    assert (quarter.epochs, quarter.patience_epochs, quarter.batch_size) == (16, 4, 32)
-    assert (fourfold.epochs, fourfold.patience_epochs) == (2, 1)
+    assert (quarter.epochs, quarter.passes, quarter.batch_size) == (8, 2, 32)
+    assert (fourfold.epochs, fourfold.passes, fourfold.patience_epochs) == (2, 1, 1)
     assert config.for_subjects(20).batch_size == 20
     assert config.for_subjects(400, of=400) == config
+
+
+def test_an_epoch_of_several_passes_takes_the_steps_of_as_many_epochs(tmp_path):
+    def steps(**lengths):
+        config = Predictor(batch_size=8, width=4, learning_rate_schedule="constant", **lengths)
+        options = {"seed": 1, "checkpoint_dir": tmp_path / str(lengths)}
+        return train_predictor(bands(24, 0), bands(8, 1), MeanSquaredError(), config, **options)[1]
+
+    each, together = steps(epochs=4), steps(epochs=2, passes=2)
+    np.testing.assert_array_equal(together["validation_loss"], each["validation_loss"][1::2])
+    pairs = each["loss"].to_numpy().reshape(2, 2)
+    np.testing.assert_allclose(together["loss"], pairs.mean(axis=1), rtol=1e-6)
 
 
 def test_features_are_inputs_too(tmp_path):

@@ -368,7 +368,8 @@ class Predictor(Section):
     covariance: Literal["full", "diagonal"] = Field(
         "full", description="Structure of V, the covariance of eta_hat that the image cannot explain"
     )
-    epochs: Positive = Field(6, description="At most this many passes over the training subjects")
+    epochs: Positive = Field(6, description="At most this many epochs; each ends with a validation")
+    passes: Positive = Field(1, description="Passes over the training subjects in an epoch")
     patience_epochs: Positive = Field(3, description="Stop when validation has not improved for so long")
     batch_size: Positive = Field(64, description="Images a step")
     buffer_mb: Positive = Field(
@@ -426,15 +427,16 @@ class Predictor(Section):
     def for_subjects(self, n: int, of: int | None = None) -> "Predictor":
         """The same for the first `n` training subjects of so many, with batches that they can fill.
 
-        Fewer subjects are passed over more often, by the square root of how much fewer they are: what they
-        can teach is learned in fewer steps. More subjects take no more steps.
+        Fewer subjects are passed over more often in an epoch, by the square root of how much fewer they are:
+        what they can teach is learned in fewer steps. More subjects take no more steps.
         """
         ratio = (of or n) / n
-        rounds = min(ratio, math.sqrt(ratio))
+        fewer = min(1.0, ratio)
         return self.model_copy(
             update={
-                "epochs": max(1, round(self.epochs * rounds)),
-                "patience_epochs": max(1, round(self.patience_epochs * rounds)),
+                "epochs": max(1, round(self.epochs * fewer)),
+                "passes": max(1, round(self.passes * math.sqrt(ratio))),
+                "patience_epochs": max(1, round(self.patience_epochs * fewer)),
                 "batch_size": min(self.batch_size, n),
             }
         )

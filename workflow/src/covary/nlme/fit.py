@@ -20,6 +20,7 @@ _LOG_2PI = float(np.log(2 * np.pi))
 _DECREMENT_TOLERANCE = 1e-4  # of the OFV: how much a Newton step could still lower it
 _STEP = 1e-4  # of the finite differences of the exact gradient
 _SCOUTS = 200  # subjects that bring the parameters close
+_FARTHEST = 2.0  # by how much one of their steps may change a logarithm
 # A subject's gradient is of order 1 at the optimum, and their sum of order √n between samples.
 _GRADIENT, _SCOUT_GRADIENT = 1e-3, 0.1
 
@@ -158,7 +159,10 @@ def fit_population(
         scouts = lanes.select(np.linspace(0, n - 1, _SCOUTS).round().astype(int))
         few = _Objective(model, initial, scouts, method, free)
         if np.all(np.isfinite(few.at(x).ofv)):
-            x = _minimise(few, x, _SCOUT_GRADIENT, max_iterations).x
+            found = _minimise(few, x, _SCOUT_GRADIENT, max_iterations, farthest=_FARTHEST)
+            if not found.success:  # A line search cannot always do without what it may not see.
+                found = _minimise(few, x, _SCOUT_GRADIENT, max_iterations)
+            x = found.x
     if not np.all(np.isfinite(whole.at(x).ofv)):
         x = initial.to_vector()[free]
         if not np.all(finite := np.isfinite(whole.at(x).ofv)):
@@ -239,11 +243,25 @@ class _Objective:
         return marginal(model, self.parameters(x), lanes, method, gradient=True, near=near)
 
 
-def _minimise(objective: _Objective, x, gradient: float, max_iterations: int, report=None):
-    """BFGS from `x` until the OFV's gradient is below `gradient` times the root of the number of subjects."""
-    iterations = count(1)
+def _minimise(
+    objective: _Objective, x, gradient: float, max_iterations: int, report=None, farthest: float = np.inf
+):
+    """BFGS from `x` until the OFV's gradient is below `gradient` times the root of the number of subjects.
+
+    A trial step that changes a logarithm by more than `farthest` is refused unseen: BFGS knows nothing of the
+    OFV there, and modes that do not exist are sought a hundred times longer than others.
+    """
+    iterations, here = count(1), x
+    logarithms = objective.parameters(x).logarithms()[objective.free]
+
+    def slope(trial):
+        if np.any(np.abs(trial - here)[logarithms] > farthest):
+            return np.inf, np.zeros(len(trial))
+        return objective.slope(trial)
 
     def callback(intermediate_result):
+        nonlocal here
+        here = intermediate_result.x.copy()
         if report is not None:
             report(next(iterations), float(intermediate_result.fun))
 
@@ -253,7 +271,7 @@ def _minimise(objective: _Objective, x, gradient: float, max_iterations: int, re
     inverse = np.linalg.inv(guess + 1e-3 * np.trace(guess) / len(guess) * np.eye(len(guess)))
     inverse *= min(1.0, 1.0 / max(np.abs(inverse @ scores.sum(axis=1)).max(), 1e-300))
     return minimize(
-        objective.slope,
+        slope,
         x,
         jac=True,
         method="BFGS",

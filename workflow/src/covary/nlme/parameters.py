@@ -10,7 +10,7 @@ import json
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from covary.nlme.arrays import Array
 from covary.nlme.residual import RESIDUAL_ERRORS, ResidualError
@@ -70,6 +70,12 @@ class Parameters(eqx.Module):
             ]
         values += [np.log(v) for v in _standard_deviations(self.residual).values()]
         return np.array(values, dtype=np.float64)
+
+    def logarithms(self) -> Bool[np.ndarray, " p"]:
+        """Which entries of `to_vector` are logarithms."""
+        fixed = [domain == "positive" for _, domain in self.domains]
+        omega = [i == j for block in self.blocks for i in range(len(block)) for j in range(i + 1)]
+        return np.array([*fixed, *omega, *(True for _ in _standard_deviations(self.residual))])
 
     def from_vector(self, vector: Float[Array, " p"]) -> "Parameters":
         """Parameters of this structure from an unconstrained vector; differentiable."""

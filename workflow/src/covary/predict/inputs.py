@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from covary import vae
 from covary.predict.network import ENCODING, input_of
 from covary.predict.train import Inputs
 from covary.store import Images
@@ -15,5 +14,7 @@ def read_inputs(network: str, dataset: Path, subjects: slice, digest: str) -> In
     """
     images = Images(dataset, subjects, digest)
     if input_of(network) == ENCODING:
+        from covary import vae  # takes half a second, which those who see images need not wait for
+
         return vae.encode(vae.VAE.load(dataset.with_name("vae")), images)[0]
     return images

@@ -4,6 +4,7 @@ import copy
 import math
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -139,7 +140,8 @@ def train_predictor(
                 break
             network.train()
             losses = []
-            for rows, batch in loader.batches(epoch):
+            passes = range(epoch * config.passes, (epoch + 1) * config.passes)
+            for rows, batch in chain.from_iterable(map(loader.batches, passes)):
                 with mixed_precision(device):
                     mean = network(_to_input(batch, device))
                 loss = objective(mean.float(), train.evidence[rows]).mean()
@@ -158,7 +160,7 @@ def train_predictor(
             history.append(
                 {
                     "epoch": epoch + 1,
-                    "loss": (torch.stack(losses).sum() / len(train)).item(),
+                    "loss": (torch.stack(losses).sum() / (len(train) * config.passes)).item(),
                     "validation_loss": validation_loss,
                     "best": is_best,
                 }

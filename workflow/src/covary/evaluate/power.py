@@ -1,7 +1,7 @@
 """How many subjects are needed: R² against the number of training subjects, and the power to detect it.
 
-The curve R²(n) = limit - drop · (n/N)^(-exponent), N being the largest size, is fitted to predictors trained
-on the first n subjects. The number of subjects follows from Fisher's z-transformation of a correlation ρ,
+The curve R²(n) = max(0, limit - drop · (n/N)^(-exponent)), N being the largest size, is fitted to predictors
+trained on the first n subjects. It is 0 where subjects are too few to learn anything from. The number of subjects follows from Fisher's z-transformation of a correlation ρ,
 
     n = ((z_{1-α/2} + z_{1-β}) / artanh ρ)² + 3,    α = 5 %, two-sided, power 1 - β = 80 %,
 
@@ -55,7 +55,7 @@ class TrainingSizes:
 
 @dataclass(frozen=True)
 class PowerLaw:
-    """R²(n) = limit - drop · (n/scale)^(-exponent), drop ≥ 0, for each of several data sets."""
+    """R²(n) = max(0, limit - drop · (n/scale)^(-exponent)), drop ≥ 0, for each of several data sets."""
 
     limit: Float64[np.ndarray, " fit"]
     drop: Float64[np.ndarray, " fit"]
@@ -64,40 +64,42 @@ class PowerLaw:
 
     def __call__(self, n: Float64[np.ndarray, "#fit size"]) -> Float64[np.ndarray, "fit size"]:
         """R² after training on n subjects."""
-        return self.limit[:, None] - self.drop[:, None] * (n / self.scale) ** -self.exponent[:, None]
+        law = self.limit[:, None] - self.drop[:, None] * (n / self.scale) ** -self.exponent[:, None]
+        return np.maximum(law, 0.0)
 
     @classmethod
     def fit(
         cls,
         sizes: Int[np.ndarray, " size"],
         r2: Float64[np.ndarray, "fit size"],
-        weights: Float64[np.ndarray, " size"],
         most: float,
+        choice: Float64[np.ndarray, " fit"] | float = 0.5,
     ) -> "PowerLaw":
-        """Weighted least squares with limit ≤ `most`; exponents between 0.1 and 2.
+        """Least squares with limit ≤ `most` and exponents between 0.1 and 2.
 
-        For a given exponent the problem is linear with two bounds, so its exact solution is the best of
-        three: without bounds, on `drop` = 0, on limit = `most`.
+        Where few sizes taught anything, many laws fit alike; `choice` is which of them is taken, from 0 for
+        the least exponent to 1 for the greatest.
+
+        For a given exponent, and given how many of the smallest sizes the law has at 0, the problem is linear
+        with bounds, so its exact solution is the best of few: without bounds, on one, or on two of them.
         """
         scale = float(sizes[-1])
         x = (sizes / scale) ** -_EXPONENTS[:, None]  # exponent, size
-        w = weights / weights.sum()
-        mean_x, mean_y = x @ w, r2 @ w
-        slope = -((r2 * w) @ (x - mean_x[:, None]).T) / (w * (x - mean_x[:, None]) ** 2).sum(axis=1)
-        limit = mean_y[:, None] + slope * mean_x
-        inside = (slope >= 0) & (limit <= most)
-        flat = np.broadcast_to(np.minimum(mean_y, most)[:, None], limit.shape)
-        at_most = np.maximum((most * mean_x - (r2 * w) @ x.T) / (w * x**2).sum(axis=1), 0.0)
-        candidates = [
-            (np.where(inside, limit, flat), np.where(inside, slope, 0.0)),
-            (np.full_like(limit, most), at_most),
-        ]
+        candidates = [pair for k in range(len(sizes)) for pair in _bounded_lines(x[:, k:], r2[:, k:], most)]
+        loss = np.stack([_loss(x, r2, *candidate) for candidate in candidates], axis=1)
+        loss = loss.reshape(len(r2), -1)
+        alike = loss <= loss.min(axis=1, keepdims=True) * (1 + 1e-6) + 1e-12
+        exponents = np.log(np.tile(_EXPONENTS, len(candidates)))
+        least, greatest = (
+            end(np.where(alike, exponents, fill), axis=1)
+            for end, fill in ((np.min, np.inf), (np.max, -np.inf))
+        )
+        wanted = least + choice * (greatest - least)
+        chosen = np.where(alike, np.abs(exponents - wanted[:, None]), np.inf).argmin(axis=1)
+        which, step = np.divmod(chosen, len(_EXPONENTS))
         limits, drops = (np.stack(parts) for parts in zip(*candidates, strict=True))
-        fitted = limits[..., None] - drops[..., None] * x
-        loss = ((r2[:, None] - fitted) ** 2 @ w).transpose(1, 0, 2).reshape(len(r2), -1)
-        best = np.unravel_index(loss.argmin(axis=1), limits[:, 0].shape)
         rows = np.arange(len(r2))
-        return cls(limits[best[0], rows, best[1]], drops[best[0], rows, best[1]], _EXPONENTS[best[1]], scale)
+        return cls(limits[which, rows, step], drops[which, rows, step], _EXPONENTS[step], scale)
 
 
 def learning_curves(
@@ -112,19 +114,18 @@ def learning_curves(
     an image can tell; `trained`, for the predictor as trained on all subjects, which the study only tests;
     `from_scratch`, for a study that trains it on its own subjects and tests it on the same, cross-validated.
 
-    Limits low and high are of 95 % bootstrap intervals over test subjects; that another training would turn
-    out differently is not in them. Without trainings both tables are empty. Raises ValueError if there are
+    Limits low and high are of 95 % bootstrap intervals over test subjects, each resample with one of the laws
+    that fit it alike; that another training would turn out differently is not in them. Without trainings both tables are empty. Raises ValueError if there are
     fewer than four sizes, if they do not increase, if shapes differ or a value is not finite.
     """
     curves, power = [], []
     for training in trainings:
         point, replicates = _r2(training, resamples)
         most = explainable_fraction(training.noise_variance)
-        # A predictor that found nothing has no variance over subjects, but is no more certain than others.
-        variance = replicates.var(axis=0)
-        weights = 1.0 / np.maximum(variance, max(np.median(variance), 1e-12))
-        law = PowerLaw.fit(training.sizes, point, weights, most)
-        laws = PowerLaw.fit(training.sizes, replicates, weights, most)
+        # Sizes weigh alike: a predictor that found nothing hardly varies over test subjects, but as much as
+        # any from training to training.
+        law = PowerLaw.fit(training.sizes, point, most)
+        laws = PowerLaw.fit(training.sizes, replicates, most, np.linspace(0.0, 1.0, len(replicates)))
         key = {"noise_variance": training.noise_variance, "predictor": training.predictor}
         first, last = training.sizes[[0, -1]]
         grid = np.concatenate([np.geomspace(first, last, 21), np.geomspace(last, _EXTEND * last, 21)[1:]])
@@ -175,6 +176,43 @@ def _from_scratch(law: PowerLaw, reliability: float) -> Float64[np.ndarray, " fi
         enough = subjects_for_power(law(n[:, None])[:, 0] * reliability) <= n
         low, high = np.where(enough, low, middle), np.where(enough, middle, high)
     return np.where(high < math.log(_MOST_SUBJECTS), np.ceil(np.exp(high) - 1e-6), np.inf)
+
+
+Line = tuple[Float64[np.ndarray, "fit exponent"], Float64[np.ndarray, "fit exponent"]]
+
+
+def _bounded_lines(
+    x: Float64[np.ndarray, "exponent size"], y: Float64[np.ndarray, "fit size"], most: float
+) -> list[Line]:
+    """Limit and drop of the lines limit - drop · x by least squares: inside their bounds, on `most`, and 0 at
+    the first size, as best where R² is below 0 there but the others want a line above."""
+    mean_x, mean_y = x.mean(axis=1), y.mean(axis=1)
+    away = x - mean_x[:, None]
+    squares = (away**2).sum(axis=1)
+    drop = -(y @ away.T) / np.where(squares > 0, squares, 1.0)
+    limit = mean_y[:, None] + drop * mean_x
+    inside = (drop >= 0) & (limit <= most)
+    flat = np.minimum(mean_y, most)[:, None]
+    at_most = np.maximum((most * x.sum(axis=1) - y @ x.T) / (x**2).sum(axis=1), 0.0)
+    before = x[:, :1] - x
+    squares = (before**2).sum(axis=1)
+    from_zero = np.clip(y @ before.T / np.where(squares > 0, squares, 1.0), 0.0, most / x[:, 0])
+    return [
+        (np.where(inside, limit, flat), np.where(inside, drop, 0.0)),
+        (np.full_like(limit, most), at_most),
+        (from_zero * x[:, 0], from_zero),
+    ]
+
+
+def _loss(
+    x: Float64[np.ndarray, "exponent size"],
+    y: Float64[np.ndarray, "fit size"],
+    limit: Float64[np.ndarray, "fit exponent"],
+    drop: Float64[np.ndarray, "fit exponent"],
+) -> Float64[np.ndarray, "fit exponent"]:
+    """Sum of squares that a law leaves."""
+    columns = zip(x.T, y.T, strict=True)
+    return sum((np.maximum(limit - drop * at, 0.0) - value[:, None]) ** 2 for at, value in columns)
 
 
 def _z() -> float:

@@ -1,7 +1,8 @@
 """How many subjects are needed: R² against the number of training subjects, and the power to detect it.
 
 The curve R²(n) = max(0, limit - drop · (n/N)^(-exponent)), N being the largest size, is fitted to predictors
-trained on the first n subjects. It is 0 where subjects are too few to learn anything from. The number of subjects follows from Fisher's z-transformation of a correlation ρ,
+trained on the first n subjects. It is 0 where subjects are too few to learn anything from. The number of
+subjects follows from Fisher's z-transformation of a correlation ρ,
 
     n = ((z_{1-α/2} + z_{1-β}) / artanh ρ)² + 3,    α = 5 %, two-sided, power 1 - β = 80 %,
 
@@ -115,8 +116,9 @@ def learning_curves(
     `from_scratch`, for a study that trains it on its own subjects and tests it on the same, cross-validated.
 
     Limits low and high are of 95 % bootstrap intervals over test subjects, each resample with one of the laws
-    that fit it alike; that another training would turn out differently is not in them. Without trainings both tables are empty. Raises ValueError if there are
-    fewer than four sizes, if they do not increase, if shapes differ or a value is not finite.
+    that fit it alike; that another training would turn out differently is not in them. Without trainings both
+    tables are empty. Raises ValueError if there are fewer than four sizes, if they do not increase, if shapes
+    differ or a value is not finite.
     """
     curves, power = [], []
     for training in trainings:

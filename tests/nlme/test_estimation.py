@@ -1,7 +1,6 @@
 """Simulation, empirical Bayes, population fit and posterior draws on the paper's model and on users'
 models."""
 
-import sys
 from typing import ClassVar
 
 import jax.numpy as jnp
@@ -10,6 +9,7 @@ import pytest
 from scipy.optimize import minimize
 
 from covary import nlme, rng
+from covary.nlme.fit import _Objective
 
 TIMES = np.arange(21) * 0.5
 MODEL = nlme.SaturableElimination()
@@ -253,8 +253,7 @@ def test_logistic_model_with_full_omega_matches_direct_maximisation():
 
 def test_scouts_step_far_only_if_there_is_no_other_way(monkeypatch):
     _, records = linear_problem(400)
-    objective = vars(sys.modules["covary.nlme.fit"])["_Objective"]
-    evaluate = objective._evaluate
+    evaluate = _Objective._evaluate
 
     def largest_step(omega, sd):
         start = Linear().parameters([2.0, -1.0], np.diag([omega, omega]), nlme.Additive(sd))
@@ -266,7 +265,7 @@ def test_scouts_step_far_only_if_there_is_no_other_way(monkeypatch):
             seen.append(np.array(x))
             return evaluate(self, x, near)
 
-        monkeypatch.setattr(objective, "_evaluate", watched)
+        monkeypatch.setattr(_Objective, "_evaluate", watched)
         fit = nlme.fit_population(Linear(), records, start)
         assert fit.converged, fit.verdict
         assert fit.parameters.residual.sd == pytest.approx(0.4, rel=0.1)

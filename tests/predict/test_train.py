@@ -57,6 +57,7 @@ def test_fewer_subjects_are_passed_over_more_often_and_more_take_no_more_steps()
     quarter, fourfold = config.for_subjects(100, of=400), config.for_subjects(1600, of=400)
     assert (quarter.epochs, quarter.passes, quarter.batch_size) == (8, 2, 32)
     assert (fourfold.epochs, fourfold.passes, fourfold.patience_epochs) == (2, 1, 1)
+    assert config.model_copy(update={"passes": 4}).for_subjects(1600, of=400).passes == 4
     assert config.for_subjects(20).batch_size == 20
     assert config.for_subjects(400, of=400) == config
 

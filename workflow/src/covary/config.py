@@ -435,7 +435,7 @@ class Predictor(Section):
         return self.model_copy(
             update={
                 "epochs": max(1, round(self.epochs * fewer)),
-                "passes": max(1, round(self.passes * math.sqrt(ratio))),
+                "passes": round(self.passes * math.sqrt(max(1.0, ratio))),
                 "patience_epochs": max(1, round(self.patience_epochs * fewer)),
                 "batch_size": min(self.batch_size, n),
             }

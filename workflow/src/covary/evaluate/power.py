@@ -28,6 +28,7 @@ POWER, ALPHA = 0.8, 0.05
 _EXPONENTS = np.geomspace(0.1, 2.0, 120)
 _EXTEND = 10.0  # times the largest size that curves are extrapolated to
 _MOST_SUBJECTS = 1e9
+_Line = tuple[Float64[np.ndarray, "fit exponent"], Float64[np.ndarray, "fit exponent"]]
 _CURVE_COLUMNS = ["noise_variance", "predictor", "subjects", "kind", "r2", "low", "high", "theoretical_max"]
 _POWER_COLUMNS = [
     *("noise_variance", "predictor", "reliability", "ideal"),
@@ -180,12 +181,9 @@ def _from_scratch(law: PowerLaw, reliability: float) -> Float64[np.ndarray, " fi
     return np.where(high < math.log(_MOST_SUBJECTS), np.ceil(np.exp(high) - 1e-6), np.inf)
 
 
-Line = tuple[Float64[np.ndarray, "fit exponent"], Float64[np.ndarray, "fit exponent"]]
-
-
 def _bounded_lines(
     x: Float64[np.ndarray, "exponent size"], y: Float64[np.ndarray, "fit size"], most: float
-) -> list[Line]:
+) -> list[_Line]:
     """Limit and drop of the lines limit - drop · x by least squares: inside their bounds, on `most`, and 0 at
     the first size, as best where R² is below 0 there but the others want a line above."""
     mean_x, mean_y = x.mean(axis=1), y.mean(axis=1)

@@ -59,7 +59,7 @@ format: env  ## Apply the formatters
 	@$(BIN)/snakefmt Snakefile workflow
 
 generated: env  ## Write the files that are generated from the config model
-	@$(BIN)/python -m covary.config
+	@$(BIN)/python -m covary.config.reference
 
 lock: env  ## Resolve the dependencies anew
 	@uv=$$(command -v uv || echo $(BIN)/uv); \

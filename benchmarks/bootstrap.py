@@ -13,7 +13,8 @@ from collections.abc import Callable
 import numpy as np
 
 from covary import evaluate
-from covary.association import blur
+from covary.dataset.association import blur
+from covary.resampling import Resamples
 
 LEVELS = (0.0, 1.0, 9.0, 18.0, 49.0)
 PREDICTORS = ("ebe_mse", "marginal_likelihood")
@@ -55,7 +56,7 @@ def main() -> None:
         trainings.append(evaluate.TrainingSizes(v, PREDICTORS[1], eta_hat, eta_approx, sizes, curve))
 
     prediction = draw(n, TIMES)
-    resamples = evaluate.Resamples(n, seed=1, resamples=options.resamples)
+    resamples = Resamples(n, seed=1, resamples=options.resamples)
     tables: dict[str, Callable[[], object]] = {
         "random_effects (and drawing the resamples)": lambda: evaluate.random_effects_table(
             effects, resamples

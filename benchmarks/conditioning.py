@@ -28,7 +28,7 @@ import numpy as np
 import pandas as pd
 
 from covary import diffusion, images, phantom, predict, quality, rng, vae
-from covary.config import Config
+from covary.config.experiment import Config
 
 SEEDS = (1, 2, 3)
 ARMS = {

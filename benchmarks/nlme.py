@@ -76,8 +76,8 @@ def reference(eta: np.ndarray) -> np.ndarray:
     """Predictions at tolerance 1e-11."""
     from covary import nlme
     from covary.nlme.blocks import map_lanes
-    from covary.nlme.predict import lanes_of, predict_program
-    from covary.nlme.solve import Tolerance
+    from covary.nlme.lanes import lanes_of, predict_program
+    from covary.nlme.solvers.lanes import Tolerance
 
     model = nlme.load_model("saturable_elimination")
     lanes = lanes_of(model, nlme.Design.regular(TIMES_H, n_subjects=len(eta), dose=1.0))
@@ -138,7 +138,7 @@ def modes_covary(n: int) -> dict:
     """covary.nlme.empirical_bayes, and how often eight starts drawn from the prior find no better mode."""
     from covary import nlme, rng
     from covary.nlme.empirical_bayes import estimate
-    from covary.nlme.predict import lanes_of
+    from covary.nlme.lanes import lanes_of
 
     model, parameters, _, design, simulation = subjects(n)
     records = nlme.Records.of(design, simulation.observation)

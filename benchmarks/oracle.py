@@ -42,9 +42,11 @@ def measure(noise: float, seed: int) -> list[dict]:
     """One row for each objective."""
     import tempfile
 
-    from covary import association, nlme, predict, rng
-    from covary.config import Longitudinal
-    from covary.longitudinal import Study
+    from covary import nlme, predict, rng
+    from covary.config.records import Longitudinal
+    from covary.dataset import association
+    from covary.nlme.likelihood import RecordLikelihood
+    from covary.records.study import Study
 
     started = time.perf_counter()
     study = Study(Longitudinal())
@@ -56,7 +58,7 @@ def measure(noise: float, seed: int) -> list[dict]:
     records = study.records(study.simulate(eta_hat[: test.start], seed=seed, stream="residual_error"))
     modes = nlme.empirical_bayes(study.model, parameters, records)
     drawn = nlme.posterior_draws(study.model, parameters, records, modes, DRAWS, seed)
-    likelihood = predict.RecordLikelihood(study.model, parameters, records)
+    likelihood = RecordLikelihood(study.model, parameters, records)
     posteriors = predict.Posteriors.of(drawn.eta, drawn.log_marginal, likelihood)
     prepared = time.perf_counter()
     rows = []

@@ -18,9 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
-from covary import association, evaluate, nlme, rng, store
-from covary.config import Longitudinal
-from covary.longitudinal import Study
+from covary import evaluate, nlme, rng, store
+from covary.config.records import Longitudinal
+from covary.dataset import association
+from covary.records.study import Study
 
 NOISE_VARIANCES = (0.0, 1.0, 9.0, 18.0, 49.0)
 SEED = 1

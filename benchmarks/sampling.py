@@ -19,7 +19,8 @@ import numpy as np
 import pandas as pd
 
 from covary import images, quality, rng
-from covary.config import Config, Sampling
+from covary.config.experiment import Config
+from covary.config.generator import Sampling
 from covary.diffusion import ImageGenerator, generate
 
 SEED = 7

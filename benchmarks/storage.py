@@ -133,8 +133,8 @@ class Covary(Contender):
 
     def write(self) -> None:
         from covary import store
-        from covary.shards import partition
-        from covary.store.dataset import set_end
+        from covary.dataset.shards import partition
+        from covary.store.arrays import set_end
 
         path = self.folder / "dataset.zarr"
         layout = dict(shard_subjects=SHARD, chunk_subjects=64, compression=self.compression)
@@ -157,7 +157,7 @@ class Covary(Contender):
 
     def epoch(self) -> Iterator[np.ndarray]:
         from covary import store
-        from covary.store.loader import ImageLoader
+        from covary.training.loader import ImageLoader
 
         images = store.Images(self.folder / "dataset.zarr", slice(None), "")
         loader = ImageLoader(images, batch_size=BATCH, buffer_images=BUFFER, seed=SEED, stream="order")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
-from covary.config import Config
+from covary.config.experiment import Config
 
 TESTS = Path(__file__).parent
 BENCHMARKS = TESTS.parent / "benchmarks"

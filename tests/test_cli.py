@@ -3,7 +3,7 @@ import pytest
 
 from covary import store
 from covary.cli import main
-from covary.shards import Shard
+from covary.dataset.shards import Shard
 
 
 @pytest.fixture

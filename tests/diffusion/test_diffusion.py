@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from covary import rng
-from covary.config import Generator, Sampling
+from covary.config.generator import Generator, Sampling
 from covary.diffusion import ImageGenerator, PixelSpace, generate, initial_noise, train_generator
 from covary.diffusion.train import _draw, _squared_errors, _stratified_timesteps
 from covary.vae import VAE

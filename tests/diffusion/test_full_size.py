@@ -7,7 +7,7 @@ import torch
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from tiny import SCHEDULE
 
-from covary.config import Generator, Sampling
+from covary.config.generator import Generator, Sampling
 from covary.diffusion import ImageGenerator, LatentSpace, generate
 from covary.diffusion.spaces import PixelSpace
 from covary.diffusion.train import _draw, _squared_errors

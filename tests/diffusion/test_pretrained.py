@@ -11,7 +11,7 @@ from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from tiny import SCHEDULE, save_tiny_stable_diffusion, tiny_autoencoder
 
 from covary import rng
-from covary.config import Generator, Sampling
+from covary.config.generator import Generator, Sampling
 from covary.diffusion import (
     ImageGenerator,
     LatentSpace,
@@ -195,7 +195,7 @@ def test_two_processes_train_what_one_does(source, tmp_path):
 
 
 def train_and_save(source: str, folder: str) -> None:
-    from covary.training import is_main_process
+    from covary.training.device import is_main_process
 
     # Nothing that divides by tiny gradients, so that rounding stays rounding.
     generator, _ = train(

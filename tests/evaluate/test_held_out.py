@@ -5,8 +5,9 @@ import pytest
 import xarray as xr
 
 from covary import evaluate, rng, store
-from covary.config import Longitudinal
-from covary.longitudinal import Study
+from covary.config.records import Longitudinal
+from covary.records.study import Study
+from covary.resampling import Resamples
 
 SPLIT = np.repeat(np.arange(3, dtype=np.uint8), [8, 2, 6])
 N, TEST = len(SPLIT), slice(10, 16)
@@ -111,5 +112,5 @@ def test_simulated_outcomes_belong_to_their_subject(held_out, study):
     for name, scores in alone.items():
         np.testing.assert_allclose(scores, forecasts.scores[name][4:], atol=1e-9)
     # Without noise the ideal forecaster knows all but the residual error.
-    table = evaluate.outcome_table([forecasts], evaluate.Resamples(6, seed=1, resamples=20))
+    table = evaluate.outcome_table([forecasts], Resamples(6, seed=1, resamples=20))
     assert table.set_index("predictor").loc["ideal", "crps"] < 2 * 0.01

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 from covary import rng
-from covary.association import explainable_fraction
-from covary.evaluate import PARTS, Chain, Resamples, association_ledger
+from covary.dataset.association import explainable_fraction
+from covary.evaluate import PARTS, Chain, association_ledger
+from covary.resampling import Resamples
 
 N, K = 4_000, 3
 SAMPLES = Resamples(N, seed=1, resamples=200)

@@ -4,14 +4,8 @@ import numpy as np
 import pytest
 
 from covary import rng
-from covary.evaluate import (
-    Forecasts,
-    Resamples,
-    draw_random_effects,
-    ideal_forecast,
-    outcome_table,
-    score_forecast,
-)
+from covary.evaluate import Forecasts, draw_random_effects, ideal_forecast, outcome_table, score_forecast
+from covary.resampling import Resamples
 
 N, TIMES, DRAWS = 4_000, 3, 39
 

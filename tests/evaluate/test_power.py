@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from covary import rng
-from covary.association import blur
-from covary.evaluate import Resamples, TrainingSizes, learning_curves
+from covary.dataset.association import blur
+from covary.evaluate import TrainingSizes, learning_curves
 from covary.evaluate.power import PowerLaw, subjects_for_power
+from covary.resampling import Resamples
 
 SIZES = np.array([100, 200, 400, 800])
 

@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 
 from covary import rng
-from covary.association import blur, explainable_fraction
+from covary.dataset.association import blur, explainable_fraction
 from covary.evaluate import (
     POOLED,
     RandomEffects,
     Records,
-    Resamples,
     calibration_table,
     comparison_table,
     longitudinal_nll_table,
@@ -20,6 +19,7 @@ from covary.evaluate import (
     random_effects_table,
     random_population,
 )
+from covary.resampling import Resamples
 
 EFFECTS_COLUMNS = ["noise_variance", "predictor", "term_1", "term_2", "random_effect", "mse", "mse_low",
                    "mse_high", "r2", "r2_low", "r2_high", "theoretical_max", "fraction_of_max"]  # fmt: skip

@@ -13,10 +13,10 @@ from PIL import Image
 
 from covary import nlme, rng, store
 from covary.cli import main
-from covary.config import check
-from covary.longitudinal import Study
-from covary.shards import Shard
-from covary.subjects import SPLITS
+from covary.config.reading import check
+from covary.dataset.shards import Shard
+from covary.dataset.subjects import SPLITS
+from covary.records.study import Study
 
 SETTINGS = check(
     {

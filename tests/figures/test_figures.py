@@ -3,18 +3,18 @@ import pandas as pd
 import pytest
 
 from covary import figures, rng
-from covary.association import blur
+from covary.dataset.association import blur
 from covary.evaluate import (
     Chain,
     RandomEffects,
-    Resamples,
     TrainingSizes,
     association_ledger,
     calibration_table,
     learning_curves,
     random_effects_table,
 )
-from covary.figures.style import predictor_label
+from covary.resampling import Resamples
+from covary.wording import predictor_label
 
 NOISES = [0.0, 1.0, 49.0]
 TIMES_H = np.arange(5) * 0.5

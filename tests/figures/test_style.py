@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from covary import figures
-from covary.figures.style import noise_label, percent
+from covary.wording import noise_label, percent
 
 IMAGES = np.arange(4 * 8 * 8, dtype=np.uint8).reshape(4, 8, 8)
 

@@ -4,7 +4,7 @@ import sys
 import numpy as np
 import pytest
 
-from covary.config import Images, Phantom
+from covary.config.images import Images, Phantom
 from covary.images.denoise import denoise
 from covary.images.prepare import clean_image
 from covary.phantom.factors import draw_factors

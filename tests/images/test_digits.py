@@ -4,7 +4,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from covary import images
-from covary.config import Images
+from covary.config.images import Images
 from covary.images.digits import write_digits
 
 

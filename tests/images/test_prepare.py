@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from covary import images
-from covary.config import Crop, Images
+from covary.config.images import Crop, Images
 from covary.images.geometry import resize
 from covary.images.prepare import clean_image, prepare_image
 

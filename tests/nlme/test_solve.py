@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from covary import nlme, rng
-from covary.nlme.predict import lanes_of, predict
-from covary.nlme.solve import Tolerance, step
+from covary.nlme.lanes import lanes_of, predict
+from covary.nlme.solvers.lanes import Tolerance, step
 
 TIMES = np.arange(21) * 0.5
 

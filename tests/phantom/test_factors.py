@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from covary.config import Phantom
+from covary.config.images import Phantom
 from covary.phantom import CLASSES, draw_factors
 from covary.phantom.factors import CLASS_FREQUENCIES, IMAGE_FACTORS, PATIENT_FACTORS
 

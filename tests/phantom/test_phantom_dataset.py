@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from covary.config import Phantom
+from covary.config.images import Phantom
 from covary.phantom import draw_factors, render, write_dataset
 
 CONFIG = Phantom(train=23, test=11, height_px=64, width_px=64)

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from covary import rng
-from covary.config import Phantom
+from covary.config.images import Phantom
 from covary.phantom import CLASSES, draw_factors, lesions, render
 from covary.phantom.anatomy import DEPTH_UM, INDEX, LAYERS, WIDTH_MM
 from covary.phantom.factors import IMAGE_FACTORS

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from covary.predict import PredictorNetwork, calibrate, predict
-from covary.training import place
+from covary.training.device import place
 
 FACTOR = np.array([[0.5, 0.0, 0.0], [0.3, 0.4, 0.0], [0.0, -0.2, 0.3]])
 SHIFT = np.array([0.3, 0.0, -0.5])

@@ -4,7 +4,7 @@ import torch
 from torchvision.models import resnet18
 
 from covary.predict import PredictorNetwork, predict
-from covary.training import place
+from covary.training.device import place
 
 SIZE_PX = 32
 

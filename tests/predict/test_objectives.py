@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from covary import nlme, predict, rng
+from covary.nlme.likelihood import RecordLikelihood
 
 OMEGA = np.array([[1.0, -0.3], [-0.3, 0.5]])
 TIMES_H = np.linspace(0.0, 4.0, 6)
@@ -40,7 +41,7 @@ def evidence(n: int, n_draws: int, residual_sd: float, mean=None, factor=None):
     records = nlme.Records.of(design, observation)
     modes = nlme.empirical_bayes(model, parameters, records)
     drawn = nlme.posterior_draws(model, parameters, records, modes, n_draws, 1, stream="draws")
-    likelihood = predict.RecordLikelihood(model, parameters, records)
+    likelihood = RecordLikelihood(model, parameters, records)
     return predict.Posteriors.of(drawn.eta, drawn.log_marginal, likelihood), observation
 
 
@@ -110,7 +111,7 @@ def test_expansions_have_the_exact_slope_where_the_likelihood_is_skewed():
     eta = rng.normal(1, "eta", 0, n, (1,))
     design = nlme.Design.regular(TIMES_H, n_subjects=n)
     records = nlme.Records.of(design, nlme.simulate(model, parameters, eta, design, 1).observation)
-    likelihood = predict.RecordLikelihood(model, parameters, records)
+    likelihood = RecordLikelihood(model, parameters, records)
     few = predict.Posteriors.of(np.zeros((n, 4, 1)), np.zeros(n), likelihood)
     objective = predict.MarginalLikelihood(np.eye(1))
     set_covariance(objective, np.array([[0.1]]))

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from covary.config import Predictor
-from covary.predict import Examples, MeanSquaredError, Targets, predict, train_predictor
+from covary.config.predictors import Predictor
+from covary.predict import Examples, MeanSquaredError, Targets, for_subjects, predict, train_predictor
 
 SIZE_PX = 32
 
@@ -54,12 +54,12 @@ def test_fewer_training_subjects_than_a_batch(tmp_path):
 
 def test_fewer_subjects_are_passed_over_more_often_and_more_take_no_more_steps():
     config = Predictor(epochs=8, patience_epochs=2, batch_size=32)
-    quarter, fourfold = config.for_subjects(100, of=400), config.for_subjects(1600, of=400)
+    quarter, fourfold = for_subjects(config, 100, of=400), for_subjects(config, 1600, of=400)
     assert (quarter.epochs, quarter.passes, quarter.batch_size) == (8, 2, 32)
     assert (fourfold.epochs, fourfold.passes, fourfold.patience_epochs) == (2, 1, 1)
-    assert config.model_copy(update={"passes": 4}).for_subjects(1600, of=400).passes == 4
-    assert config.for_subjects(20).batch_size == 20
-    assert config.for_subjects(400, of=400) == config
+    assert for_subjects(config.model_copy(update={"passes": 4}), 1600, of=400).passes == 4
+    assert for_subjects(config, 20).batch_size == 20
+    assert for_subjects(config, 400, of=400) == config
 
 
 def test_an_epoch_of_several_passes_takes_the_steps_of_as_many_epochs(tmp_path):

@@ -5,7 +5,7 @@ import torch
 from torchvision.models import inception_v3
 
 from covary import figures, quality, rng
-from covary.training import place
+from covary.training.device import place
 from covary.vae import VAE, encode
 
 SIZE_PX, LATENT_DIM = 32, 4

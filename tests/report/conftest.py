@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from covary import evaluate, rng
-from covary.association import blur
+from covary.dataset.association import blur
+from covary.resampling import Resamples
 
 NOISES = (0.0, 1.0, 9.0)
 N, SD = 800, 0.01
@@ -53,7 +54,7 @@ def run(predictors=("network",), skill=0.8, error=0.4):
             evaluate.TrainingSizes(v, predictors[0], eta_hat, eta_approx, sizes, np.stack(curve))
         )
 
-    samples = evaluate.Resamples(N, seed=1, resamples=100)
+    samples = Resamples(N, seed=1, resamples=100)
     prediction = eta.sum(axis=1, keepdims=True) * np.linspace(0, 0.1, 21)
     learning_curve, power = evaluate.learning_curves(trainings, samples)
     tables = {

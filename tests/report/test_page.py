@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 
 from covary import figures
-from covary.config import check
-from covary.figures.style import percent
+from covary.config.reading import check
 from covary.report import FIGURES, TABLES, render
 from covary.report.page import _duration
+from covary.wording import percent
 
 CAPTIONS = Path(__file__).parents[2] / "workflow" / "report"
 HEADER = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"

@@ -1,6 +1,6 @@
 import pytest
 
-from covary.config import check
+from covary.config.reading import check
 from covary.report import concerns, paragraph, verdicts
 
 CONFIG = check(

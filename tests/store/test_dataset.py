@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from covary import rng, store
-from covary.shards import Shard, partition
-from covary.store.dataset import set_end
+from covary.dataset.shards import Shard, partition
+from covary.store.arrays import set_end
 from covary.store.markers import array_sha256, read_marker
 
 N, SIZE = 100, 16

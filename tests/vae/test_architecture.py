@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from covary.config import Vae
+from covary.config.vae import Vae
 from covary.vae import VAE, train_vae
 
 # (channels in, channels out, side) of each convolution of the decoder; 3 × 3, stride 1, padding 1.

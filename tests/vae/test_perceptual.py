@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from covary.config import Vae
+from covary.config.vae import Vae
 from covary.vae import PerceptualLoss, perceptual_loss
 
 

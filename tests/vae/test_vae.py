@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from covary.config import Ranking, Vae
-from covary.training import place
+from covary.config.vae import Ranking, Vae
+from covary.training.device import place
 from covary.vae import (
     VAE,
     decode,

@@ -3,7 +3,9 @@
 import subprocess
 import sys
 
-LIGHT = "covary.config, covary.fingerprint, covary.job, covary.lock, covary.shards"
+LIGHT = (
+    "covary.config.reading, covary.jobs.fingerprint, covary.jobs.job, covary.jobs.lock, covary.dataset.shards"
+)
 HEAVY = "torch jax diffusers xarray zarr pandas matplotlib"
 
 

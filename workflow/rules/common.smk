@@ -6,20 +6,16 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from covary import config as covary_config
-from covary import fingerprint as covary_fingerprint
-from covary import job as covary_job
-from covary import lock as covary_lock
-from covary.shards import partition
+from covary.config import base, experiment, reading
+from covary.dataset.shards import partition
+from covary.jobs import fingerprint, job, lock
 
 try:
-    settings = covary_config.check(config)
-except covary_config.ConfigError as error:
+    settings = reading.check(config)
+except base.ConfigError as error:
     sys.exit("\n".join(f"config: {line}" for line in str(error).splitlines()))
 
-covary_job.set_environment(
-    Path(workflow.basedir) / "workflow/src", Path(".snakemake/jax")
-)
+job.set_environment(Path(workflow.basedir) / "workflow/src", Path(".snakemake/jax"))
 
 NOISES = [f"{variance:g}" for variance in settings.association.noise_variances]
 SHARDS = {
@@ -71,7 +67,7 @@ def network_files():
 
 def code(rule_name):
     """Content hash of a rule's script and the modules it imports."""
-    return covary_fingerprint.fingerprint(
+    return fingerprint.fingerprint(
         Path(workflow.basedir) / f"workflow/scripts/{rule_name}.py"
     )
 
@@ -90,7 +86,7 @@ def growing(amount):
 def hold_folder():
     """Keep out a second run, also where Snakemake's own lock has not noticed it."""
     try:
-        covary_lock.hold_run(Path.cwd())
+        lock.hold_run(Path.cwd())
     except ValueError as error:
         raise WorkflowError(error)
 

@@ -132,7 +132,7 @@ rule finalise_dataset:
         runtime=120,
     params:
         attributes={
-            "config_sha256": covary_config.digest(settings),
+            "config_sha256": experiment.digest(settings),
             "seed": settings.seed,
         },
         code=code("finalise_dataset"),

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from covary import diffusion, images
-from covary.config import Generator
-from covary.job import job
-from covary.training import fingerprint, place
+from covary.config.generator import Generator
+from covary.jobs.job import job
+from covary.training.checkpoint import fingerprint
+from covary.training.device import place
 
 with job(snakemake.log[0]):
     train = images.load(Path(snakemake.input.index).parent).generator_train

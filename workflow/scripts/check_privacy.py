@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from covary import evaluate, figures, images, quality, store, vae
-from covary.job import job
+from covary import figures, images, quality, store, vae
+from covary.jobs.job import job
+from covary.quality import privacy
 
 N_PAIRS = 5
 
@@ -18,13 +19,13 @@ with job(snakemake.log[0]):
     generated = store.read(dataset, "images")["image"][-params.images :].values
     spaces = {"encoder features": encoder.of, "pixels": quality.pixels}
     found = {
-        name: evaluate.Proximity.between(*(space(stack) for stack in (generated, train, held_out)))
+        name: privacy.Proximity.between(*(space(stack) for stack in (generated, train, held_out)))
         for name, space in spaces.items()
     }
-    table = evaluate.privacy_table(found, seed=params.seed, resamples=params.resamples)
+    table = privacy.privacy_table(found, seed=params.seed, resamples=params.resamples)
     table.to_csv(snakemake.output.table, index=False)
 
-    def closest(title: str, stack: np.ndarray, space: str, near: evaluate.Neighbours):
+    def closest(title: str, stack: np.ndarray, space: str, near: privacy.Neighbours):
         first = np.argsort(near.distance, kind="stable")[:N_PAIRS]
         shown = stack[first], train[near.index[first]]
         return figures.ClosestPairs(space, title, *shown, near.distance[first])

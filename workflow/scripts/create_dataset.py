@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 
 from covary import store
-from covary.job import job
+from covary.jobs.job import job
 
 log = logging.getLogger("covary")
 

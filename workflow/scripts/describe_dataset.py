@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 from covary import publication
-from covary.config import check
-from covary.job import job
+from covary.config.reading import check
+from covary.jobs.job import job
 
 with job(snakemake.log[0]):
     config, manifest = check(snakemake.params.config), Path(snakemake.input.manifest)

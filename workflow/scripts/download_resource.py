@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from covary import resources
-from covary.job import job
+from covary.jobs import resources
+from covary.jobs.job import job
 
 with job(snakemake.log[0]):
     listing = Path(snakemake.output.listing)

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from covary import phantom
-from covary.config import Phantom
-from covary.job import job
+from covary.config.images import Phantom
+from covary.jobs.job import job
 
 if __name__ == "__main__":
     with job(snakemake.log[0]):

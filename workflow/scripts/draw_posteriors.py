@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 
 from covary import nlme, store
-from covary.config import Longitudinal
-from covary.job import job
-from covary.longitudinal import Study
-from covary.subjects import members
+from covary.config.records import Longitudinal
+from covary.dataset.subjects import members
+from covary.jobs.job import job
+from covary.records.study import Study
 
 with job(snakemake.log[0]):
     params, noise = snakemake.params, snakemake.wildcards.noise

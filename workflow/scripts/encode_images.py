@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from covary import images, vae
-from covary.job import job
+from covary.jobs.job import job
 
 with job(snakemake.log[0]):
     prepared = images.load(Path(snakemake.input.index).parent)

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from covary import nlme, store
-from covary.config import Longitudinal
-from covary.job import job
-from covary.longitudinal import Study
+from covary.config.records import Longitudinal
+from covary.jobs.job import job
+from covary.records.study import Study
 
 with job(snakemake.log[0]):
     study = Study(Longitudinal.model_validate(snakemake.params.longitudinal))

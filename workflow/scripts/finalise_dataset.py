@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from covary import provenance, store
-from covary.job import job
+from covary import store
+from covary.jobs.job import job
+from covary.publication import provenance
 
 with job(snakemake.log[0]):
     manifest = Path(snakemake.output.manifest)

@@ -4,10 +4,10 @@ import logging
 from pathlib import Path
 
 from covary import nlme, store
-from covary.config import Longitudinal
-from covary.job import job
-from covary.longitudinal import Study
-from covary.subjects import members
+from covary.config.records import Longitudinal
+from covary.dataset.subjects import members
+from covary.jobs.job import job
+from covary.records.study import Study
 
 log = logging.getLogger("covary")
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from covary import store
-from covary.job import job
+from covary.jobs.job import job
 
 with job(snakemake.log[0]):
     marker = Path(snakemake.output.marker)

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 
 from covary import diffusion, store
-from covary.config import Sampling
-from covary.job import job
-from covary.shards import Shard
-from covary.subjects import latent_vectors
+from covary.config.generator import Sampling
+from covary.dataset.shards import Shard
+from covary.dataset.subjects import latent_vectors
+from covary.jobs.job import job
 
 with job(snakemake.log[0]):
     seed = snakemake.params.seed

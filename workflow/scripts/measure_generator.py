@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 
 from covary import diffusion, figures, images, quality, store
-from covary.config import Quality, Sampling
-from covary.job import job
-from covary.subjects import members
+from covary.config.evaluation import Quality
+from covary.config.generator import Sampling
+from covary.dataset.subjects import members
+from covary.jobs.job import job
 
 N_SHOWN = 8
 

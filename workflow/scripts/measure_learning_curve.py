@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 
 from covary import predict, store
-from covary.config import Longitudinal, Predictor
-from covary.job import job
-from covary.longitudinal import Study
-from covary.subjects import members
+from covary.config.predictors import Predictor
+from covary.config.records import Longitudinal
+from covary.dataset.subjects import members
+from covary.jobs.job import job
+from covary.records.study import Study
 
 if __name__ == "__main__":
     with job(snakemake.log[0]):
@@ -30,7 +31,7 @@ if __name__ == "__main__":
                 params.objective,
                 [predict.read_inputs(config.network, dataset, part, digest) for part in parts],
                 parts,
-                config.for_subjects(size, of=train.stop),
+                predict.for_subjects(config, size, of=train.stop),
                 seed=params.seed,
                 checkpoint_dir=output.with_suffix("") / "checkpoints" / params.code / str(size),
                 workers=snakemake.threads - 1,

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 
 from covary import evaluate, figures, store
-from covary.config import Longitudinal
-from covary.job import job
-from covary.longitudinal import Study
+from covary.config.records import Longitudinal
+from covary.jobs.job import job
+from covary.records.study import Study
 
 N_SUBJECTS = 4
 

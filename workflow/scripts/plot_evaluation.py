@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from covary import figures
-from covary.job import job
+from covary.jobs.job import job
 
 with job(snakemake.log[0]):
     ledger, calibration, curve, power = (

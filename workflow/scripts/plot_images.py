@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from covary import diffusion, figures, images, quality, store, vae
-from covary.config import Sampling
-from covary.job import job
+from covary.config.generator import Sampling
+from covary.jobs.job import job
 
 N_EXAMPLES, N_RECONSTRUCTIONS, N_LATENTS = 16, 6, 5
 VALUES = np.linspace(-3, 3, 7)

@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 
 from covary import figures
-from covary.job import job
+from covary.jobs.job import job
 
 with job(snakemake.log[0]):
     config = Path(snakemake.output.config)

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from covary import images
-from covary.config import Images
-from covary.job import job
+from covary.config.images import Images
+from covary.jobs.job import job
 
 if __name__ == "__main__":
     with job(snakemake.log[0]):

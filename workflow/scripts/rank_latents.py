@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from covary import nlme, vae
-from covary.config import Ranking
-from covary.job import job
+from covary.config.vae import Ranking
+from covary.jobs.job import job
 
 with job(snakemake.log[0]):
     random_effects = len(nlme.load_model(snakemake.params.model).random_effects)

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from covary import store, subjects
-from covary.config import Subjects
-from covary.job import job
+from covary import store
+from covary.config.dataset import Subjects
+from covary.dataset import subjects
+from covary.jobs.job import job
 
 with job(snakemake.log[0]):
     sampled = subjects.sample(

@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from covary import association, rng, store
-from covary.config import Longitudinal
-from covary.job import job
-from covary.longitudinal import Study
+from covary import rng, store
+from covary.config.records import Longitudinal
+from covary.dataset import association
+from covary.jobs.job import job
+from covary.records.study import Study
 
 with job(snakemake.log[0]):
     study = Study(Longitudinal(**snakemake.params.longitudinal))

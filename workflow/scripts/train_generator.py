@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from covary import diffusion, images, training, vae
-from covary.config import Generator
-from covary.job import job
+from covary import diffusion, images, vae
+from covary.config.generator import Generator
+from covary.jobs.job import job
+from covary.training import device
 
 
 def train() -> None:
@@ -24,10 +25,10 @@ def train() -> None:
         seed=snakemake.params.seed,
         checkpoint_dir=folder / "checkpoints" / snakemake.params.code,
     )
-    if training.is_main_process():
+    if device.is_main_process():
         generator.save(folder)
         history.to_csv(snakemake.output.history, index=False)
 
 
 with job(snakemake.log[0]):
-    training.launch(train, snakemake.resources.gpu)
+    device.launch(train, snakemake.resources.gpu)

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from covary import images, vae
-from covary.config import Vae
-from covary.job import job
+from covary.config.vae import Vae
+from covary.jobs.job import job
 
 with job(snakemake.log[0]):
     prepared = images.load(Path(snakemake.input.index).parent)

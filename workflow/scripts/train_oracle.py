@@ -3,10 +3,11 @@
 from pathlib import Path
 
 from covary import predict, store
-from covary.config import Longitudinal
-from covary.job import job
-from covary.longitudinal import Study
-from covary.subjects import members
+from covary.config.records import Longitudinal
+from covary.dataset.groups import write_predictions
+from covary.dataset.subjects import members
+from covary.jobs.job import job
+from covary.records.study import Study
 
 with job(snakemake.log[0]):
     params, source, noise = snakemake.params, snakemake.input, snakemake.wildcards.noise
@@ -15,7 +16,7 @@ with job(snakemake.log[0]):
     level = predict.Level(dataset, noise, study, Path(source.parameters), source.posteriors)
     subjects = store.read(dataset, "subjects")
     train, validation, test = (members(subjects, split) for split in ("train", "validation", "test"))
-    config = predict.ORACLE.for_subjects(train.stop, of=min(train.stop, predict.ORACLE_SUBJECTS))
+    config = predict.for_subjects(predict.ORACLE, train.stop, of=min(train.stop, predict.ORACLE_SUBJECTS))
     config = config.model_copy(update={"covariance": params.covariance})
     eta = subjects["eta"].values
     eta_read = store.read(dataset, f"predictions/noise_free/{Path(source.eta_read).stem}")["eta_read"].values
@@ -33,6 +34,6 @@ with job(snakemake.log[0]):
             "eta_pred_read": predict.predict(network, eta_read),
         }
         name = f"noise_{noise}/oracle_{objective}"
-        predict.write_predictions(
+        write_predictions(
             dataset, name, test, predictions, Path(marker), params.code, covariance=network.covariance
         )

@@ -3,10 +3,12 @@
 from pathlib import Path
 
 from covary import predict, store
-from covary.config import Longitudinal, Predictor
-from covary.job import job
-from covary.longitudinal import Study
-from covary.subjects import members
+from covary.config.predictors import Predictor
+from covary.config.records import Longitudinal
+from covary.dataset.groups import write_predictions
+from covary.dataset.subjects import members
+from covary.jobs.job import job
+from covary.records.study import Study
 
 if __name__ == "__main__":
     with job(snakemake.log[0]):
@@ -32,6 +34,4 @@ if __name__ == "__main__":
         history.to_csv(snakemake.output.history, index=False)
         name, output = f"noise_{noise}/{folder.name}", Path(snakemake.output.marker)
         eta_pred = {"eta_pred": predict.predict(network, images[2])}
-        predict.write_predictions(
-            dataset, name, test, eta_pred, output, params.code, covariance=network.covariance
-        )
+        write_predictions(dataset, name, test, eta_pred, output, params.code, covariance=network.covariance)

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from covary import predict, store
-from covary.config import Predictor
-from covary.job import job
-from covary.subjects import members
+from covary.config.predictors import Predictor
+from covary.dataset.groups import write_predictions
+from covary.dataset.subjects import members
+from covary.jobs.job import job
 
 if __name__ == "__main__":
     with job(snakemake.log[0]):
@@ -27,7 +28,7 @@ if __name__ == "__main__":
         )
         network.save(folder)
         history.to_csv(snakemake.output.history, index=False)
-        predict.write_predictions(
+        write_predictions(
             dataset,
             f"noise_free/{config.label}",
             splits[2],

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from covary.images.digits import write_digits
-from covary.job import job
+from covary.jobs.job import job
 
 with job(snakemake.log[0]):
     write_digits(Path(snakemake.output.labels).parent)

@@ -3,9 +3,9 @@
 import json
 from pathlib import Path
 
-from covary import provenance
-from covary.config import check
-from covary.job import job
+from covary.config.reading import check
+from covary.jobs.job import job
+from covary.publication import provenance
 from covary.report.runtime import read_benchmarks
 
 with job(snakemake.log[0]):

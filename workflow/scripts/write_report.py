@@ -6,8 +6,8 @@ from pathlib import Path
 import pandas as pd
 
 from covary import report
-from covary.config import check
-from covary.job import job
+from covary.config.reading import check
+from covary.jobs.job import job
 
 with job(snakemake.log[0]):
     page = report.render(

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from covary import lock
+from covary.jobs import lock
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -8,10 +8,10 @@ from diffusers import AutoencoderKL, DDPMScheduler, SchedulerMixin, UNet2DCondit
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from covary.config import Generator
+from covary.config.generator import Generator
 from covary.diffusion.pretrained import load_autoencoder, load_unet
 from covary.diffusion.spaces import LatentSpace, PixelSpace, Space
-from covary.training import place
+from covary.training.device import place
 from covary.vae import VAE
 
 _TRAINING_TIMESTEPS = 1000

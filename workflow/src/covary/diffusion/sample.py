@@ -15,10 +15,13 @@ from jaxtyping import Float, Float64, Int, UInt8
 from torch import Tensor
 
 from covary import rng
-from covary.config import Sampling
+from covary.config.generator import Sampling
 from covary.diffusion.generator import ImageGenerator
 from covary.diffusion.mock import mock_images
-from covary.training import device_of, fixed_threads, keyed_generator, mixed_precision, progress, to_grey
+from covary.images.pixels import to_grey
+from covary.training.device import device_of, fixed_threads, mixed_precision
+from covary.training.draws import keyed_generator
+from covary.training.progress import progress
 
 log = logging.getLogger(__name__)
 

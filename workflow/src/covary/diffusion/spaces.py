@@ -10,8 +10,10 @@ from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from jaxtyping import Float, Float16, UInt8
 from torch import Tensor
 
-from covary.resumable import Journal, RowWriter
-from covary.training import device_of, progress, to_unit_range
+from covary.images.pixels import to_unit_range
+from covary.jobs.resumable import Journal, RowWriter
+from covary.training.device import device_of
+from covary.training.progress import progress
 
 _LUMA = 0.299, 0.587, 0.114  # ITU-R 601, as when colour images are read
 _ENCODING_BATCH = 8

@@ -12,18 +12,12 @@ from diffusers.training_utils import EMAModel, compute_snr
 from jaxtyping import Bool, Float, Float32, Int64, Shaped
 from torch import Tensor
 
-from covary.config import Generator
+from covary.config.generator import Generator
 from covary.diffusion.generator import ImageGenerator
-from covary.training import (
-    Checkpoint,
-    device_of,
-    fingerprint,
-    fixed_threads,
-    keyed_generator,
-    progress,
-    seeded,
-    shuffled_batches,
-)
+from covary.training.checkpoint import Checkpoint, fingerprint
+from covary.training.device import device_of, fixed_threads
+from covary.training.draws import keyed_generator, seeded, shuffled_batches
+from covary.training.progress import progress
 from covary.vae import VAE, draw_posterior
 
 _WARMUP_FRACTION = 0.05

@@ -1,32 +1,24 @@
 """How much of the outcome was learned from the image, and where the rest went; bootstrap over subjects."""
 
-from covary.evaluate.bootstrap import Resamples, percentile_interval
+from covary.evaluate.effects import RandomEffects, calibration_table, comparison_table, random_effects_table
 from covary.evaluate.held_out import HeldOut
 from covary.evaluate.ledger import PARTS, Chain, association_ledger
-from covary.evaluate.metrics import conditional_nll, crps, mean_squared_error, r2
+from covary.evaluate.metrics import POOLED, conditional_nll, crps, mean_squared_error, r2
 from covary.evaluate.outcomes import (
     IDEAL,
     NO_IMAGE,
     Forecasts,
+    Records,
     draw_random_effects,
     ideal_forecast,
+    longitudinal_nll_table,
     outcome_table,
+    random_population,
     score_forecast,
 )
 from covary.evaluate.power import TrainingSizes, learning_curves
-from covary.evaluate.privacy import Neighbours, Proximity, privacy_table
 from covary.evaluate.score import score
 from covary.evaluate.simulation import OutcomeSimulation
-from covary.evaluate.tables import (
-    POOLED,
-    RandomEffects,
-    Records,
-    calibration_table,
-    comparison_table,
-    longitudinal_nll_table,
-    random_effects_table,
-    random_population,
-)
 
 __all__ = [
     "IDEAL",
@@ -36,12 +28,9 @@ __all__ = [
     "Chain",
     "Forecasts",
     "HeldOut",
-    "Neighbours",
     "OutcomeSimulation",
-    "Proximity",
     "RandomEffects",
     "Records",
-    "Resamples",
     "TrainingSizes",
     "association_ledger",
     "calibration_table",
@@ -54,8 +43,6 @@ __all__ = [
     "longitudinal_nll_table",
     "mean_squared_error",
     "outcome_table",
-    "percentile_interval",
-    "privacy_table",
     "r2",
     "random_effects_table",
     "random_population",

@@ -8,10 +8,10 @@ import numpy as np
 import xarray as xr
 
 from covary import store
+from covary.dataset.subjects import members
+from covary.evaluate.effects import RandomEffects
 from covary.evaluate.ledger import Chain
 from covary.evaluate.power import TrainingSizes
-from covary.evaluate.tables import RandomEffects
-from covary.subjects import members
 
 
 class HeldOut:

@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Float64
 
-from covary.association import explainable_fraction
-from covary.evaluate.bootstrap import Resamples, percentile_interval
-from covary.evaluate.tables import POOLED, check_rows, pooled_first
+from covary.dataset.association import explainable_fraction
+from covary.evaluate.metrics import POOLED, check_rows, pooled_first
+from covary.resampling import Resamples, percentile_interval
 
 PARTS = ("lost_in_image", "lost_in_estimator", "lost_in_predictor", "reached")
 

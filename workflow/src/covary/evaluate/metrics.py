@@ -129,3 +129,34 @@ def _pooled_first(sums: Float64[np.ndarray, "*resample statistic"]) -> np.ndarra
 def _counts(sums: np.ndarray, n_subjects: int) -> Float64[np.ndarray, " row"]:
     k = sums.shape[-1] // 3
     return np.array([n_subjects * k, *[n_subjects] * k], dtype=np.float64)
+
+
+POOLED = "all"
+
+
+def pooled_first(values: Float64[np.ndarray, "*row k"]) -> Float64[np.ndarray, "*row 1+k"]:
+    """The mean over all random effects in front of each of them."""
+    return np.concatenate([values.mean(axis=-1, keepdims=True), values], axis=-1)
+
+
+def check_rows(name: str, array: np.ndarray, reference: np.ndarray) -> None:
+    """Raise ValueError unless the arrays have the same shape and all their values are finite."""
+    if array.shape != reference.shape:
+        raise ValueError(f"{name}: expected an array of shape {reference.shape}, got {array.shape}")
+    for values in (array, reference):
+        bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
+        if bad.size:
+            what = name if values is array else f"the reference of {name}"
+            raise ValueError(
+                f"{what}: {bad.size} subjects have values that are not finite, first is row {bad[0]}"
+            )
+
+
+def side_by_side(columns: list[np.ndarray]) -> Float64[np.ndarray, "subject statistic"]:
+    """Columns of the same subjects as one array. Raises ValueError if there are none or subjects differ."""
+    if not columns or not len(columns[0]):
+        raise ValueError("evaluation needs at least one noise level and one test subject")
+    sizes = {len(column) for column in columns}
+    if len(sizes) > 1:
+        raise ValueError(f"noise levels must have the same test subjects, got {sorted(sizes)} subjects")
+    return np.concatenate(columns, axis=1)

@@ -8,9 +8,9 @@ import pandas as pd
 from jaxtyping import Float, Float64
 
 from covary import rng
-from covary.association import explainable_fraction
-from covary.evaluate.bootstrap import Resamples, percentile_interval
-from covary.evaluate.metrics import crps, within_ensemble_interval
+from covary.dataset.association import explainable_fraction
+from covary.evaluate.metrics import check_rows, conditional_nll, crps, side_by_side, within_ensemble_interval
+from covary.resampling import Resamples, percentile_interval
 
 IDEAL, NO_IMAGE = "ideal", "no_image"
 _LEVEL = 0.95
@@ -100,3 +100,67 @@ def outcome_table(levels: Sequence[Forecasts], resamples: Resamples) -> pd.DataF
         table[name] = of(point)[0]
         table[f"{name}_low"], table[f"{name}_high"] = percentile_interval(of(replicates))
     return table
+
+
+@dataclass(frozen=True)
+class Records:
+    """Outcomes of the same test subjects at one noise level, simulated with residual error; (subject, time).
+
+    Each is driven by the random effects of one population: `true` by eta_hat (the observation itself),
+    `predicted` by eta_pred (one array per predictor, by name), `approximate` by eta_approx, `average` by
+    zeros, `random` by draws from N(0, I).
+    """
+
+    noise_variance: float
+    true: Float[np.ndarray, "subject time"]
+    predicted: Mapping[str, Float[np.ndarray, "subject time"]]
+    approximate: Float[np.ndarray, "subject time"]
+    average: Float[np.ndarray, "subject time"]
+    random: Float[np.ndarray, "subject time"]
+
+
+def longitudinal_nll_table(
+    levels: Sequence[Records],
+    prediction: Float[np.ndarray, "subject time"],
+    resamples: Resamples,
+    *,
+    residual_sd: float,
+) -> pd.DataFrame:
+    """Mean conditional negative log-likelihood with 95 % bootstrap intervals (the paper's Table 2).
+
+    `prediction` is f(eta), what the random effects in the image say before any noise is added. Every
+    population's outcome is scored under it, with `residual_sd` = σ_ε. Columns: noise_variance, predictor
+    (missing where none is involved), population, nll, nll_low, nll_high.
+
+    Raises ValueError if there is nothing to score, if shapes differ, or if a value is not finite.
+    """
+    rows, scores = [], []
+    for level in levels:
+        for predictor, population, observation in _populations(level):
+            check_rows(f"{population} at σ² = {level.noise_variance:g}", observation, prediction)
+            rows.append((level.noise_variance, predictor, population))
+            scores.append(conditional_nll(observation, prediction, residual_sd)[:, None])
+    stacked = side_by_side(scores)
+    table = pd.DataFrame(rows, columns=["noise_variance", "predictor", "population"])
+    table["nll"] = stacked.mean(axis=0)
+    table["nll_low"], table["nll_high"] = percentile_interval(resamples.means(stacked))
+    return table
+
+
+def random_population(
+    noise_variance: float, start: int, stop: int, n_random_effects: int, *, seed: int
+) -> Float64[np.ndarray, "subject random_effect"]:
+    """Random effects of the `random` population for the subjects `start … stop - 1`: draws from N(0, I).
+
+    Each noise level has draws of its own.
+    """
+    return rng.normal(seed, f"random_population/{noise_variance:g}", start, stop, (n_random_effects,))
+
+
+def _populations(level: Records):
+    yield None, "true", level.true
+    for predictor, observation in level.predicted.items():
+        yield predictor, "predicted", observation
+    yield None, "approximate", level.approximate
+    yield None, "average", level.average
+    yield None, "random", level.random

@@ -19,10 +19,9 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Float64, Int
 
-from covary.association import explainable_fraction
-from covary.evaluate.bootstrap import Resamples, percentile_interval
-from covary.evaluate.metrics import r2_of_sums, subject_statistics
-from covary.evaluate.tables import check_rows
+from covary.dataset.association import explainable_fraction
+from covary.evaluate.metrics import check_rows, r2_of_sums, subject_statistics
+from covary.resampling import Resamples, percentile_interval
 
 POWER, ALPHA = 0.8, 0.05
 _EXPONENTS = np.geomspace(0.1, 2.0, 120)

@@ -5,19 +5,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from covary.evaluate.bootstrap import Resamples
+from covary.evaluate.effects import calibration_table, comparison_table, random_effects_table
 from covary.evaluate.held_out import HeldOut
 from covary.evaluate.ledger import association_ledger
-from covary.evaluate.outcomes import outcome_table
+from covary.evaluate.outcomes import longitudinal_nll_table, outcome_table
 from covary.evaluate.power import learning_curves
 from covary.evaluate.simulation import OutcomeSimulation
-from covary.evaluate.tables import (
-    calibration_table,
-    comparison_table,
-    longitudinal_nll_table,
-    random_effects_table,
-)
-from covary.longitudinal import Study
+from covary.records.study import Study
+from covary.resampling import Resamples
 
 
 def score(

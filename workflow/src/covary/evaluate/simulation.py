@@ -4,16 +4,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from covary.evaluate.effects import RandomEffects
 from covary.evaluate.outcomes import (
     IDEAL,
     NO_IMAGE,
     Forecasts,
+    Records,
     draw_random_effects,
     ideal_forecast,
+    random_population,
     score_forecast,
 )
-from covary.evaluate.tables import RandomEffects, Records, random_population
-from covary.longitudinal import Study
+from covary.records.study import Study
 
 _SUBJECTS_AT_ONCE = 4096
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from covary.association import explainable_fraction
+from covary.dataset.association import explainable_fraction
 from covary.export.source import Source, image_path
 
 _ROWS_A_FILE = 50_000

@@ -4,9 +4,9 @@ import csv
 from pathlib import Path
 
 from covary import nlme
+from covary.dataset.subjects import SPLITS
 from covary.export.source import Source, image_path
-from covary.longitudinal import Study
-from covary.subjects import SPLITS
+from covary.records.study import Study
 
 _README = """# NONMEM tables
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from covary.dataset.subjects import SPLITS
 from covary.export.source import Source, image_path
-from covary.subjects import SPLITS
 
 
 def write_png(source: Source, target: Path) -> None:

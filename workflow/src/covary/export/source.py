@@ -10,8 +10,9 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from covary import store
-from covary.config import Config, load
-from covary.subjects import SPLITS, members
+from covary.config.experiment import Config
+from covary.config.reading import load
+from covary.dataset.subjects import SPLITS, members
 
 _IMAGES_AT_ONCE = 4096
 

@@ -5,7 +5,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from covary.figures.style import LIMIT, MARKERS, PREDICTORS, WIDTH_IN, noise_label, predictor_label, styled
+from covary.figures.style import LIMIT, MARKERS, PREDICTORS, WIDTH_IN, styled
+from covary.wording import noise_label, predictor_label
 
 _POOLED = "all"
 

@@ -6,19 +6,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from covary.association import explainable_fraction
-from covary.figures.style import (
-    BLACK,
-    FROM_RECORD,
-    GREY,
-    LIMIT,
-    MARKERS,
-    PREDICTORS,
-    WIDTH_IN,
-    percent,
-    predictor_label,
-    styled,
-)
+from covary.dataset.association import explainable_fraction
+from covary.figures.style import BLACK, FROM_RECORD, GREY, LIMIT, MARKERS, PREDICTORS, WIDTH_IN, styled
+from covary.wording import percent, predictor_label
 
 
 @styled

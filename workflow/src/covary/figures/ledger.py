@@ -6,18 +6,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import PercentFormatter
 
-from covary.figures.style import (
-    BLACK,
-    FROM_IMAGE,
-    FROM_RECORD,
-    LIGHT_GREY,
-    SKY,
-    WIDTH_IN,
-    noise_label,
-    percent,
-    predictor_label,
-    styled,
-)
+from covary.figures.style import BLACK, FROM_IMAGE, FROM_RECORD, LIGHT_GREY, SKY, WIDTH_IN, styled
+from covary.wording import noise_label, percent, predictor_label
 
 # From the left of a bar to its right: what was reached, then the losses, the last of the chain first.
 _PARTS = {

@@ -15,10 +15,9 @@ from covary.figures.style import (
     MARKERS,
     PREDICTORS,
     WIDTH_IN,
-    noise_label,
-    predictor_label,
     styled,
 )
+from covary.wording import noise_label, predictor_label
 
 _COUNTS = {
     "ideal": ("a model that finds all there is", LIMIT, "D"),

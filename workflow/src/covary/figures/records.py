@@ -7,20 +7,10 @@ from jaxtyping import Float, Int, UInt8
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from covary.association import explainable_fraction
+from covary.dataset.association import explainable_fraction
 from covary.figures.images import show
-from covary.figures.style import (
-    FROM_IMAGE,
-    GREY,
-    LIMIT,
-    OBSERVED,
-    PREDICTORS,
-    WIDTH_IN,
-    noise_label,
-    percent,
-    predictor_label,
-    styled,
-)
+from covary.figures.style import FROM_IMAGE, GREY, LIMIT, OBSERVED, PREDICTORS, WIDTH_IN, styled
+from covary.wording import noise_label, percent, predictor_label
 
 _ROW_IN = 1.2
 _LINE_STYLES = ("-", "--", "-.", ":", (0, (1, 3)))

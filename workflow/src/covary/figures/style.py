@@ -35,7 +35,6 @@ LIMIT = GREY
 PREDICTORS = (VERMILION, GREEN, PURPLE, ORANGE, SKY)
 MARKERS = ("o", "s", "D", "^", "v")
 
-_TRAINED_ON = {"ebe_mse": "EBE", "marginal_likelihood": "likelihood"}
 
 _RC = {
     "axes.axisbelow": True,
@@ -95,22 +94,3 @@ def save(figure: Figure, path: Path) -> None:
         raise ValueError(f"{path}: figures are written as .svg or .png")
     with mpl.rc_context(_RC):
         figure.savefig(path, metadata=metadata[path.suffix])
-
-
-def noise_label(noise_variance: float) -> str:
-    """How a noise level is called in figures."""
-    return f"σ²\u00a0=\u00a0{noise_variance:g}"
-
-
-def predictor_label(name: str) -> str:
-    """How a predictor is called in figures: `resnet18_ebe_mse` is the network resnet18, trained on EBE."""
-    for objective, target in _TRAINED_ON.items():
-        if name.endswith(f"_{objective}"):
-            return f"{name.removesuffix(f'_{objective}')} ({target})"
-    return name
-
-
-def percent(fraction: float, decimals: int | None = None) -> str:
-    """A share in percent: with so many decimals, or with one where it is needed (100 %, 5.3 %, 2 %)."""
-    value = f"{round(100 * fraction, 1):g}" if decimals is None else f"{100 * fraction:.{decimals}f}"
-    return f"{value}\u00a0%".replace("-", "−")

@@ -8,16 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
-from covary.figures.style import (
-    BLUE,
-    GREY,
-    MARKERS,
-    VERMILION,
-    WIDTH_IN,
-    noise_label,
-    predictor_label,
-    styled,
-)
+from covary.figures.style import BLUE, GREY, MARKERS, VERMILION, WIDTH_IN, styled
+from covary.wording import noise_label, predictor_label
 
 _LINE_STYLES = ("-", "--", "-.", ":", (0, (1, 3)))
 

@@ -11,14 +11,14 @@ import numpy as np
 import pandas as pd
 from jaxtyping import UInt8
 
-from covary.config import Images
+from covary.config.images import Images
 from covary.images.corners import fill_white_corners
 from covary.images.denoise import denoise
 from covary.images.geometry import centre_crop_or_pad, resize
 from covary.images.reading import UnreadableImage, read_grey
 from covary.images.sources import SPLITS, find_images
-from covary.parallel import ordered_map
-from covary.resumable import Journal, RowWriter, identity
+from covary.jobs.parallel import ordered_map
+from covary.jobs.resumable import Journal, RowWriter, identity
 
 log = logging.getLogger(__name__)
 

@@ -26,15 +26,18 @@ jax.config.update("jax_cpu_enable_async_dispatch", False)
 # Keep every program that took more than a moment to compile (the default skips those under a second).
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
+from covary.nlme.catalogue import load_model  # noqa: E402
 from covary.nlme.design import Design, Records  # noqa: E402
+from covary.nlme.draws import Draws  # noqa: E402
 from covary.nlme.empirical_bayes import EmpiricalBayes, Status, empirical_bayes  # noqa: E402
 from covary.nlme.fit import PopulationFit, fit_population  # noqa: E402
 from covary.nlme.marginal import Marginal, objective  # noqa: E402
-from covary.nlme.model import ClosedFormModel, Doses, OdeModel, StructuralModel, load_model  # noqa: E402
+from covary.nlme.model import ClosedFormModel, Doses, OdeModel, StructuralModel  # noqa: E402
 from covary.nlme.models import IndirectResponse, OneCompartmentOral, SaturableElimination  # noqa: E402
 from covary.nlme.nonmem import read_nonmem, write_nonmem  # noqa: E402
 from covary.nlme.parameters import Parameters, parameters_from_json, parameters_to_json  # noqa: E402
-from covary.nlme.posterior import Draws, adaptive_quadrature, normal_quadrature, posterior_draws  # noqa: E402
+from covary.nlme.posterior import posterior_draws  # noqa: E402
+from covary.nlme.quadrature import adaptive_quadrature, normal_quadrature  # noqa: E402
 from covary.nlme.residual import Additive, Combined, LogNormal, Proportional, ResidualError  # noqa: E402
 from covary.nlme.simulate import Simulation, SimulationStatus, predictions, simulate  # noqa: E402
 

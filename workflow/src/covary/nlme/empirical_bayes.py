@@ -21,10 +21,10 @@ from covary.nlme.arrays import Array
 from covary.nlme.blocks import lane_program, map_lanes, take
 from covary.nlme.design import Records
 from covary.nlme.lane_algebra import eigh, inverse
+from covary.nlme.lanes import Lanes, check_model, lanes_of, predict_program
 from covary.nlme.model import ClosedFormModel, OdeModel
 from covary.nlme.parameters import Parameters
-from covary.nlme.predict import Lanes, check_model, lanes_of, predict_program
-from covary.nlme.solve import DEFAULT, Tolerance
+from covary.nlme.solvers.lanes import DEFAULT, Tolerance
 
 GRADIENT_TOLERANCE = 1e-5
 _COARSE = Tolerance(1e-3, 1e-4)

@@ -11,10 +11,10 @@ from scipy.optimize import minimize
 
 from covary.nlme.design import Records
 from covary.nlme.empirical_bayes import Status
+from covary.nlme.lanes import check_model, lanes_of
 from covary.nlme.marginal import Marginal, check_method, marginal
 from covary.nlme.model import ClosedFormModel, OdeModel
 from covary.nlme.parameters import Parameters
-from covary.nlme.predict import check_model, lanes_of
 
 _LOG_2PI = float(np.log(2 * np.pi))
 _DECREMENT_TOLERANCE = 1e-4  # of the OFV: how much a Newton step could still lower it

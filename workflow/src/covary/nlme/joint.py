@@ -13,11 +13,11 @@ from jaxtyping import Bool, Float
 
 from covary.nlme.arrays import Array
 from covary.nlme.lane_algebra import inverse
+from covary.nlme.lanes import Lanes, predict
 from covary.nlme.model import ClosedFormModel, OdeModel
 from covary.nlme.parameters import Parameters
-from covary.nlme.predict import Lanes, predict
 from covary.nlme.residual import ResidualError
-from covary.nlme.solve import DEFAULT, Tolerance
+from covary.nlme.solvers.lanes import DEFAULT, Tolerance
 
 
 class Expansion(NamedTuple):

@@ -23,9 +23,9 @@ from covary.nlme.blocks import lane_program, map_lanes
 from covary.nlme.design import Records
 from covary.nlme.empirical_bayes import Status, estimate
 from covary.nlme.lane_algebra import inverse, log_determinant, solve
+from covary.nlme.lanes import Lanes, check_model, lanes_of, predict
 from covary.nlme.model import ClosedFormModel, OdeModel
 from covary.nlme.parameters import Parameters
-from covary.nlme.predict import Lanes, check_model, lanes_of, predict
 
 _MODE_GOAL = 1e-8  # ln|H| feels the distance to the mode to first order, Φ only to second
 METHODS = ("fo", "foce", "focei", "laplace", "laplacei")

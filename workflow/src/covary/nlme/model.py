@@ -6,9 +6,7 @@ engine batches and differentiates it.
 """
 
 import abc
-import importlib.util
 from collections.abc import Sequence
-from pathlib import Path
 from typing import ClassVar, Literal
 
 import equinox as eqx
@@ -111,38 +109,3 @@ class ClosedFormModel(StructuralModel):
     @abc.abstractmethod
     def closed_form(self, time_h: Float[Array, " time"], doses: Doses, p: dict) -> Float[Array, " time"]:
         """What is observed at each time, without residual error."""
-
-
-def load_model(name: str) -> OdeModel | ClosedFormModel:
-    """A shipped model by its name, or the class of a Python file by `path/to/file.py:ClassName`.
-
-    Raises ValueError if there is no such model, file or class, or the class is not a complete model.
-    """
-    from covary.nlme.models import SHIPPED
-
-    if ":" not in name:
-        if name not in SHIPPED:
-            raise ValueError(
-                f"longitudinal.model: must be one of {', '.join(SHIPPED)} or my_model.py:MyModel, "
-                f"got {name!r}"
-            )
-        return SHIPPED[name]()
-    file, _, class_name = name.rpartition(":")
-    path = Path(file)
-    if not path.is_file():
-        raise ValueError(f"longitudinal.model: there is no file {file}")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    cls = getattr(module, class_name, None)
-    if not (isinstance(cls, type) and issubclass(cls, OdeModel | ClosedFormModel)):
-        raise ValueError(
-            f"longitudinal.model: {file} must define a class {class_name} that derives from "
-            f"nlme.OdeModel or nlme.ClosedFormModel"
-        )
-    missing = sorted(cls.__abstractmethods__) + [
-        attribute for attribute in ("fixed_effects", "random_effects") if not hasattr(cls, attribute)
-    ]
-    if missing:
-        raise ValueError(f"longitudinal.model: {class_name} in {file} must define {', '.join(missing)}")
-    return cls()

@@ -140,13 +140,6 @@ class IndirectResponse(OdeModel):
         return y[2]
 
 
-SHIPPED = {
-    "saturable_elimination": SaturableElimination,
-    "one_compartment_oral": OneCompartmentOral,
-    "indirect_response": IndirectResponse,
-}
-
-
 def _difference(a, b, t):
     """(e^(−bt) − e^(−at)) / (a − b), also where a = b; symmetric in a and b."""
     low, gap = jnp.minimum(a, b), jnp.abs(a - b)

@@ -1,21 +1,18 @@
-"""Draws from each subject's posterior p(η | y), and the marginal likelihood by adaptive quadrature."""
+"""Draws from each subject's posterior p(η | y) by importance resampling around its mode."""
 
-from functools import partial
-from itertools import product
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float64
 from scipy.special import chdtri, gammaln
 
 from covary import rng
-from covary.nlme import joint
-from covary.nlme.blocks import lane_program, map_lanes
 from covary.nlme.design import Records
-from covary.nlme.empirical_bayes import EmpiricalBayes, empirical_bayes
+from covary.nlme.draws import Draws
+from covary.nlme.empirical_bayes import EmpiricalBayes
+from covary.nlme.lanes import check_model
+from covary.nlme.likelihood import LogJoint
 from covary.nlme.model import ClosedFormModel, OdeModel
 from covary.nlme.parameters import Parameters
-from covary.nlme.predict import check_model, lanes_of
 
 _DEGREES = 5.0  # of freedom of the Student-t proposals
 # Posteriors that are wider than their mode suggests would lose their tails: on the paper's model E[η²] comes
@@ -24,17 +21,6 @@ _INFLATION = 3.0  # of the covariance at the mode
 _PROPOSALS_PER_DRAW = 4
 _LOW_SAMPLE_SIZE = 0.3  # of the proposals; below it a second proposal joins
 _SUBJECTS_AT_ONCE = 8192
-
-
-class Draws(NamedTuple):
-    """Posterior draws of each subject, and how many independent draws the weighted proposals are worth.
-
-    `log_marginal` is their estimate of log p(y), without the ½ ln 2π of every observation.
-    """
-
-    eta: Float64[np.ndarray, "subject draw k"]
-    effective_sample_size: Float64[np.ndarray, " subject"]
-    log_marginal: Float64[np.ndarray, " subject"]
 
 
 def posterior_draws(
@@ -76,7 +62,7 @@ def _draw(model, parameters, records, modes, n_draws, seed, stream, span) -> Dra
     k = modes.eta.shape[1]
     positive = np.isfinite(modes.objective) & (np.linalg.eigvalsh(np.nan_to_num(modes.precision))[:, 0] > 0)
     m = _PROPOSALS_PER_DRAW * n_draws
-    target = _Target(model, parameters.concrete(), records)
+    target = LogJoint(model, parameters.concrete(), records)
     covariance = np.linalg.inv(np.where(positive[:, None, None], modes.precision, np.eye(k)))
     first = _Student.around(modes.eta, _INFLATION * covariance)
     eta = first.draw(seed, f"{stream}/first", span, m)
@@ -113,45 +99,6 @@ def _draw(model, parameters, records, modes, n_draws, seed, stream, span) -> Dra
     return Draws(draws, size, log_mean - prior)
 
 
-def adaptive_quadrature(
-    model: OdeModel | ClosedFormModel, parameters: Parameters, records: Records, *, points: int = 7
-) -> Float64[np.ndarray, " subject"]:
-    """OFV of each subject by Gauss-Hermite quadrature around its mode, `points` a random effect.
-
-    One point is the Laplace approximation; more converge to the exact marginal likelihood. A check of the
-    other methods, not for large problems: it takes points^k solves a subject. Raises ValueError if there is
-    no mode.
-    """
-    if points < 1:
-        raise ValueError(f"points must be ≥ 1, got {points}")
-    modes = empirical_bayes(model, parameters, records)
-    if np.any(modes.status == 2):
-        subject = records.design.name(int(np.argmax(modes.status == 2)))
-        raise ValueError(
-            f"subject {subject}: no mode of the random effects was found, so there is no quadrature"
-        )
-    z, log_weight = normal_quadrature(points, modes.eta.shape[1])
-    factor = np.linalg.cholesky(np.linalg.inv(modes.precision))
-    eta = modes.eta[:, None] + np.einsum("sij,mj->smi", factor, z)
-    log_target = _Target(model, parameters.concrete(), records)(eta)
-    terms = log_target + log_weight + 0.5 * np.sum(z**2, axis=1)
-    top = terms.max(axis=1, keepdims=True)
-    integral = top[:, 0] + np.log(np.sum(np.exp(terms - top), axis=1))
-    return np.linalg.slogdet(parameters.omega)[1] + np.linalg.slogdet(modes.precision)[1] - 2 * integral
-
-
-def normal_quadrature(
-    points: int, k: int
-) -> tuple[Float64[np.ndarray, "node k"], Float64[np.ndarray, " node"]]:
-    """Gauss-Hermite nodes for N(0, I) of dimension k, `points` along each, and their logarithmic weights."""
-    node, weight = np.polynomial.hermite_e.hermegauss(points)
-    log_weight = np.log(weight / weight.sum())
-    return (
-        np.array(list(product(node, repeat=k))),
-        np.array(list(product(log_weight, repeat=k))).sum(axis=1),
-    )
-
-
 class _Student(NamedTuple):
     """A multivariate Student-t for each subject."""
 
@@ -180,30 +127,6 @@ class _Student(NamedTuple):
         return (
             constant - determinant[:, None] - (_DEGREES + k) / 2 * np.log1p(np.sum(z**2, axis=1) / _DEGREES)
         )
-
-
-class _Target:
-    """−Φ at many points of each subject."""
-
-    def __init__(self, model, parameters, records):
-        self._model, self._parameters = model, parameters
-        self._lanes = lanes_of(model, records)
-
-    def __call__(self, eta, subjects=None) -> np.ndarray:
-        n, m, k = eta.shape
-        subjects = np.arange(n) if subjects is None else subjects
-        points = np.ascontiguousarray(eta.reshape(n * m, k).T)
-
-        def select(index):
-            return points[:, index], self._lanes.select(subjects[index // m])
-
-        phi = map_lanes(partial(_phi, self._model, self._parameters), n * m, select).reshape(n, m)
-        return np.where(np.isfinite(phi), -phi, -np.inf)
-
-
-@lane_program(n_shared=2)
-def _phi(model, parameters, eta, lanes):
-    return joint.joint(model, parameters, eta, lanes, None)
 
 
 def _normalise(log_weight) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -10,10 +10,10 @@ from jaxtyping import Float, Float64, Int8
 from covary import rng
 from covary.nlme.blocks import map_lanes
 from covary.nlme.design import Design
+from covary.nlme.lanes import check_model, lanes_of, predict_program
 from covary.nlme.model import ClosedFormModel, OdeModel
 from covary.nlme.parameters import Parameters
-from covary.nlme.predict import check_model, lanes_of, predict_program
-from covary.nlme.solve import DEFAULT
+from covary.nlme.solvers.lanes import DEFAULT
 
 
 class SimulationStatus(IntEnum):

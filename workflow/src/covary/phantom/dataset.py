@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 from PIL import Image
 
-from covary.config import Phantom
-from covary.parallel import ordered_map
+from covary.config.images import Phantom
+from covary.jobs.parallel import ordered_map
 from covary.phantom.factors import draw_factors
 from covary.phantom.render import render
 

@@ -5,7 +5,7 @@ import pandas as pd
 from scipy.special import ndtr, ndtri
 
 from covary import rng
-from covary.config import Phantom
+from covary.config.images import Phantom
 
 CLASSES = ("NORMAL", "CNV", "DME", "DRUSEN")
 CLASS_FREQUENCIES = (0.47, 0.34, 0.11, 0.08)  # of the OCT2017 training images

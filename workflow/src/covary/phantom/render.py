@@ -9,7 +9,7 @@ from jaxtyping import Float, Float32, UInt8
 from scipy.ndimage import gaussian_filter1d
 
 from covary import rng
-from covary.config import Phantom
+from covary.config.images import Phantom
 from covary.phantom import lesions as disease
 from covary.phantom.anatomy import DEPTH_UM, INDEX, LAYERS, WIDTH_MM, healthy_thickness_um
 from covary.phantom.fields import smooth_curve, smooth_field

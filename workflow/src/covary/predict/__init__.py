@@ -2,13 +2,14 @@
 
 from covary.predict.calibrate import calibrate, error_covariance
 from covary.predict.evidence import Posteriors, Targets
-from covary.predict.groups import write_predictions
-from covary.predict.inputs import read_inputs
-from covary.predict.level import Level
-from covary.predict.likelihood import RecordLikelihood
+from covary.predict.examples import Examples, read_inputs
+from covary.predict.fit import Level
 from covary.predict.network import PredictorNetwork
-from covary.predict.objectives import MarginalLikelihood, MeanSquaredError, make_objective
-from covary.predict.train import ORACLE, ORACLE_SUBJECTS, Examples, predict, train_predictor
+from covary.predict.objectives.catalogue import make_objective
+from covary.predict.objectives.marginal_likelihood import MarginalLikelihood
+from covary.predict.objectives.squared_error import MeanSquaredError
+from covary.predict.recipes import ORACLE, ORACLE_SUBJECTS, for_subjects
+from covary.predict.train import predict, train_predictor
 
 __all__ = [
     "ORACLE",
@@ -19,13 +20,12 @@ __all__ = [
     "MeanSquaredError",
     "Posteriors",
     "PredictorNetwork",
-    "RecordLikelihood",
     "Targets",
     "calibrate",
     "error_covariance",
+    "for_subjects",
     "make_objective",
     "predict",
     "read_inputs",
     "train_predictor",
-    "write_predictions",
 ]

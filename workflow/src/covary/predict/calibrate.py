@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float64
 
+from covary.predict.examples import Inputs
 from covary.predict.network import PredictorNetwork
-from covary.predict.train import Inputs, predict
+from covary.predict.train import predict
 
 
 def calibrate(

@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float, Int
 
-from covary.predict.likelihood import RecordLikelihood
+from covary.nlme.likelihood import RecordLikelihood
 
 Rows = Int[np.ndarray, " row"] | slice
 

@@ -4,7 +4,6 @@
 the image VAE's encoding of an image; `oracle` sees the random effects that the image was drawn from.
 """
 
-import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +12,10 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torchvision import models
 
-from covary.resnet import GreyResNet18
-from covary.training import SavedModule
+from covary import plugins
+from covary.plugins import one_line
+from covary.training.modules import SavedModule
+from covary.training.resnet import GreyResNet18
 
 IMAGE, ENCODING, ETA = "image", "encoding", "eta"
 _ORACLE_WIDTH = 64
@@ -28,7 +29,7 @@ def input_of(network: str) -> str:
 
 def source_of(network: str) -> UInt8[np.ndarray, " byte"]:
     """The file of a user's network, as it is now; empty for any other network."""
-    file = network.rpartition(":")[0]
+    file = plugins.file_of(network)
     return np.frombuffer(Path(file).read_bytes() if file else b"", np.uint8)
 
 
@@ -110,23 +111,12 @@ def _build(network: str, random_effects: int, inputs: int, width: int) -> nn.Mod
 
 
 def _of_user(name: str, random_effects: int) -> nn.Module:
-    file, _, class_name = name.rpartition(":")
-    if not Path(file).is_file():
-        raise ValueError(f"{_KEY}: there is no file {file}")
-    spec = importlib.util.spec_from_file_location(Path(file).stem, file)
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise ValueError(f"{_KEY}: {file} cannot be imported: {_one_line(error)}") from error
-    cls = getattr(module, class_name, None)
-    if not (isinstance(cls, type) and issubclass(cls, nn.Module)):
-        raise ValueError(f"{_KEY}: {file} must define a class {class_name} that derives from torch.nn.Module")
+    cls = plugins.load_class(name, (nn.Module,), _KEY)
     try:
         return cls(random_effects=random_effects)
     except TypeError as error:
         raise ValueError(
-            f"{_KEY}: {class_name}(random_effects={random_effects}) cannot be made: {_one_line(error)}"
+            f"{_KEY}: {cls.__name__}(random_effects={random_effects}) cannot be made: {one_line(error)}"
         ) from error
 
 
@@ -137,7 +127,7 @@ def _check(name: str, network: nn.Module, shape: tuple[int, ...], random_effects
     try:
         output = network(torch.zeros(shape))
     except Exception as error:
-        raise ValueError(f"{_KEY}: {name} fails on inputs of shape {shape}: {_one_line(error)}") from error
+        raise ValueError(f"{_KEY}: {name} fails on inputs of shape {shape}: {one_line(error)}") from error
     finally:
         network.train()
     expected = (shape[0], random_effects)
@@ -147,7 +137,3 @@ def _check(name: str, network: nn.Module, shape: tuple[int, ...], random_effects
             f"{_KEY}: {name} must return {random_effects} numbers for each of {shape[0]} inputs, a tensor of "
             f"shape {expected}, got {got}"
         )
-
-
-def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"

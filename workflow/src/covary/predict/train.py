@@ -2,7 +2,6 @@
 
 import copy
 import math
-from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -10,56 +9,21 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Float32
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from covary.config import Predictor
-from covary.predict.evidence import Evidence
+from covary.config.predictors import Predictor
+from covary.predict.examples import Examples, Inputs, content, to_input
 from covary.predict.network import PredictorNetwork, source_of
-from covary.store import Images
-from covary.store.loader import ImageLoader
-from covary.training import (
-    Checkpoint,
-    History,
-    choose_device,
-    device_of,
-    epoch_schedule,
-    fingerprint,
-    fixed_threads,
-    mixed_precision,
-    place,
-    progress,
-    seeded,
-    to_unit_range,
-)
+from covary.training.checkpoint import Checkpoint, History, fingerprint
+from covary.training.device import choose_device, device_of, fixed_threads, mixed_precision, place
+from covary.training.draws import seeded
+from covary.training.loader import ImageLoader
+from covary.training.progress import progress
+from covary.training.schedule import epoch_schedule
 
-Inputs = UInt8[np.ndarray, "n h w"] | Images | Float[np.ndarray, "n feature"]
 _INFERENCE_BATCH = 256
-
-# For the small network that sees random effects themselves, whatever images need; more subjects than these
-# take no more steps.
-ORACLE_SUBJECTS = 50_000
-ORACLE = Predictor(
-    network="oracle",
-    epochs=30,
-    patience_epochs=4,
-    batch_size=128,
-    learning_rate=0.002,
-    weight_decay=0.0,
-    ema_decay=0.998,
-)
-
-
-@dataclass(frozen=True)
-class Examples:
-    """What a predictor sees of some subjects, and the evidence about their random effects."""
-
-    inputs: Inputs
-    evidence: Evidence
-
-    def __len__(self) -> int:
-        return len(self.evidence)
 
 
 @fixed_threads(1)
@@ -111,7 +75,7 @@ def train_predictor(
     parts = [
         array
         for examples in (train, validation)
-        for array in (_content(examples.inputs), *examples.evidence.arrays())
+        for array in (content(examples.inputs), *examples.evidence.arrays())
     ]
     checkpoint = Checkpoint(
         checkpoint_dir,
@@ -143,7 +107,7 @@ def train_predictor(
             passes = range(epoch * config.passes, (epoch + 1) * config.passes)
             for rows, batch in chain.from_iterable(map(loader.batches, passes)):
                 with mixed_precision(device):
-                    mean = network(_to_input(batch, device))
+                    mean = network(to_input(batch, device))
                 loss = objective(mean.float(), train.evidence[rows]).mean()
                 optimiser.zero_grad(set_to_none=True)
                 loss.backward()
@@ -179,19 +143,7 @@ def predict(network: nn.Module, inputs: Inputs) -> Float32[np.ndarray, "n random
     network.eval()
     device = device_of(network)
     batches = (inputs[i : i + _INFERENCE_BATCH] for i in range(0, len(inputs), _INFERENCE_BATCH))
-    return torch.cat([network(_to_input(batch, device)) for batch in batches]).float().cpu().numpy()
-
-
-def _to_input(batch: np.ndarray, device: torch.device) -> Float[Tensor, "n ..."]:
-    """Grey images as values 0 … 1 with a channel axis, features as they are."""
-    if batch.ndim == 3:
-        return to_unit_range(batch, device)
-    return torch.from_numpy(np.ascontiguousarray(batch)).float().to(device)
-
-
-def _content(inputs: Inputs) -> np.ndarray:
-    """What tells these inputs from others: themselves, or the digest of images that are not in memory."""
-    return inputs if isinstance(inputs, np.ndarray) else np.frombuffer(bytes.fromhex(inputs.digest), np.uint8)
+    return torch.cat([network(to_input(batch, device)) for batch in batches]).float().cpu().numpy()
 
 
 @torch.no_grad()

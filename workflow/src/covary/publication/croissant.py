@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from covary.config import Config
+from covary.config.experiment import Config
 
 _BLOCK_BYTES = 2**24
 

@@ -11,8 +11,9 @@ from jaxtyping import Float32, UInt8
 from torch import Tensor, nn
 from torchvision.models import inception_v3
 
-from covary.resources import sha256
-from covary.training import device_of, fixed_threads, place, to_unit_range
+from covary.images.pixels import to_unit_range
+from covary.jobs.resources import sha256
+from covary.training.device import device_of, fixed_threads, place
 from covary.vae import VAE
 
 log = logging.getLogger(__name__)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int64, UInt8
 
-from covary.config import Quality, Sampling
+from covary.config.evaluation import Quality
+from covary.config.generator import Sampling
 from covary.diffusion import ImageGenerator, reconstruct
 from covary.images import PreparedImages
 from covary.vae import decode, seen

@@ -6,7 +6,8 @@ from jaxtyping import Float, Float32, Float64, Int64, UInt8
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from covary.training import fixed_threads, to_unit_range
+from covary.images.pixels import to_unit_range
+from covary.training.device import fixed_threads
 
 _NEAREST_PX = 64  # side at which nearest images are sought
 _CHUNK = 4096

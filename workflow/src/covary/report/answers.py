@@ -5,8 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from covary.figures.style import noise_label, percent
-from covary.report.words import joined, levels
+from covary.wording import joined, levels, noise_label, percent
 
 _POOLED = "all"
 _COVERAGE = 0.95

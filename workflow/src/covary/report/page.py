@@ -15,11 +15,11 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from covary.association import explainable_fraction
-from covary.config import Config
-from covary.figures.style import predictor_label
+from covary.config.experiment import Config
+from covary.dataset.association import explainable_fraction
 from covary.report import answers, summary
 from covary.report.runtime import read_benchmarks
+from covary.wording import predictor_label
 
 FIGURES = (
     "examples",

@@ -6,10 +6,9 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
-from covary.config import Config
-from covary.figures.style import noise_label, percent
+from covary.config.experiment import Config
 from covary.report.answers import calibration_concerns, pooled, privacy_verdict
-from covary.report.words import joined, levels
+from covary.wording import joined, levels, noise_label, percent
 
 _NLL_TOLERANCE = 1.0
 _LOW_READBACK_R2 = 0.5

@@ -1,6 +1,6 @@
 """The dataset store: create, write, mark, validate, open. The only place that knows Zarr."""
 
-from covary.store.dataset import Images, create, open, read, set_aside, write_group, write_image_shard
+from covary.store.arrays import Images, create, open, read, set_aside, write_group, write_image_shard
 from covary.store.markers import read_marker, write_marker
 from covary.store.parts import write_parts
 from covary.store.validation import finalise, validate_images, verify

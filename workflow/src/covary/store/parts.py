@@ -13,7 +13,7 @@ import xarray as xr
 import zarr
 from tqdm import tqdm
 
-from covary.shards import Shard, partition
+from covary.dataset.shards import Shard, partition
 from covary.store.files import flush, reopen
 from covary.store.markers import array_sha256, little_endian, write_marker
 

@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 import zarr
 
-from covary.store.dataset import read, set_end, shard_file
+from covary.store.arrays import read, set_end, shard_file
 from covary.store.markers import little_endian, read_marker, write_marker
 
 log = logging.getLogger(__name__)

@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from covary.resnet import GreyResNet18
-from covary.training import SavedModule
+from covary.training.modules import SavedModule
+from covary.training.resnet import GreyResNet18
 
 _COMPACT_HALVINGS = 4
 _RESNET_HALVINGS = 5

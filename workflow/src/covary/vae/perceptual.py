@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torchvision.models import VGG16_Weights
 from torchvision.models.vgg import make_layers
 
-from covary.config import Vae
-from covary.training import place, seeded
+from covary.config.vae import Vae
+from covary.training.device import place
+from covary.training.draws import seeded
 
 log = logging.getLogger(__name__)
 

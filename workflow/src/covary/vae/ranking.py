@@ -9,8 +9,8 @@ from jaxtyping import Float, Float64
 from scipy.stats import norm, spearmanr
 
 from covary import rng
-from covary.config import Ranking
-from covary.training import device_of, fixed_threads
+from covary.config.vae import Ranking
+from covary.training.device import device_of, fixed_threads
 from covary.vae.network import VAE
 
 _BATCH = 250

@@ -1,0 +1,136 @@
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from covary.config.base import ConfigError
+from covary.config.experiment import Config
+from covary.config.reading import check, load
+from covary.config.records import Longitudinal
+from covary.config.reference import generated_files
+
+ROOT = Path(__file__).parents[2]
+
+
+def fault(raw) -> str:
+    with pytest.raises(ConfigError) as caught:
+        check(raw)
+    return str(caught.value)
+
+
+def test_shipped_demo_is_the_defaults():
+    assert load(ROOT / "config" / "config.yaml") == Config()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_shipped_file_is_valid(path):
+    assert load(ROOT / "config" / "config.yaml", path).experiment
+
+
+def test_committed_schema_and_key_table_match_the_model():
+    for path, text in generated_files(ROOT).items():
+        assert path.read_text(encoding="utf-8") == text, f"{path} is stale: run `make generated`"
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        (
+            {"association": {"noise_variances": [0, 1, -9]}},
+            "association.noise_variances[2]: must be ≥ 0, got -9",
+        ),
+        ({"vea": {}}, "vea: unknown key; did you mean `vae`?"),
+        ({"vae": {"epoch": 3}}, "vae.epoch: unknown key; did you mean `epochs`?"),
+        ({"vae": {"zzz": 3}}, "vae.zzz: unknown key; known keys here: architecture, latent_dim"),
+        ({"vae": 3}, "vae: must be a mapping of keys to values, got 3"),
+        ({"vae": {"latent_dim": 1.5}}, "vae.latent_dim: must be a whole number, got 1.5"),
+        ({"vae": {"epochs": True}}, "vae.epochs: must be a whole number, got True"),
+        ({"images": {"source": "dicom"}}, "images.source: must be one of 'phantom' or 'folder', got 'dicom'"),
+        ({"images": {"source": "folder"}}, "images.folder must name a folder when images.source is `folder`"),
+        (
+            {"store": {"shard_subjects": 100}},
+            "shard_subjects must be a multiple of chunk_subjects (64), got 100",
+        ),
+        ({"longitudinal": {"last_time_h": 0.0}}, "longitudinal.last_time_h: must be > 0, got 0"),
+        ({"association": {"noise_variances": [1, 1]}}, "noise_variances must differ from each other"),
+        ({"predictor": {"objectives": []}}, "predictor.objectives: must have at least 1 item, got 0"),
+        (
+            {"predictor": {"objectives": ["ebe_mse", "ebe_mse"]}},
+            "predictor.objectives must differ, got ['ebe_mse', 'ebe_mse']",
+        ),
+        (
+            {"predictor": {"learning_curve": [0.2, 0.5]}},
+            "predictor.learning_curve must be at least 3 different shares, or none, got [0.2, 0.5]",
+        ),
+        (
+            {"predictor": {"objectives": ["ebe_mse"], "learning_curve_objectives": ["marginal_likelihood"]}},
+            "predictor.learning_curve_objectives must be among objectives, got ['marginal_likelihood']",
+        ),
+        ({"experiment": "../up"}, "experiment: must match"),
+        ({"images": {"size_px": 40}}, "images.size_px must be a multiple of 16"),
+        (
+            {"vae": {"architecture": "resnet18"}, "images": {"size_px": 48}},
+            "images.size_px must be a multiple of 32",
+        ),
+        ({"vae": {"crop_rows": 64}}, "vae.crop_rows must be < images.size_px (64), got 64"),
+        (
+            {"vae": {"crop_rows": 8}},
+            "generator.conditioning must be `token` or `paper` when the VAE sees other",
+        ),
+        (
+            {"images": {"generator_size_px": 72}, "generator": {"conditioning": "token"}},
+            "images.generator_size_px must be a multiple of 16",
+        ),
+        (
+            {"generator": {"pretrained": "resources/weights/sd"}},
+            "generator.conditioning must be `token` or `paper` when generator.pretrained is given",
+        ),
+        (
+            {"sampling": {"guidance_scale": 2.0}},
+            "sampling.guidance_scale must be 1 when generator.condition_dropout is 0, got 2",
+        ),
+    ],
+)
+def test_faults_name_the_key_and_what_was_expected(raw, message):
+    assert message in fault(raw)
+    assert "\n" not in fault(raw)
+
+
+def test_every_fault_gets_its_line():
+    assert len(fault({"seed": -1, "vae": {"epochs": 0}, "typo": 1}).splitlines()) == 3
+
+
+def test_files_override_key_by_key(tmp_path):
+    base, over = tmp_path / "base.yaml", tmp_path / "over.yaml"
+    base.write_text(yaml.safe_dump({"vae": {"epochs": 3, "latent_dim": 8}}))
+    over.write_text(yaml.safe_dump({"vae": {"epochs": 5}}))
+    merged = load(base, over)
+    assert (merged.vae.epochs, merged.vae.latent_dim) == (5, 8)
+
+
+@pytest.mark.parametrize("text", ["- a\n- b\n", "a: [1\n"])
+def test_a_file_that_is_no_mapping_is_named(tmp_path, text):
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"bad\.yaml"):
+        load(path)
+
+
+@given(
+    st.floats(0, 5, allow_nan=False),
+    st.floats(0.01, 20, allow_nan=False),
+    st.floats(0.01, 3, allow_nan=False),
+)
+def test_observation_times_stay_in_range_and_are_evenly_spaced(first, span, interval):
+    longitudinal = Longitudinal(first_time_h=first, last_time_h=first + span, interval_h=interval)
+    times = longitudinal.times_h
+    assert times[0] == first
+    assert first + span - interval < times[-1] + 1e-6 and times[-1] <= first + span + 1e-6
+    assert all(abs((b - a) - interval) < 1e-9 for a, b in pairwise(times))
+
+
+def test_the_paper_observes_21_times():
+    assert Longitudinal().times_h == [0.5 * i for i in range(21)]

@@ -1,0 +1,46 @@
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = "from covary.jobs.job import job\nwith job('{log}'):\n    {body}\n"
+
+
+def run(tmp_path, body):
+    log = tmp_path / "logs" / "rule.log"
+    code = SCRIPT.format(log=log, body=body)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    return done, log.read_text()
+
+
+def test_bad_input_is_one_line_and_a_failure(tmp_path):
+    done, log = run(tmp_path, "raise ValueError('scans: expected images, found none')")
+    assert done.returncode == 1
+    assert done.stderr == "error: scans: expected images, found none\n"
+    assert "scans: expected images" in log and "Traceback" in log
+
+
+@pytest.mark.parametrize("fault", ["1 / 0", "__import__('numpy').linalg.inv([[0.0]])"])
+def test_a_fault_of_the_program_keeps_its_traceback(tmp_path, fault):
+    done, log = run(tmp_path, fault)
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr and "Traceback" in log
+
+
+def test_messages_reach_terminal_and_file(tmp_path):
+    done, log = run(tmp_path, "__import__('logging').getLogger('covary.x').info('3 images')")
+    assert done.returncode == 0
+    assert done.stderr == "3 images\n" and log.endswith("INFO 3 images\n")
+
+
+def test_a_job_that_still_runs_is_not_started_again(tmp_path):
+    log = tmp_path / "logs" / "rule.log"
+    code = SCRIPT.format(log=log, body="print('started', flush=True); __import__('time').sleep(60)")
+    first = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert first.stdout.readline() == "started\n"
+    second, _ = run(tmp_path, "raise AssertionError")
+    assert second.returncode == 1
+    assert second.stderr.startswith(f"error: process {first.pid} on ")
+    first.kill()
+    first.wait()
+    assert run(tmp_path, "pass")[0].returncode == 0

@@ -1,0 +1,38 @@
+"""Settings of the evaluation and of the measures of image quality."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from covary.config.base import Positive, Section
+
+
+class Quality(Section):
+    """How the generated images are measured."""
+
+    images: Positive = Field(2000, description="At most so many test subjects and real test images")
+    training_images: Positive = Field(
+        10_000, description="At most so many training images, among which the nearest are sought"
+    )
+    reconstructions: Positive = Field(200, description="At most so many test images are reconstructed")
+    inception_file: str | None = Field(
+        None,
+        description="Weights of torchvision's Inception v3 for a second feature space beside the VAE's "
+        "encoder; null leaves it out",
+    )
+
+
+class Evaluation(Section):
+    """How results are summarised."""
+
+    bootstrap_resamples: int = Field(
+        1000, ge=100, description="Resamples of subjects behind each 95 % interval"
+    )
+    predictive_draws: Annotated[int, Field(ge=2)] = Field(
+        39,
+        description="Outcomes drawn for each test subject from what a predictor says; 95 % intervals are "
+        "exact at 39 and other numbers that are 1 below a multiple of 40",
+    )
+    privacy_images: Positive = Field(
+        2000, description="Generated images (the last; all, if there are fewer) checked for copies"
+    )

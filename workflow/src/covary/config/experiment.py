@@ -1,0 +1,83 @@
+"""The typed configuration: the one place that knows keys, types, ranges, defaults, units and descriptions.
+
+The defaults are the demo. `config/config.yaml` and the other shipped files hold only what differs.
+"""
+
+import hashlib
+import json
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from covary.config.base import Section
+from covary.config.dataset import Association, Store, Subjects
+from covary.config.evaluation import Evaluation, Quality
+from covary.config.generator import Generator, Sampling
+from covary.config.images import Images
+from covary.config.predictors import Predictor
+from covary.config.records import Longitudinal
+from covary.config.vae import Ranking, Vae
+
+
+class Config(Section):
+    """One experiment. Holds science only: machines are described by profiles."""
+
+    experiment: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")] = Field(
+        "demo", description="Name; everything is written to results/<experiment>"
+    )
+    seed: Annotated[int, Field(ge=0)] = Field(20241, description="Seed of every random stream")
+    license: Annotated[str, Field(min_length=1)] = Field(
+        "unknown", description="Licence that the card of the dataset states, for instance cc-by-4.0"
+    )
+    images: Images = Field(default_factory=Images)
+    vae: Vae = Field(default_factory=Vae)
+    ranking: Ranking = Field(default_factory=Ranking)
+    generator: Generator = Field(default_factory=Generator)
+    sampling: Sampling = Field(default_factory=Sampling)
+    quality: Quality = Field(default_factory=Quality)
+    subjects: Subjects = Field(default_factory=Subjects)
+    store: Store = Field(default_factory=Store)
+    association: Association = Field(default_factory=Association)
+    longitudinal: Longitudinal = Field(default_factory=Longitudinal)
+    predictor: Predictor = Field(default_factory=Predictor)
+    evaluation: Evaluation = Field(default_factory=Evaluation)
+
+    @model_validator(mode="after")
+    def _parts_fit_together(self):
+        if self.images.source == "folder" and self.images.folder is None:
+            raise ValueError("images.folder must name a folder when images.source is `folder`, got null")
+        if self.images.size_px % self.vae.size_multiple_px:
+            raise ValueError(f"images.size_px must be a multiple of {self.vae.size_multiple_px} (halvings by "
+                             f"the VAE), got {self.images.size_px}")  # fmt: skip
+        if self.vae.crop_rows >= self.images.size_px:
+            raise ValueError(f"vae.crop_rows must be < images.size_px ({self.images.size_px}), "
+                             f"got {self.vae.crop_rows}")  # fmt: skip
+        self._generator_fits()
+        return self
+
+    def _generator_fits(self) -> None:
+        generator, drawn_px = self.generator, self.images.drawn_size_px
+        if generator.conditioning == "residual":
+            if generator.pretrained is not None:
+                raise ValueError("generator.conditioning must be `token` or `paper` when "
+                                 "generator.pretrained is given, got 'residual'")  # fmt: skip
+            if self.vae.crop_rows or drawn_px != self.images.size_px:
+                raise ValueError("generator.conditioning must be `token` or `paper` when the VAE sees "
+                                 "other images than the generator (vae.crop_rows, "
+                                 "images.generator_size_px), got 'residual'")  # fmt: skip
+        if self.sampling.guidance_scale != 1 and generator.condition_dropout == 0:
+            raise ValueError("sampling.guidance_scale must be 1 when generator.condition_dropout is 0, "
+                             f"got {self.sampling.guidance_scale:g}")  # fmt: skip
+        step = generator.patch_px * 2 ** (len(generator.block_channels) - 1)
+        if generator.pretrained is None and drawn_px % step:
+            key = "size_px" if self.images.generator_size_px is None else "generator_size_px"
+            raise ValueError(f"images.{key} must be a multiple of {step} (generator.patch_px and its "
+                             f"resolutions), got {drawn_px}")  # fmt: skip
+
+
+def digest(config: Config) -> str:
+    """SHA-256 of all settings that decide a number in the dataset."""
+    settings = json.dumps(
+        config.model_dump(exclude={"experiment", "license", "quality", "store", "evaluation"}), sort_keys=True
+    )
+    return hashlib.sha256(settings.encode()).hexdigest()

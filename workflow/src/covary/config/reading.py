@@ -1,0 +1,46 @@
+"""From YAML files to a checked configuration."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from covary.config.base import ConfigError
+from covary.config.experiment import Config
+from covary.config.faults import explain
+
+
+def check(raw: dict[str, Any]) -> Config:
+    """Turn the parsed YAML of an experiment into a checked Config.
+
+    Raises ConfigError with one line for each fault: the key and what was expected.
+    """
+    try:
+        return Config.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError("\n".join(explain(fault, raw) for fault in error.errors())) from None
+
+
+def load(*paths: Path) -> Config:
+    """Read YAML files, later ones over earlier ones key by key, and check the result.
+
+    Raises ConfigError if a file is not a YAML mapping or the result is not valid.
+    """
+    merged: dict[str, Any] = {}
+    for path in paths:
+        try:
+            raw = yaml.safe_load(Path(path).read_text()) or {}
+        except (OSError, yaml.YAMLError) as error:
+            raise ConfigError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
+        if not isinstance(raw, dict):
+            raise ConfigError(f"{path}: must be a mapping of keys to values, got {type(raw).__name__}")
+        merged = _overlay(merged, raw)
+    return check(merged)
+
+
+def _overlay(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    both_mappings = {
+        k for k in base.keys() & over.keys() if isinstance(base[k], dict) and isinstance(over[k], dict)
+    }
+    return base | {k: _overlay(base[k], v) if k in both_mappings else v for k, v in over.items()}

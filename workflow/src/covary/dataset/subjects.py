@@ -1,0 +1,62 @@
+"""Synthetic subjects: a latent vector each, its random effects, and the split they belong to."""
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from jaxtyping import Float32
+
+from covary import rng
+from covary.config.dataset import Subjects
+
+SPLITS = ("train", "validation", "test")
+
+
+def latent_vectors(
+    seed: int, start: int, stop: int, latent_dim: int
+) -> Float32[np.ndarray, "subject latent"]:
+    """z ~ N(0, I) of the subjects `start … stop - 1`, each from its own random stream."""
+    return rng.normal(seed, "z", start, stop, (latent_dim,)).astype(np.float32)
+
+
+def sample(ranking: pd.DataFrame, subjects: Subjects, *, seed: int) -> xr.Dataset:
+    """Draw z ~ N(0, I) for every subject and take the chosen latents as random effects eta.
+
+    `ranking` has one row a latent, `random_effect` the number of the one it serves as, or -1.
+    Returns z (subject, latent), eta (subject, random_effect) and split (subject).
+    Every subject draws from its own stream, so the first n subjects of a larger dataset are the same.
+    Raises ValueError if the random effects in the ranking are not numbered 0 … k - 1.
+    """
+    chosen = ranking.loc[ranking["random_effect"] >= 0].sort_values("random_effect")
+    if list(chosen["random_effect"]) != list(range(len(chosen))) or chosen.empty:
+        raise ValueError("latent ranking: random effects must be numbered 0 … k - 1")
+    latents = chosen["latent"].to_numpy()
+    z = latent_vectors(seed, 0, subjects.total, len(ranking))
+    split = np.repeat(np.arange(3, dtype=np.uint8), [subjects.train, subjects.validation, subjects.test])
+    return xr.Dataset(
+        {
+            "z": (("subject", "latent"), z, {"long_name": "latent vector", "units": "1"}),
+            "eta": (
+                ("subject", "random_effect"),
+                z[:, latents],
+                {"long_name": "random effects read off z", "units": "1", "latents": latents.tolist()},
+            ),
+            "split": (
+                "subject",
+                split,
+                {
+                    "long_name": "split",
+                    "units": "1",
+                    "flag_values": [0, 1, 2],
+                    "flag_meanings": " ".join(SPLITS),
+                },
+            ),
+        }
+    )
+
+
+def members(dataset: xr.Dataset, split: str) -> slice:
+    """The range of subjects in a split; splits are contiguous. Raises ValueError for an unknown split."""
+    if split not in SPLITS:
+        raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
+    rows = np.flatnonzero(dataset["split"].values == SPLITS.index(split))
+    return slice(int(rows[0]), int(rows[-1]) + 1)

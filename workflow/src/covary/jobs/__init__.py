@@ -1,0 +1,1 @@
+"""What rule scripts run in: log files, locks, resumable work, parallel work."""

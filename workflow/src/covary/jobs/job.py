@@ -1,0 +1,66 @@
+"""What every rule script runs in: its environment, its log file, and bad input as one clear line."""
+
+import logging
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from covary.jobs import lock
+
+log = logging.getLogger("covary")
+
+_FULL_BYTES = 2**16
+
+
+@contextmanager
+def job(log_file: str) -> Iterator[None]:
+    """Log to a file and to the terminal; end the process with one line and status 1 on bad input.
+
+    Bad input is a ValueError or OSError; its traceback goes to the log file only. Any other exception is a
+    fault of Covary and keeps its traceback on the terminal too.
+    """
+    path = Path(log_file)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    logging.raiseExceptions = False  # a log file that cannot be written must not hide the error itself
+    to_file = logging.FileHandler(path, mode="w", encoding="utf-8")
+    to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    to_terminal = logging.StreamHandler(sys.stderr)
+    to_terminal.setFormatter(logging.Formatter("%(message)s"))
+    to_terminal.setLevel(logging.INFO)
+    log.setLevel(logging.DEBUG)
+    log.addHandler(to_file)
+    log.addHandler(to_terminal)
+    logging.captureWarnings(True)
+    logging.getLogger("py.warnings").addHandler(to_file)
+    own = path.with_name(f".{path.stem}.lock")
+    try:
+        # Jobs outlive a Snakemake that is killed alone; the next one must not start them a second time.
+        if not lock.take(own):
+            raise ValueError(f"{lock.holder(own)} is still doing this job; wait for it or end it")
+        yield
+    except (ValueError, OSError) as error:
+        log.debug("traceback", exc_info=True)
+        if isinstance(error, np.linalg.LinAlgError):
+            raise
+        log.error("error: %s", error)
+        sys.exit(1)
+    except Exception as error:
+        log.debug("traceback", exc_info=True)
+        if shutil.disk_usage(path.parent).free < _FULL_BYTES:  # libraries have errors of their own for it
+            log.error("error: No space left on device: %s (%s)", path.parent, type(error).__name__)
+            sys.exit(1)
+        raise
+    finally:
+        lock.release(own)
+
+
+def set_environment(package: Path, compilation_cache: Path) -> None:
+    """Let every job, in whatever software environment, find the package and share compiled JAX programs."""
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(package), *([before] if before else [])])
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(compilation_cache.resolve()))

@@ -1,0 +1,1 @@
+"""Solvers of the differential equations of structural models."""

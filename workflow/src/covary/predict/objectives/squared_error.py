@@ -1,0 +1,20 @@
+"""The squared error of targets."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from covary.predict.evidence import Targets
+
+
+class MeanSquaredError(nn.Module):
+    """Squared error of the targets. With empirical Bayes estimates (paper), what it learns is shrunk."""
+
+    def forward(self, mean: Float[Tensor, "batch k"], evidence: Targets) -> Float[Tensor, " batch"]:
+        """Squared error, averaged over random effects."""
+        return (mean - torch.from_numpy(evidence.value).to(mean)).square().mean(dim=1)
+
+    @torch.no_grad()
+    def validate(self, mean: Float[Tensor, "subject k"], evidence: Targets) -> float:
+        """Mean loss."""
+        return self(mean, evidence).mean().item()

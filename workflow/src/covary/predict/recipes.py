@@ -1,0 +1,37 @@
+"""Settings of trainings that follow from others."""
+
+import math
+
+from covary.config.predictors import Predictor
+
+# For the small network that sees random effects themselves, whatever images need; more subjects than these
+# take no more steps.
+ORACLE_SUBJECTS = 50_000
+ORACLE = Predictor(
+    network="oracle",
+    epochs=30,
+    patience_epochs=4,
+    batch_size=128,
+    learning_rate=0.002,
+    weight_decay=0.0,
+    ema_decay=0.998,
+)
+
+
+def for_subjects(config: Predictor, n: int, of: int | None = None) -> Predictor:
+    """The settings for a training on the first `n` of `of` training subjects (default: on all of them).
+
+    An epoch on fewer subjects repeats them √(of/n) times, because fewer steps teach all that they can teach.
+    A training on more than `of` subjects has fewer epochs, so that it takes no more steps. A batch has at
+    most `n` subjects.
+    """
+    ratio = (of or n) / n
+    fewer = min(1.0, ratio)
+    return config.model_copy(
+        update={
+            "epochs": max(1, round(config.epochs * fewer)),
+            "passes": round(config.passes * math.sqrt(max(1.0, ratio))),
+            "patience_epochs": max(1, round(config.patience_epochs * fewer)),
+            "batch_size": min(config.batch_size, n),
+        }
+    )

@@ -1,0 +1,79 @@
+"""Where results come from: code, environment, machine, configuration, seed, data and what each rule cost."""
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from covary.config.experiment import Config, digest
+
+_PACKAGES = ("covary", "diffrax", "diffusers", "jax", "numpy", "snakemake", "torch", "xarray", "zarr")
+
+
+def record(config: Config, *, manifest: Path, environment_lock: Path, stages: pd.DataFrame) -> dict[str, Any]:
+    """All that is known about how the results beside `manifest` came about, as plain data for a JSON file.
+
+    `stages` has one row a rule: stage, jobs and what they cost.
+    """
+    costs = stages.set_index("stage").round(2).to_json(orient="index")
+    return {
+        "experiment": config.experiment,
+        "seed": config.seed,
+        "config_sha256": digest(config),
+        "manifest_sha256": json.loads(manifest.read_text())["sha256"],
+        "lock_sha256": hashlib.sha256(environment_lock.read_bytes()).hexdigest(),
+        "git": git_state(Path.cwd()),
+        "versions": {"python": platform.python_version(), **versions()},
+        "hardware": hardware(),
+        "rules": json.loads(costs),
+    }
+
+
+def versions() -> dict[str, str]:
+    """The versions of Covary and of the libraries that make the numbers."""
+    return {name: metadata.version(name) for name in _PACKAGES}
+
+
+def git_state(folder: Path) -> dict[str, Any] | None:
+    """The commit that is checked out and whether tracked files differ from it; None outside a repository."""
+    commit = _output("git", "-C", str(folder), "rev-parse", "HEAD")
+    if commit is None:
+        return None
+    changes = _output("git", "-C", str(folder), "status", "--porcelain", "--untracked-files=no")
+    return {"commit": commit, "dirty": changes != ""}
+
+
+def hardware() -> dict[str, Any]:
+    """The machine that this process runs on; `gpus` is empty where there is no NVIDIA driver."""
+    gpus = _output("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
+    return {
+        "system": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "gpus": gpus.splitlines() if gpus else [],
+    }
+
+
+def _processor() -> str:
+    information = Path("/proc/cpuinfo")
+    if information.is_file():
+        for line in information.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _output(*command: str) -> str | None:
+    """What a command prints; None if it is not installed or fails."""
+    if shutil.which(command[0]) is None:
+        return None
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    return run.stdout.strip() if run.returncode == 0 else None

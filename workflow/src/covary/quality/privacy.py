@@ -1,0 +1,154 @@
+"""Is anything copied from the training images? Distances to nearest neighbours and membership inference.
+
+Generated images should be no closer to training images than held-out images are. Images that are smoother
+than real ones are closer to everything, though, so a second comparison turns the view round: a training image
+should be no closer to its nearest generated image than a held-out image is to its own, or else membership in
+the training set can be inferred from the generated images alone.
+"""
+
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Float64, Int, Num
+from scipy.stats import rankdata
+from sklearn.metrics import pairwise_distances_argmin_min
+
+from covary import rng
+from covary.resampling import percentile_interval
+
+NEAR_COPY = 0.01  # of held-out images are this close to a training image, by definition
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """For each image the closest one of another set, and the distance to it."""
+
+    distance: Float64[np.ndarray, " image"]
+    index: Int[np.ndarray, " image"]
+
+
+@dataclass(frozen=True)
+class Proximity:
+    """Nearest neighbours between generated, training and held-out images in one space.
+
+    `some_train` are as many training images as there are held-out ones, evenly spread over their order.
+    """
+
+    generated_to_train: Neighbours
+    generated_to_some_train: Neighbours
+    generated_to_held_out: Neighbours
+    held_out_to_train: Neighbours
+    train_to_generated: Neighbours
+    held_out_to_generated: Neighbours
+
+    @classmethod
+    def between(
+        cls,
+        generated: Num[np.ndarray, "generated *feature"],
+        train: Num[np.ndarray, "train *feature"],
+        held_out: Num[np.ndarray, "held_out *feature"],
+    ) -> "Proximity":
+        """Compare Euclidean distances. Raises ValueError if a set is empty."""
+        for name, images in (("generated", generated), ("training", train), ("held-out", held_out)):
+            if not len(images):
+                raise ValueError(f"privacy check: there are no {name} images")
+        some = np.linspace(0, len(train) - 1, min(len(held_out), len(train))).astype(int)
+        return cls(
+            nearest(generated, train),
+            nearest(generated, train[some]),
+            nearest(generated, held_out),
+            nearest(held_out, train),
+            nearest(train, generated),
+            nearest(held_out, generated),
+        )
+
+
+def nearest(
+    images: Num[np.ndarray, "image *feature"], others: Num[np.ndarray, "other *feature"]
+) -> Neighbours:
+    """The closest of the others to each image, by Euclidean distance."""
+    flat = [a.reshape(len(a), -1).astype(np.float32, copy=False) for a in (images, others)]
+    index, _ = pairwise_distances_argmin_min(*flat)
+    # Once more without the cancellation of a² - 2ab + b², which blurs exactly the closest pairs.
+    blocks = (slice(i, i + 1024) for i in range(0, len(index), 1024))
+    exact = [
+        np.linalg.norm(flat[0][rows].astype(np.float64) - flat[1][index[rows]], axis=1) for rows in blocks
+    ]
+    return Neighbours(np.concatenate(exact), index)
+
+
+def privacy_table(spaces: dict[str, Proximity], *, seed: int, resamples: int = 1000) -> pd.DataFrame:
+    """Measures of copying in each space, by name, with 95 % intervals.
+
+    Columns: space, measure, value, low, high, expected (without copying). The measures:
+    `distance_to_train`, the median distance of generated images to the nearest training image, expected that
+    of held-out images; `distance_to_held_out`, to the nearest held-out image, expected that to the nearest of
+    as many training images; `closer_than_held_out`, the share of pairs of a generated and a held-out image in
+    which the generated one is closer to its nearest training image; `near_copies`, the share of generated
+    images closer to a training image than all but 1 % of the held-out ones; `membership_auc`, how well the
+    distance to the nearest generated image tells training from held-out images (area under the ROC curve).
+    """
+    rows = []
+    for space, p in spaces.items():
+        generated, held_out = p.generated_to_train.distance, p.held_out_to_train.distance
+        closer = area_under_curve(-generated, -held_out)
+        near = near_copies(generated, held_out, seed=seed, resamples=resamples)
+        member = area_under_curve(-p.train_to_generated.distance, -p.held_out_to_generated.distance)
+        medians = [
+            _median(near.distance, seed=seed, resamples=resamples)
+            for near in (p.generated_to_train, p.generated_to_held_out)
+        ]
+        some_train = float(np.median(p.generated_to_some_train.distance))
+        rows += [
+            (space, "distance_to_train", *medians[0], float(np.median(held_out))),
+            (space, "distance_to_held_out", *medians[1], some_train),
+            (space, "closer_than_held_out", *closer, 0.5),
+            (space, "near_copies", *near, NEAR_COPY),
+            (space, "membership_auc", *member, 0.5),
+        ]
+    return pd.DataFrame(rows, columns=["space", "measure", "value", "low", "high", "expected"])
+
+
+def area_under_curve(
+    positive: Float[np.ndarray, " positive"], negative: Float[np.ndarray, " negative"], level: float = 0.95
+) -> tuple[float, float, float]:
+    """P(positive score > negative score), ties counting half, with DeLong's interval (1988).
+
+    The interval is cut at 0 and 1.
+    """
+    m, n = len(positive), len(negative)
+    ranks = rankdata(np.concatenate([positive, negative]))
+    placed_positive = (ranks[:m] - rankdata(positive)) / n
+    placed_negative = 1 - (ranks[m:] - rankdata(negative)) / m
+    area = float(placed_positive.mean())
+    variance = sum(np.var(p, ddof=1) / len(p) for p in (placed_positive, placed_negative) if len(p) > 1)
+    half_width = NormalDist().inv_cdf(0.5 + level / 2) * float(np.sqrt(variance))
+    return area, max(0.0, area - half_width), min(1.0, area + half_width)
+
+
+def near_copies(
+    generated: Float[np.ndarray, " generated"],
+    held_out: Float[np.ndarray, " held_out"],
+    *,
+    seed: int,
+    resamples: int,
+) -> tuple[float, float, float]:
+    """Share of generated distances below the `NEAR_COPY` quantile of the held-out ones, with its interval.
+
+    Both sets are resampled: with few held-out images it is the quantile that is uncertain.
+    """
+    n = len(generated)
+    ordered = np.sort(generated)
+    random = rng.generator(seed, "near_copies")
+    drawn = random.choice(held_out, size=(resamples, len(held_out)))
+    below = np.searchsorted(ordered, np.quantile(drawn, NEAR_COPY, axis=1))
+    low, high = percentile_interval(random.binomial(n, below / n) / n)
+    return float((generated < np.quantile(held_out, NEAR_COPY)).mean()), float(low), float(high)
+
+
+def _median(values: Float[np.ndarray, " image"], *, seed: int, resamples: int) -> tuple[float, float, float]:
+    drawn = rng.generator(seed, "median").choice(values, size=(resamples, len(values)))
+    low, high = percentile_interval(np.median(drawn, axis=1))
+    return float(np.median(values)), float(low), float(high)

@@ -1,0 +1,1 @@
+"""What all trainings of torch networks share."""

@@ -1,0 +1,101 @@
+"""Checkpoints: the state of a training on disk, from which a killed run goes on."""
+
+import hashlib
+import logging
+import math
+import os
+import pickle
+from pathlib import Path
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+import numpy as np
+import torch
+from torch import nn
+
+from covary.config.base import Section
+
+log = logging.getLogger(__name__)
+Network = TypeVar("Network", bound=nn.Module)
+History = list[dict[str, int | float]]
+
+
+def fingerprint(config: Section, seed: int, *arrays: np.ndarray) -> str:
+    """Digest of all that decides the outcome of a training: a checkpoint with another one is not taken up."""
+    digest = hashlib.sha256(f"{config.model_dump_json()}/{seed}".encode())
+    for array in arrays:
+        digest.update(f"{array.dtype}/{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array))
+    return digest.hexdigest()
+
+
+@runtime_checkable
+class Stateful(Protocol):
+    """Networks, optimisers, schedules and weight averages."""
+
+    def state_dict(self) -> dict[str, Any]: ...  # noqa: D102
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> Any: ...  # noqa: D102
+
+
+class Checkpoint:
+    """The state of one training on disk, replaced as a whole, so that a killed run can go on from it.
+
+    Of the states before the newest, `checkpoint.pt`, the last keep - 1 stay as `checkpoint-<completed>.pt`.
+    """
+
+    def __init__(self, directory: Path, identity: str, *, keep: int = 1, **parts: Stateful):
+        self._path = Path(directory) / "checkpoint.pt"
+        self._identity = identity
+        self._keep = keep
+        self._parts = parts
+
+    def resume(self) -> tuple[int, History]:
+        """Load the parts and return (completed rounds, history), or (0, []) if there is no checkpoint."""
+        if not self._path.exists():
+            return 0, []
+        try:
+            state = torch.load(self._path, map_location="cpu", weights_only=True)
+        except (RuntimeError, EOFError, pickle.UnpicklingError):
+            raise ValueError(f"{self._path}: not a checkpoint; delete it to start training afresh") from None
+        if state["identity"] != self._identity:
+            log.warning("%s belongs to other settings or images; training starts afresh", self._path)
+            return 0, []
+        for name, part in self._parts.items():
+            part.load_state_dict(state["parts"][name])
+        log.info("training goes on from %s after round %d", self._path, state["completed"])
+        return state["completed"], state["history"]
+
+    def write(self, completed: int, history: History) -> None:
+        """Replace the checkpoint on disk.
+
+        Raises ValueError, and leaves the one before, if a loss in the last row of `history` is not finite.
+        """
+        for name, value in (item for row in history[-1:] for item in row.items()):
+            if name.endswith("loss") and not math.isfinite(value):
+                raise ValueError(
+                    f"training diverged: {name.replace('_', ' ')} is {value} after round {completed}; "
+                    "a smaller learning_rate may help"
+                )
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        partial = self._path.with_suffix(".partial")
+        parts = {name: part.state_dict() for name, part in self._parts.items()}
+        state = {"identity": self._identity, "completed": completed, "history": history, "parts": parts}
+        with partial.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        if self._keep > 1:
+            kept = self._path.with_name(f"checkpoint-{completed:09d}.pt")
+            kept.unlink(missing_ok=True)
+            kept.hardlink_to(partial)
+        partial.replace(self._path)
+        for surplus in self._kept()[: -self._keep]:
+            surplus.unlink()
+
+    def discard(self) -> None:
+        """Remove the checkpoints of a training that has ended."""
+        for path in (self._path, *self._kept()):
+            path.unlink(missing_ok=True)
+
+    def _kept(self) -> list[Path]:
+        return sorted(self._path.parent.glob("checkpoint-*.pt"))

@@ -1,0 +1,43 @@
+"""Encoding and decoding with a trained VAE."""
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, UInt8
+
+from covary.images.pixels import to_grey, to_unit_range
+from covary.training.device import device_of, fixed_threads
+from covary.vae.network import VAE
+
+_INFERENCE_BATCH = 256
+
+
+@fixed_threads()
+@torch.no_grad()
+def encode(
+    vae: VAE, images: UInt8[np.ndarray, "n h w"]
+) -> tuple[Float32[np.ndarray, "n latent"], Float32[np.ndarray, "n latent"]]:
+    """Mean and log variance of q(z|x) for whole grey images."""
+    vae.eval()
+    device = device_of(vae)
+    parts = [vae.encode(vae.view(to_unit_range(batch, device))) for batch in _batches(images)]
+    mean, log_variance = (torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True))
+    return mean, log_variance
+
+
+def seen(vae: VAE, images: UInt8[np.ndarray, "n h w"]) -> UInt8[np.ndarray, "n h w"]:
+    """Whole grey images as the network sees them: the middle rows, if it was trained with rows cut away."""
+    return to_grey(vae.view(to_unit_range(images, device_of(vae))))
+
+
+@fixed_threads()
+@torch.no_grad()
+def decode(vae: VAE, z: Float[np.ndarray, "n latent"]) -> UInt8[np.ndarray, "n h w"]:
+    """Grey images that the decoder draws for z."""
+    vae.eval()
+    device = device_of(vae)
+    parts = [vae.decode(torch.from_numpy(batch).float().to(device)) for batch in _batches(z)]
+    return to_grey(torch.cat(parts))
+
+
+def _batches(array: np.ndarray) -> list[np.ndarray]:
+    return [array[i : i + _INFERENCE_BATCH] for i in range(0, len(array), _INFERENCE_BATCH)]

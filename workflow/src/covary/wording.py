@@ -1,0 +1,34 @@
+"""Words and numbers as figures, tables and reports write them."""
+
+import pandas as pd
+
+_TRAINED_ON = {"ebe_mse": "EBE", "marginal_likelihood": "likelihood"}
+
+
+def joined(parts: list[str]) -> str:
+    """The parts as an English list: "one, two and three"."""
+    return (", ".join(parts[:-1]) + " and " if len(parts) > 1 else "") + parts[-1]
+
+
+def levels(rows: pd.DataFrame) -> str:
+    """The noise levels of a table's rows."""
+    return "σ²\u00a0=\u00a0" + joined([f"{v:g}" for v in rows["noise_variance"]])
+
+
+def noise_label(noise_variance: float) -> str:
+    """The name of a noise level in figures."""
+    return f"σ²\u00a0=\u00a0{noise_variance:g}"
+
+
+def predictor_label(name: str) -> str:
+    """The name of a predictor in figures: `resnet18_ebe_mse` is the network resnet18, trained on EBE."""
+    for objective, target in _TRAINED_ON.items():
+        if name.endswith(f"_{objective}"):
+            return f"{name.removesuffix(f'_{objective}')} ({target})"
+    return name
+
+
+def percent(fraction: float, decimals: int | None = None) -> str:
+    """A share in percent. Without `decimals` it has one decimal where it needs one (100 %, 5.3 %, 2 %)."""
+    value = f"{round(100 * fraction, 1):g}" if decimals is None else f"{100 * fraction:.{decimals}f}"
+    return f"{value}\u00a0%".replace("-", "−")

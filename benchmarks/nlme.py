@@ -59,6 +59,7 @@ def population(n: int):
     """Model, parameters, random effects and design of n subjects."""
     from covary import nlme, rng
 
+    nlme.configure()
     model = nlme.load_model("saturable_elimination")
     eta = rng.normal(SEED, "eta", 0, n, (3,))
     return model, model.default_parameters(), eta, nlme.Design.regular(TIMES_H, n_subjects=n, dose=1.0)
@@ -227,6 +228,7 @@ def fit_covary_theoph(n: int) -> dict:
     """FOCEI fit of the Theophylline data."""
     from covary import nlme
 
+    nlme.configure()
     model = nlme.load_model("one_compartment_oral")
     records = nlme.read_nonmem(Path(__file__).parents[1] / "tests" / "data" / "theoph_nonmem.csv")
     measured, fit = timed(lambda: nlme.fit_population(model, records, model.default_parameters()), 12)

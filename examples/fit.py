@@ -49,6 +49,7 @@ parser.add_argument("--noise", default="0", help="a noise variance of the datase
 parser.add_argument("--subjects", type=int, default=200)
 options = parser.parse_args()
 
+nlme.configure()
 level = xr.open_datatree(options.dataset, engine="zarr")[f"longitudinal/noise_{options.noise}"]
 observed = level["observation"].values[: options.subjects].astype(float)
 design = nlme.Design.regular(level["time"].values, n_subjects=len(observed), dose=1.0)

@@ -15,3 +15,10 @@ settings.register_profile("covary", deadline=None, derandomize=True, print_blob=
 settings.load_profile("covary")
 
 __all__ = ["finished", "project"]
+
+
+def pytest_sessionstart():
+    """Set up the engine once the plugin that checks annotations has its import hook in place."""
+    from covary import nlme
+
+    nlme.configure()

@@ -224,4 +224,5 @@ def test_draws_are_keyed_and_leave_the_global_generator_alone():
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
+    nlme.configure()
     train(sys.argv[1], Path(sys.argv[2]))

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 
 from covary.nlme.arrays import Array
 from covary.nlme.blocks import lane_program, take
+from covary.nlme.configuration import check_configured
 from covary.nlme.design import Design, Records
 from covary.nlme.model import ClosedFormModel, Doses, OdeModel
 from covary.nlme.parameters import Parameters
@@ -91,7 +92,8 @@ def predict_program(model, theta, tolerance, eta, lanes):
 
 def check_model(model: OdeModel | ClosedFormModel, parameters: Parameters, design: Design) -> None:
     """Raise ValueError if the model's methods do not fit together, naming the model, the method and the
-    shape."""
+    shape; RuntimeError if nobody called `nlme.configure()`."""
+    check_configured()
     name = type(model).__name__
     scalar = jax.ShapeDtypeStruct((), jnp.float64)
     theta = {n: scalar for n in parameters.theta}

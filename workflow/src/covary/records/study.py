@@ -14,6 +14,7 @@ class Study:
     """A structural model observed by one design, the same for every subject; times in hours."""
 
     def __init__(self, settings: Longitudinal):
+        nlme.configure()
         self.model = nlme.load_model(settings.model)
         self.times_h = settings.times_h
         self.dose = settings.dose

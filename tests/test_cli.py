@@ -45,3 +45,9 @@ def test_unlock_says_nothing_where_nothing_is_locked(tmp_path, monkeypatch, caps
     monkeypatch.chdir(tmp_path)
     assert main(["unlock"]) == 0
     assert capsys.readouterr().out == ""
+
+
+def test_a_fault_of_the_program_keeps_its_traceback(folder, monkeypatch):
+    monkeypatch.setattr("covary.store.verify", lambda *_: int("three"))
+    with pytest.raises(ValueError, match="invalid literal"):
+        main(["verify", str(folder)])

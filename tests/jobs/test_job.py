@@ -14,17 +14,35 @@ def run(tmp_path, body):
 
 
 def test_bad_input_is_one_line_and_a_failure(tmp_path):
-    done, log = run(tmp_path, "raise ValueError('scans: expected images, found none')")
+    fault = "__import__('covary.errors').errors.UserError('scans: expected images, found none')"
+    done, log = run(tmp_path, f"raise {fault}")
     assert done.returncode == 1
     assert done.stderr == "error: scans: expected images, found none\n"
     assert "scans: expected images" in log and "Traceback" in log
 
 
-@pytest.mark.parametrize("fault", ["1 / 0", "__import__('numpy').linalg.inv([[0.0]])"])
-def test_a_fault_of_the_program_keeps_its_traceback(tmp_path, fault):
+def test_a_full_disk_is_one_line(tmp_path):
+    done, log = run(tmp_path, "raise OSError(28, 'No space left on device')")
+    assert done.returncode == 1
+    assert done.stderr == "error: [Errno 28] No space left on device\n"
+    assert "Traceback" in log
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "1 / 0",
+        "__import__('numpy').linalg.inv([[0.0]])",
+        "__import__('numpy').ones(2).reshape(3)",  # a ValueError
+        "int('three')",
+    ],
+)
+def test_a_fault_of_the_program_keeps_its_traceback_and_names_the_log(tmp_path, fault):
     done, log = run(tmp_path, fault)
     assert done.returncode == 1
     assert "Traceback" in done.stderr and "Traceback" in log
+    where = [line for line in done.stderr.splitlines() if str(tmp_path / "logs" / "rule.log") in line]
+    assert len(where) == 1 and where[0].startswith("error: the program failed (")
 
 
 def test_messages_reach_terminal_and_file(tmp_path):

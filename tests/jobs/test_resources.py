@@ -123,6 +123,8 @@ def test_without_a_network_the_message_says_where_the_file_belongs(tmp_path):
         env=os.environ | {"https_proxy": "127.0.0.1:9", "http_proxy": "127.0.0.1:9"},
     )  # fmt: skip
     last = run.stderr.strip().splitlines()[-1]
-    assert last.startswith("ValueError: cannot fetch vgg.pth from torchvision:VGG16_Weights.IMAGENET1K_V1")
+    assert last.startswith(
+        "covary.errors.UserError: cannot fetch vgg.pth from torchvision:VGG16_Weights.IMAGENET1K_V1"
+    )
     assert last.endswith("vgg.pth by hand and run again")
     assert not (tmp_path / "vgg.pth").exists()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from covary import nlme
+from covary.figures import population
 from covary.nlme import diagnostics
 
 
@@ -23,8 +24,8 @@ def test_residuals(theoph):
     model, parameters, records = theoph
     assert len(table) == 132 and list(table["ID"].unique()) == [str(i) for i in range(1, 13)]
     np.testing.assert_allclose(table["IWRES"], (table["DV"] - table["IPRED"]) / 0.694409)
-    population = nlme.predictions(model, parameters, np.zeros((12, 3)), records.design)
-    np.testing.assert_allclose(table["PRED"], population.ravel(), atol=1e-9)
+    typical = nlme.predictions(model, parameters, np.zeros((12, 3)), records.design)
+    np.testing.assert_allclose(table["PRED"], typical.ravel(), atol=1e-9)
     assert abs(table["CWRES"].mean()) < 0.2 and table["CWRES"].std() == pytest.approx(1.0, abs=0.1)
 
 
@@ -51,15 +52,15 @@ def test_figures_show_every_observation(theoph, tmp_path):
     table = diagnostics.residual_table(*theoph)
     modes = nlme.empirical_bayes(*theoph)
     check = diagnostics.predictive_check(*theoph, 1, replicates=20, bins=4)
-    fit = diagnostics.goodness_of_fit_figure(table)
+    fit = population.goodness_of_fit_figure(table)
     assert [len(ax.lines[-1].get_xdata()) for ax in fit.axes] == [132] * 4
-    people = diagnostics.individual_fits_figure(table)
+    people = population.individual_fits_figure(table)
     assert sum(len(ax.lines[2].get_xdata()) for ax in people.axes) == 132
     for name, figure in {
         "gof": fit,
         "people": people,
-        "vpc": diagnostics.predictive_check_figure(check),
-        "shrinkage": diagnostics.shrinkage_figure(modes.eta, theoph[1]),
+        "vpc": population.predictive_check_figure(check),
+        "shrinkage": population.shrinkage_figure(modes.eta, theoph[1]),
     }.items():
         figure.savefig(tmp_path / f"{name}.png")
         assert (tmp_path / f"{name}.png").stat().st_size > 5000

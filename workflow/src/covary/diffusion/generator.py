@@ -11,6 +11,7 @@ from torch import Tensor
 from covary.config.generator import Generator
 from covary.diffusion.pretrained import load_autoencoder, load_unet
 from covary.diffusion.spaces import LatentSpace, PixelSpace, Space
+from covary.errors import UserError
 from covary.training.device import place
 from covary.vae import VAE
 
@@ -45,12 +46,12 @@ class ImageGenerator:
         self.embeds_z = unet.config.class_embed_type is not None
         self.refines_decoding = unet.config.in_channels > unet.config.out_channels
         if self.token_width < vae.latent_dim:
-            raise ValueError(
+            raise UserError(
                 f"the tokens of the generator are {self.token_width} wide, too narrow for "
                 f"{vae.latent_dim} latents (vae.latent_dim)"
             )
         if unet.config.out_channels != space.channels:
-            raise ValueError(
+            raise UserError(
                 f"the UNet of the generator draws {unet.config.out_channels} channels, its space has "
                 f"{space.channels}"
             )
@@ -161,7 +162,7 @@ class ImageGenerator:
 
     @classmethod
     def load(cls, directory: Path) -> "ImageGenerator":
-        """Read what `save` wrote. Raises ValueError naming a missing part."""
+        """Read what `save` wrote. Raises UserError naming a missing part."""
         directory = Path(directory)
         _check(directory, _CONDITIONING_FILE, "unet/config.json", "unet/diffusion_pytorch_model.safetensors",
                "scheduler/scheduler_config.json")  # fmt: skip
@@ -181,4 +182,4 @@ class ImageGenerator:
 def _check(directory: Path, *names: str) -> None:
     for name in names:
         if not (directory / name).is_file():
-            raise ValueError(f"{directory / name}: no such file; expected a generator")
+            raise UserError(f"{directory / name}: no such file; expected a generator")

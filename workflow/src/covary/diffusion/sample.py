@@ -18,6 +18,7 @@ from covary import rng
 from covary.config.generator import Sampling
 from covary.diffusion.generator import ImageGenerator
 from covary.diffusion.mock import mock_images
+from covary.errors import UserError
 from covary.images.pixels import to_grey
 from covary.training.device import device_of, fixed_threads, mixed_precision
 from covary.training.draws import keyed_generator
@@ -139,4 +140,4 @@ def _solver(name: str, trained: SchedulerMixin) -> SchedulerMixin:
             return DDIMScheduler.from_config(trained.config, timestep_spacing="trailing")
         case "ddpm":  # as the paper's code has it, with the spacing of the schedule itself
             return DDPMScheduler.from_config(trained.config)
-    raise ValueError(f"sampling.solver must be one of dpmsolver++, unipc, ddim, ddpm, got {name}")
+    raise UserError(f"sampling.solver must be one of dpmsolver++, unipc, ddim, ddpm, got {name}")

@@ -10,6 +10,7 @@ from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from jaxtyping import Float, Float16, UInt8
 from torch import Tensor
 
+from covary.errors import UserError
 from covary.images.pixels import to_unit_range
 from covary.jobs.resumable import Journal, RowWriter
 from covary.training.device import device_of
@@ -57,7 +58,7 @@ class LatentSpace:
     def __init__(self, autoencoder: AutoencoderKL, size_px: int):
         factor = 2 ** (len(autoencoder.config.block_out_channels) - 1)
         if size_px % factor:
-            raise ValueError(
+            raise UserError(
                 f"images.generator_size_px (or size_px) must be a multiple of {factor}, by which the "
                 f"autoencoder of generator.pretrained reduces, got {size_px}"
             )

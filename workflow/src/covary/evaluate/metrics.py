@@ -10,6 +10,8 @@ from statistics import NormalDist
 import numpy as np
 from jaxtyping import Float, Float64
 
+from covary.errors import UserError
+
 
 def mean_squared_error(
     reference: Float[np.ndarray, "subject random_effect"],
@@ -147,7 +149,7 @@ def check_rows(name: str, array: np.ndarray, reference: np.ndarray) -> None:
         bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
         if bad.size:
             what = name if values is array else f"the reference of {name}"
-            raise ValueError(
+            raise UserError(
                 f"{what}: {bad.size} subjects have values that are not finite, first is row {bad[0]}"
             )
 

@@ -9,6 +9,7 @@ from jaxtyping import Float, Float64
 
 from covary import rng
 from covary.dataset.association import explainable_fraction
+from covary.errors import UserError
 from covary.evaluate.metrics import check_rows, conditional_nll, crps, side_by_side, within_ensemble_interval
 from covary.resampling import Resamples, percentile_interval
 
@@ -81,9 +82,7 @@ def outcome_table(levels: Sequence[Forecasts], resamples: Resamples) -> pd.DataF
         total = (deviation**2).mean(axis=1)
         for name, scores in level.scores.items():
             if not np.isfinite(scores).all():
-                raise ValueError(
-                    f"forecast of {name} at σ² = {level.noise_variance:g}: scores are not finite"
-                )
+                raise UserError(f"forecast of {name} at σ² = {level.noise_variance:g}: scores are not finite")
             rows.append((level.noise_variance, name))
             columns.append(np.column_stack([scores, total]))
     if not rows:

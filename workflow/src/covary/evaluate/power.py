@@ -20,6 +20,7 @@ import pandas as pd
 from jaxtyping import Float, Float64, Int
 
 from covary.dataset.association import explainable_fraction
+from covary.errors import UserError
 from covary.evaluate.metrics import check_rows, r2_of_sums, subject_statistics
 from covary.resampling import Resamples, percentile_interval
 
@@ -223,7 +224,7 @@ def _r2(training: TrainingSizes, resamples: Resamples) -> tuple[np.ndarray, np.n
     where = f"{training.predictor} at σ² = {training.noise_variance:g}"
     sizes = training.sizes
     if len(sizes) < 4 or (np.diff(sizes) <= 0).any():
-        raise ValueError(f"learning curve of {where}: expected at least 4 increasing sizes, got {sizes}")
+        raise UserError(f"learning curve of {where}: expected at least 4 increasing sizes, got {sizes}")
     if len(training.eta_pred) != len(sizes):
         raise ValueError(
             f"learning curve of {where}: {len(sizes)} sizes, but predictions for {len(training.eta_pred)}"

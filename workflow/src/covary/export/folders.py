@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from covary.errors import UserError
 from covary.export.huggingface import write_huggingface
 from covary.export.nonmem import write_nonmem_tables
 from covary.export.png import write_png
@@ -19,11 +20,11 @@ FORMATS: dict[str, Callable[[Source, Path], None]] = {
 def export(results: Path, target: Path, kind: str) -> None:
     """Write the dataset of `results/<experiment>` to the new folder `target` in one of `FORMATS`.
 
-    Raises ValueError if there is no such format or the experiment is not finished, FileExistsError if the
+    Raises UserError if there is no such format or the experiment is not finished, FileExistsError if the
     folder exists.
     """
     if kind not in FORMATS:
-        raise ValueError(f"export: the format must be one of {', '.join(FORMATS)}, got {kind!r}")
+        raise UserError(f"export: the format must be one of {', '.join(FORMATS)}, got {kind!r}")
     if target.exists():
         raise FileExistsError(f"{target}: exists already; choose another folder for the export")
     source = Source.open(results)

@@ -13,6 +13,7 @@ from covary import store
 from covary.config.experiment import Config
 from covary.config.reading import load
 from covary.dataset.subjects import SPLITS, members
+from covary.errors import UserError
 
 _IMAGES_AT_ONCE = 4096
 
@@ -26,10 +27,10 @@ class Source:
 
     @classmethod
     def open(cls, results: Path) -> "Source":
-        """Open `results/<experiment>`. Raises ValueError that names what is missing."""
+        """Open `results/<experiment>`. Raises UserError that names what is missing."""
         for name in ("manifest.json", "config.yaml", "dataset.zarr"):
             if not (results / name).exists():
-                raise ValueError(f"{results / name}: no such file; export needs a finished experiment")
+                raise UserError(f"{results / name}: no such file; export needs a finished experiment")
         return cls(load(results / "config.yaml"), store.open(results / "dataset.zarr"))
 
     @property

@@ -12,6 +12,7 @@ import pandas as pd
 from jaxtyping import UInt8
 
 from covary.config.images import Images
+from covary.errors import UserError
 from covary.images.corners import fill_white_corners
 from covary.images.denoise import denoise
 from covary.images.geometry import centre_crop_or_pad, resize
@@ -65,7 +66,7 @@ def prepare(
     named in the log and left out. A job that finds in `checkpoint_dir` what an earlier one with the same
     settings, seed and files had done goes on from there.
 
-    Raises ValueError if the folder holds no usable image (see `find_images`), or if a larger share of its
+    Raises UserError if the folder holds no usable image (see `find_images`), or if a larger share of its
     files than `config.max_unreadable_fraction` is unreadable; then nothing in `out_dir` can be loaded.
     """
     table = find_images(source_folder, config.test_fraction, seed, patient_disjoint=config.patient_disjoint)
@@ -131,10 +132,10 @@ def prepare_image(
 def load(folder: Path) -> PreparedImages:
     """Open what `prepare` wrote, without reading the images into memory.
 
-    Raises ValueError if the folder is incomplete or if its files do not belong together.
+    Raises UserError if the folder is incomplete or if its files do not belong together.
     """
     if not (folder / _INDEX).exists():
-        raise ValueError(f"{folder} holds no finished prepared images: {_INDEX} is missing")
+        raise UserError(f"{folder} holds no finished prepared images: {_INDEX} is missing")
     index = pd.read_parquet(folder / _INDEX)
     arrays = {}
     for prefix in _PREFIXES:
@@ -146,7 +147,7 @@ def load(folder: Path) -> PreparedImages:
             array = np.load(path, mmap_mode="r", allow_pickle=False)
             expected = int(index["row"][index["split"] == split].notna().sum())
             if len(array) != expected:
-                raise ValueError(f"{path} holds {len(array)} images, {_INDEX} lists {expected}")
+                raise UserError(f"{path} holds {len(array)} images, {_INDEX} lists {expected}")
             arrays[prefix + split] = array
     return PreparedImages(**arrays, index=index)
 
@@ -214,10 +215,10 @@ def _summarise(table: pd.DataFrame, outcomes: list) -> Summary:
 def _check_share_unreadable(table: pd.DataFrame, folder: Path, allowed: float) -> None:
     bad = table["row"].isna()
     if bad.mean() > allowed:
-        raise ValueError(
+        raise UserError(
             f"images.max_unreadable_fraction: at most {allowed:g} of the images may be unreadable, but "
             f"{bad.sum()} of {len(table)} in {folder} are, such as {table['file'][bad].iloc[0]}"
         )
     for split in SPLITS:
         if bad[table["split"] == split].all():
-            raise ValueError(f"no {split} image in {folder} can be read")
+            raise UserError(f"no {split} image in {folder} can be read")

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from covary import rng
+from covary.errors import UserError
 
 log = logging.getLogger(__name__)
 
@@ -29,17 +30,17 @@ def find_images(
     in test/ are left out. Hidden files and files of other types are passed over.
 
     Returns the columns file (relative to `folder`), split, class (empty if none) and patient, sorted by file.
-    Raises ValueError if the folder is missing, holds no image, lacks one of its splits or, if it has none,
+    Raises UserError if the folder is missing, holds no image, lacks one of its splits or, if it has none,
     holds a single patient.
     """
     if not folder.is_dir():
-        raise ValueError(f"images.folder: {folder} is not a folder")
+        raise UserError(f"images.folder: {folder} is not a folder")
     has_splits = any((folder / split).is_dir() for split in SPLITS)
     files = sorted(_walk(folder))
     images = [image for file in files if (image := _describe(file, has_splits))]
     if not images:
         elsewhere = f"; {len(files)} lie elsewhere below it, such as {files[0]}" if files else ""
-        raise ValueError(f"images.folder: {folder} holds no image as {_LAYOUT}{elsewhere}")
+        raise UserError(f"images.folder: {folder} holds no image as {_LAYOUT}{elsewhere}")
     if len(images) < len(files):
         stray = min(set(files) - {image["file"] for image in images})
         log.warning("left out because not laid out as %s in %s: %d images, such as %s",
@@ -50,7 +51,7 @@ def find_images(
     table = _without_shared_patients(table, patient_disjoint)
     for split in SPLITS:
         if not (table["split"] == split).any():
-            raise ValueError(f"images.folder: {folder} has no image in {split}/; give both splits or neither")
+            raise UserError(f"images.folder: {folder} has no image in {split}/; give both splits or neither")
     return table
 
 
@@ -105,7 +106,7 @@ def _describe(file: str, has_splits: bool) -> dict[str, str] | None:
 def _hold_out(patient: pd.Series, test_fraction: float, seed: int, folder: Path) -> pd.Series:
     counts = patient.value_counts()
     if len(counts) < 2:
-        raise ValueError(f"images.folder: {folder} has images of 1 patient; holding out needs at least 2")
+        raise UserError(f"images.folder: {folder} has images of 1 patient; holding out needs at least 2")
     # By hash, so that neither the order of the files nor another patient's name moves a patient.
     counts = counts[sorted(counts.index, key=lambda name: rng.stream_key(seed, f"images/split/{name}"))]
     middle = counts.cumsum() - counts / 2

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
-
+from covary.errors import UserError
 from covary.jobs import lock
 
 log = logging.getLogger("covary")
@@ -19,10 +18,10 @@ _FULL_BYTES = 2**16
 
 @contextmanager
 def job(log_file: str) -> Iterator[None]:
-    """Log to a file and to the terminal; end the process with one line and status 1 on bad input.
+    """Log to a file and to the terminal. On bad input, print one line and exit with status 1.
 
-    Bad input is a ValueError or OSError; its traceback goes to the log file only. Any other exception is a
-    fault of Covary and keeps its traceback on the terminal too.
+    Bad input is a UserError, or an OSError such as a full disk: its traceback goes to the log file only. Any
+    other exception is a fault of the program. It keeps its traceback, and one line says where the log is.
     """
     path = Path(log_file)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -41,12 +40,10 @@ def job(log_file: str) -> Iterator[None]:
     try:
         # Jobs outlive a Snakemake that is killed alone; the next one must not start them a second time.
         if not lock.take(own):
-            raise ValueError(f"{lock.holder(own)} is still doing this job; wait for it or end it")
+            raise UserError(f"{lock.holder(own)} is still doing this job; wait for it or end it")
         yield
-    except (ValueError, OSError) as error:
+    except (UserError, OSError) as error:
         log.debug("traceback", exc_info=True)
-        if isinstance(error, np.linalg.LinAlgError):
-            raise
         log.error("error: %s", error)
         sys.exit(1)
     except Exception as error:
@@ -54,6 +51,7 @@ def job(log_file: str) -> Iterator[None]:
         if shutil.disk_usage(path.parent).free < _FULL_BYTES:  # libraries have errors of their own for it
             log.error("error: No space left on device: %s (%s)", path.parent, type(error).__name__)
             sys.exit(1)
+        log.error("error: the program failed (%s); its traceback is in %s", type(error).__name__, path)
         raise
     finally:
         lock.release(own)

@@ -9,6 +9,8 @@ import socket
 from pathlib import Path
 from typing import TextIO
 
+from covary.errors import UserError
+
 log = logging.getLogger(__name__)
 
 _WITHOUT_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
@@ -51,16 +53,16 @@ def holder(path: Path) -> str:
 
 
 def hold_run(folder: Path) -> None:
-    """Keep other runs out of a folder while this process lives. Raises ValueError if there is one."""
+    """Keep other runs out of a folder while this process lives. Raises UserError if there is one."""
     path = _run_lock(folder)
     if not take(path):
-        raise ValueError(f"another run is going on in {folder} ({holder(path)}); wait for it or end it")
+        raise UserError(f"another run is going on in {folder} ({holder(path)}); wait for it or end it")
 
 
 def clear_stale(folder: Path) -> bool:
     """Remove Snakemake's own lock, which outlives a killed run; return whether there was one.
 
-    Raises ValueError if a run is going on, or if the run that was killed was on another machine.
+    Raises UserError if a run is going on, or if the run that was killed was on another machine.
     """
     left_behind, path = folder / ".snakemake" / "locks", _run_lock(folder)
     if not left_behind.is_dir() or not any(left_behind.iterdir()):
@@ -69,7 +71,7 @@ def clear_stale(folder: Path) -> bool:
     hold_run(folder)
     try:
         if before and not before.endswith(f" on {socket.gethostname()}"):
-            raise ValueError(f"the last run in {folder} was {before}; make sure that it has ended, then "
+            raise UserError(f"the last run in {folder} was {before}; make sure that it has ended, then "
                              "unlock with `snakemake --unlock`")  # fmt: skip
         shutil.rmtree(left_behind)
     finally:

@@ -18,6 +18,8 @@ from typing import IO
 
 import pandas as pd
 
+from covary.errors import UserError
+
 log = logging.getLogger(__name__)
 
 _ARCHIVES = (".zip", ".tar.gz", ".tgz", ".tar")
@@ -27,14 +29,14 @@ def fetch(resource: str, table: Path, folder: Path) -> list[dict[str, str]]:
     """Bring all files of a resource below `folder`, check them, unpack archives.
 
     Files that are there already are checked and not fetched again. Returns file, sha256 and licence of each.
-    Raises ValueError naming the file if the resource is unknown, a file cannot be fetched, or its digest is
+    Raises UserError naming the file if the resource is unknown, a file cannot be fetched, or its digest is
     not that of the table.
     """
     sources = pd.read_csv(table, dtype=str, keep_default_na=False)
     rows = sources[sources["resource"] == resource]
     if rows.empty:
         known = ", ".join(sources["resource"].unique())
-        raise ValueError(f"{table} has no resource {resource!r}; it has {known}")
+        raise UserError(f"{table} has no resource {resource!r}; it has {known}")
     return [
         {"file": row.file, "sha256": _fetch_row(row, folder), "licence": row.licence}
         for row in rows.itertuples()
@@ -44,7 +46,7 @@ def fetch(resource: str, table: Path, folder: Path) -> list[dict[str, str]]:
 def extract(archive: Path, inner: str, target: Path) -> None:
     """Unpack the folder `inner` of a zip or tar archive as `target`, which appears whole or not at all.
 
-    Raises ValueError, before anything is written, if a member would land outside or is a link or a device,
+    Raises UserError, before anything is written, if a member would land outside or is a link or a device,
     and if nothing lies below `inner`.
     """
     partial = target.with_name(f"{target.name}.part")
@@ -53,7 +55,7 @@ def extract(archive: Path, inner: str, target: Path) -> None:
     try:
         opener(archive, PurePosixPath(inner), partial)
     except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
-        raise ValueError(f"{archive}: not a whole archive: {error}") from None
+        raise UserError(f"{archive}: not a whole archive: {error}") from None
     partial.replace(target)
 
 
@@ -73,12 +75,12 @@ def _fetch_row(row, folder: Path) -> str:
         try:
             {"hub": _from_hub, "torchvision": _from_torchvision}[kind](name, target)
         except KeyError:
-            raise ValueError(
+            raise UserError(
                 f"{row.file}: source must be hub:, torchvision: or doi:, got {row.source}"
             ) from None
         except Exception as error:  # whatever a client raises without a network
             reason = " ".join(str(error).split())[:200]
-            raise ValueError(
+            raise UserError(
                 f"cannot fetch {row.file} from {row.source} ({type(error).__name__}: {reason}); without a "
                 f"network, put the file at {target} by hand and run again"
             ) from None
@@ -89,7 +91,7 @@ def _unpack_by_hand(row, folder: Path, target: Path) -> str:
     found = [folder / "downloads" / f"{row.resource}{suffix}" for suffix in _ARCHIVES]
     archive = next((path for path in found if path.exists()), None)
     if archive is None:
-        raise ValueError(
+        raise UserError(
             f"{row.resource}: fetch the archive of {row.source} ({row.licence}) by hand, save it as "
             f"{found[0]} (or with {', '.join(_ARCHIVES[1:])}) and run again"
         )
@@ -104,7 +106,7 @@ def _checked(path: Path, row) -> str:
     if not row.sha256:
         log.warning("%s: no digest is known to compare with; its sha256 is %s", path, digest)
     elif digest != row.sha256:
-        raise ValueError(
+        raise UserError(
             f"{path}: sha256 is {digest}, expected {row.sha256}; delete the file to fetch it again"
         )
     return digest
@@ -130,7 +132,7 @@ def _unpack_zip(archive: Path, inner: PurePosixPath, target: Path) -> None:
         members = [member for member in packed.infolist() if not member.is_dir()]
         for member in members:
             if stat.S_ISLNK(member.external_attr >> 16):
-                raise ValueError(f"{archive}: {member.filename} is a link")
+                raise UserError(f"{archive}: {member.filename} is a link")
         names = {member.filename: member for member in members}
         _unpack(archive, names, inner, target, packed.open)
 
@@ -140,7 +142,7 @@ def _unpack_tar(archive: Path, inner: PurePosixPath, target: Path) -> None:
         members = [member for member in packed if not member.isdir()]
         for member in members:
             if not member.isfile():
-                raise ValueError(f"{archive}: {member.name} is a link or a device")
+                raise UserError(f"{archive}: {member.name} is a link or a device")
         _unpack(archive, {member.name: member for member in members}, inner, target, packed.extractfile)
 
 
@@ -151,11 +153,11 @@ def _unpack(
     for name in members:
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in path.parts[0]:
-            raise ValueError(f"{archive}: {name} would land outside {target}")
+            raise UserError(f"{archive}: {name} would land outside {target}")
         if path.is_relative_to(inner):
             paths[name] = path.relative_to(inner)
     if not paths:
-        raise ValueError(f"{archive}: holds nothing below {inner}/")
+        raise UserError(f"{archive}: holds nothing below {inner}/")
     for name, path in paths.items():
         out = target / path
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,7 @@
 """The structural models that a configuration can name."""
 
 from covary import plugins
+from covary.errors import UserError
 from covary.nlme.model import ClosedFormModel, OdeModel
 from covary.nlme.models import IndirectResponse, OneCompartmentOral, SaturableElimination
 
@@ -15,12 +16,12 @@ _KEY = "longitudinal.model"
 def load_model(name: str) -> OdeModel | ClosedFormModel:
     """A shipped model by its name, or the class of a Python file by `path/to/file.py:ClassName`.
 
-    Raises ValueError if there is no such model, file or class, or the class is not a complete model.
+    Raises UserError if there is no such model, file or class, or the class is not a complete model.
     """
     file = plugins.file_of(name)
     if file is None:
         if name not in SHIPPED:
-            raise ValueError(
+            raise UserError(
                 f"{_KEY}: must be one of {', '.join(SHIPPED)} or my_model.py:MyModel, got {name!r}"
             )
         return SHIPPED[name]()
@@ -29,5 +30,5 @@ def load_model(name: str) -> OdeModel | ClosedFormModel:
         attribute for attribute in ("fixed_effects", "random_effects") if not hasattr(cls, attribute)
     ]
     if missing:
-        raise ValueError(f"{_KEY}: {cls.__name__} in {file} must define {', '.join(missing)}")
+        raise UserError(f"{_KEY}: {cls.__name__} in {file} must define {', '.join(missing)}")
     return cls()

@@ -10,6 +10,7 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int
 
+from covary.errors import UserError
 from covary.nlme.arrays import Array
 
 
@@ -55,9 +56,9 @@ class Design(eqx.Module):
         """
         time = np.asarray(times_h, dtype=np.float64)
         if time.ndim != 1 or time.size == 0:
-            raise ValueError(f"times_h must be a list of times, got shape {time.shape}")
+            raise UserError(f"times_h must be a list of times, got shape {time.shape}")
         if not np.all(np.isfinite(time)) or np.any(np.diff(time) <= 0):
-            raise ValueError(f"times_h must increase, got {time.tolist()}")
+            raise UserError(f"times_h must increase, got {time.tolist()}")
         if n_subjects < 1:
             raise ValueError(f"n_subjects must be ≥ 1, got {n_subjects}")
         n_doses = int(dose != 0)
@@ -127,12 +128,12 @@ class Records(eqx.Module):
         if np.any(bad := present & ~finite):
             subject, time = np.argwhere(bad)[0]
             at = design.time_h[0 if design.shared else subject, time]
-            raise ValueError(
+            raise UserError(
                 f"subject {design.name(subject)}: observation at {at:g} h must be a finite number, "
                 f"got {observation[subject, time]}"
             )
         if np.any(empty := ~present.any(axis=1)):
-            raise ValueError(f"subject {design.name(int(np.argmax(empty)))} has no observations")
+            raise UserError(f"subject {design.name(int(np.argmax(empty)))} has no observations")
         return cls(design, observation, present)
 
     def __getitem__(self, subjects: slice | np.ndarray) -> "Records":

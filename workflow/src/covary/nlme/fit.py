@@ -9,6 +9,7 @@ import pandas as pd
 from jaxtyping import Float64
 from scipy.optimize import minimize
 
+from covary.errors import UserError
 from covary.nlme.design import Records
 from covary.nlme.empirical_bayes import Status
 from covary.nlme.lanes import check_model, lanes_of
@@ -166,7 +167,7 @@ def fit_population(
     if not np.all(np.isfinite(whole.at(x).ofv)):
         x = initial.to_vector()[free]
         if not np.all(finite := np.isfinite(whole.at(x).ofv)):
-            raise ValueError(
+            raise UserError(
                 f"the OFV of subject {records.design.name(int(np.argmin(finite)))} cannot be computed at the "
                 "initial values; choose others"
             )

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from covary.errors import UserError
 from covary.nlme.arrays import Array
 from covary.nlme.blocks import lane_program, take
 from covary.nlme.configuration import check_configured
@@ -91,7 +92,7 @@ def predict_program(model, theta, tolerance, eta, lanes):
 
 
 def check_model(model: OdeModel | ClosedFormModel, parameters: Parameters, design: Design) -> None:
-    """Raise ValueError if the model's methods do not fit together, naming the model, the method and the
+    """Raise UserError if the model's methods do not fit together, naming the model, the method and the
     shape; RuntimeError if nobody called `nlme.configure()`."""
     check_configured()
     name = type(model).__name__
@@ -99,26 +100,26 @@ def check_model(model: OdeModel | ClosedFormModel, parameters: Parameters, desig
     theta = {n: scalar for n in parameters.theta}
     eta = jax.ShapeDtypeStruct((len(model.random_effects),), jnp.float64)
     if set(parameters.theta) != set(model.fixed_effects) or parameters.random_effects != model.random_effects:
-        raise ValueError(
+        raise UserError(
             f"the parameters are not those of {name}: fixed effects {', '.join(parameters.theta)}"
         )
     try:
         p = jax.eval_shape(model.individual, theta, eta, {n: scalar for n in design.covariates})
     except KeyError as missing:
-        raise ValueError(
+        raise UserError(
             f"{name}.individual needs {missing}, which is neither a fixed effect nor a covariate "
             f"({', '.join(design.covariates) or 'there are none'})"
         ) from None
     for key, value in p.items():
         if value.shape != ():
-            raise ValueError(f"{name}.individual must return a number for {key}, got shape {value.shape}")
+            raise UserError(f"{name}.individual must return a number for {key}, got shape {value.shape}")
     if isinstance(model, ClosedFormModel):
         regimen = jax.tree.map(
             lambda v: jax.ShapeDtypeStruct(v.shape, v.dtype), _regimen(design.rows(np.array([0])))
         )
         f = jax.eval_shape(model.closed_form, *regimen, p)
         if f.shape != (design.time_h.shape[1],):
-            raise ValueError(
+            raise UserError(
                 f"{name}.closed_form must return shape ({design.time_h.shape[1]},), got {f.shape}"
             )
         return
@@ -134,14 +135,14 @@ def check_model(model: OdeModel | ClosedFormModel, parameters: Parameters, desig
             else [value.shape[1:]] * len(value)
         )
         if len(shapes) != len(state) or any(shapes):
-            raise ValueError(
+            raise UserError(
                 f"{name}.{method} must return {len(state)} numbers, one a state, got shapes {shapes}"
             )
     f = jax.eval_shape(model.prediction, scalar, state, p)
     if f.shape != ():
-        raise ValueError(f"{name}.prediction must return a number, got shape {f.shape}")
+        raise UserError(f"{name}.prediction must return a number, got shape {f.shape}")
     if np.any(design.dose_compartment >= len(state)) or np.any(design.dose_compartment < 0):
-        raise ValueError(
+        raise UserError(
             f"doses must go to compartments 1 … {len(state)} of {name}, "
             f"got {int(design.dose_compartment.max()) + 1}"
         )

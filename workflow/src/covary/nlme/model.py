@@ -13,6 +13,7 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from covary.errors import UserError
 from covary.nlme.arrays import Array
 from covary.nlme.parameters import Parameters
 from covary.nlme.residual import ResidualError
@@ -46,8 +47,8 @@ class StructuralModel(eqx.Module):
         name."""
 
     def default_parameters(self) -> Parameters:
-        """Population parameters of a sensible example, where the model has one."""
-        raise NotImplementedError(f"{type(self).__name__} has no default_parameters(); give the parameters")
+        """Population parameters of a sensible example. Raises UserError if the model has none."""
+        raise UserError(f"{type(self).__name__} has no default_parameters(); give the parameters")
 
     def parameters(
         self, fixed_effects: dict[str, float] | Sequence[float | int], omega, residual: ResidualError
@@ -57,19 +58,19 @@ class StructuralModel(eqx.Module):
         `fixed_effects` by name, or in the order of the model's own; `omega` a number (times the identity),
         the diagonal, or the matrix, whose non-zero off-diagonal entries are the ones a fit estimates.
 
-        Raises ValueError if a name is missing or unknown, a value is outside its range, or Ω is not a
+        Raises UserError if a name is missing or unknown, a value is outside its range, or Ω is not a
         positive definite matrix of the right size.
         """
         names = list(self.fixed_effects)
         if not isinstance(fixed_effects, dict):
             if len(fixed_effects) != len(names):
-                raise ValueError(
+                raise UserError(
                     f"fixed effects must be {len(names)} numbers ({', '.join(names)}), "
                     f"got {len(fixed_effects)}"
                 )
             fixed_effects = dict(zip(names, fixed_effects, strict=True))
         if set(fixed_effects) != set(names):
-            raise ValueError(f"fixed effects must be {', '.join(names)}, got {', '.join(fixed_effects)}")
+            raise UserError(f"fixed effects must be {', '.join(names)}, got {', '.join(fixed_effects)}")
         omega = np.asarray(omega, dtype=np.float64)
         if omega.ndim == 0:
             omega = omega * np.eye(len(self.random_effects))

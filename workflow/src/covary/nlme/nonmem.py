@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from covary.errors import UserError
 from covary.nlme.design import Design, Records
 
 _EVENT_COLUMNS = ("ID", "TIME", "AMT", "RATE", "II", "ADDL", "EVID", "CMT", "DV", "MDV", "SS")
@@ -34,21 +35,21 @@ def read_nonmem(path: str | Path) -> Records:
     """Records from a comma-separated NONMEM table with a header.
 
     Rows with EVID 0 and MDV 0 are observations, EVID 1 doses (a bolus, or an infusion if RATE > 0), EVID 2
-    only carries covariates. Without an EVID column a row with an AMT is a dose. Raises ValueError that
+    only carries covariates. Without an EVID column a row with an AMT is a dose. Raises UserError that
     names the file and every malformed line.
     """
     path = Path(path)
     with path.open(newline="", encoding="utf-8-sig") as file:
         rows = list(csv.reader(file))
     if not rows:
-        raise ValueError(f"{path}: must have a header, got an empty file")
+        raise UserError(f"{path}: must have a header, got an empty file")
     header = [name.strip().upper() for name in rows[0]]
     if missing := {"ID", "TIME", "DV"} - set(header):
-        raise ValueError(
+        raise UserError(
             f"{path}: must have the columns ID, TIME and DV, missing {', '.join(sorted(missing))}"
         )
     if len(set(header)) < len(header):
-        raise ValueError(f"{path}: column names must differ, got {', '.join(header)}")
+        raise UserError(f"{path}: column names must differ, got {', '.join(header)}")
     covariate_names = [name for name in header if name not in _EVENT_COLUMNS]
     faults: list[str] = []
     subjects: dict[str, tuple[list[_Dose], list[_Observation], dict[str, float]]] = {}
@@ -60,14 +61,14 @@ def read_nonmem(path: str | Path) -> Records:
             row = _numbers(header, cells)
             subject = dict(zip(header, cells, strict=True))["ID"].strip()
             if not subject:
-                raise ValueError("ID must not be empty")
+                raise UserError("ID must not be empty")
             if subject != last_id and subject in subjects:
-                raise ValueError(f"the rows of subject {subject} must follow one another")
+                raise UserError(f"the rows of subject {subject} must follow one another")
             last_time = last_time if subject == last_id else -np.inf
             if np.isnan(row["TIME"]):
-                raise ValueError("TIME must be a number, got a missing value")
+                raise UserError("TIME must be a number, got a missing value")
             if row["TIME"] < last_time:
-                raise ValueError(
+                raise UserError(
                     f"TIME must not decrease within subject {subject}, got {row['TIME']:g} "
                     f"after {last_time:g}"
                 )
@@ -78,16 +79,16 @@ def read_nonmem(path: str | Path) -> Records:
                 if np.isnan(row[name]):
                     continue
                 if covariates.setdefault(name, row[name]) != row[name]:
-                    raise ValueError(
+                    raise UserError(
                         f"covariate {name} must not change within subject {subject}, got "
                         f"{row[name]:g} after {covariates[name]:g}"
                     )
         except ValueError as fault:
             faults.append(f"{path}, line {line}: {fault}")
     if faults:
-        raise ValueError("\n".join(faults))
+        raise UserError("\n".join(faults))
     if not subjects:
-        raise ValueError(f"{path}: has no rows")
+        raise UserError(f"{path}: has no rows")
     return _records(path, subjects, covariate_names)
 
 
@@ -131,7 +132,7 @@ def write_nonmem(path: str | Path, records: Records) -> None:
 def _numbers(header: list[str], cells: list[str]) -> dict[str, float]:
     """The cells of a row as numbers by column, NaN for a missing value; the ID stays out."""
     if len(cells) != len(header):
-        raise ValueError(f"must have {len(header)} fields, got {len(cells)}")
+        raise UserError(f"must have {len(header)} fields, got {len(cells)}")
     row = {}
     for name, cell in zip(header, cells, strict=True):
         if name == "ID":
@@ -140,9 +141,9 @@ def _numbers(header: list[str], cells: list[str]) -> dict[str, float]:
         try:
             row[name] = float("nan") if text in (".", "", "NA") else float(text)
         except ValueError:
-            raise ValueError(f"{name} must be a number or `.`, got {text!r}") from None
+            raise UserError(f"{name} must be a number or `.`, got {text!r}") from None
         if np.isinf(row[name]):
-            raise ValueError(f"{name} must be finite, got {text}")
+            raise UserError(f"{name} must be finite, got {text}")
     return row
 
 
@@ -156,13 +157,13 @@ def _add_event(
     amount, rate = get("AMT"), get("RATE")
     evid = get("EVID", float(amount != 0))
     if get("SS"):
-        raise ValueError(f"SS must be 0 (steady state is not supported), got {get('SS'):g}")
+        raise UserError(f"SS must be 0 (steady state is not supported), got {get('SS'):g}")
     if evid not in (0, 1, 2):
-        raise ValueError(f"EVID must be 0, 1 or 2 (resets are not supported), got {evid:g}")
+        raise UserError(f"EVID must be 0, 1 or 2 (resets are not supported), got {evid:g}")
     if evid == 0:
         if get("MDV") == 0:
             if np.isnan(row["DV"]):
-                raise ValueError(
+                raise UserError(
                     "DV must be a number in an observation (or set MDV to 1), got a missing value"
                 )
             observations.append(_Observation(row["TIME"], line, row["DV"]))
@@ -170,17 +171,17 @@ def _add_event(
     if evid == 2:
         return
     if amount <= 0:
-        raise ValueError(f"AMT must be > 0 in a dose, got {amount:g}")
+        raise UserError(f"AMT must be > 0 in a dose, got {amount:g}")
     if rate < 0:
-        raise ValueError(f"RATE must be ≥ 0 (modelled rates are not supported), got {rate:g}")
+        raise UserError(f"RATE must be ≥ 0 (modelled rates are not supported), got {rate:g}")
     compartment = get("CMT", 1.0)
     if compartment < 1 or compartment != int(compartment):
-        raise ValueError(f"CMT must be a whole number ≥ 1 in a dose, got {compartment:g}")
+        raise UserError(f"CMT must be a whole number ≥ 1 in a dose, got {compartment:g}")
     additional, interval = get("ADDL"), get("II")
     if additional < 0 or additional != int(additional):
-        raise ValueError(f"ADDL must be a whole number ≥ 0, got {additional:g}")
+        raise UserError(f"ADDL must be a whole number ≥ 0, got {additional:g}")
     if additional and interval <= 0:
-        raise ValueError(f"II must be > 0 with ADDL {additional:g}, got {interval:g}")
+        raise UserError(f"II must be > 0 with ADDL {additional:g}, got {interval:g}")
     doses += [
         _Dose(row["TIME"] + i * interval, line, amount, amount / rate if rate else 0.0, int(compartment) - 1)
         for i in range(int(additional) + 1)
@@ -198,7 +199,7 @@ def _records(path, subjects, covariate_names) -> Records:
     covariates = {name: np.zeros(n) for name in covariate_names}
     for i, (subject, (doses, observations, own)) in enumerate(subjects.items()):
         if not observations:
-            raise ValueError(f"{path}: subject {subject} has no observations")
+            raise UserError(f"{path}: subject {subject} has no observations")
         doses = sorted(doses, key=lambda d: d[:2])
         for m, d in enumerate(doses):
             dose[:, i, m] = d.time_h, d.amount, d.duration_h
@@ -209,7 +210,7 @@ def _records(path, subjects, covariate_names) -> Records:
         time[i, len(observations) :] = observations[-1].time_h
         for name in covariate_names:
             if name not in own:
-                raise ValueError(f"{path}: subject {subject} has no value of the covariate {name}")
+                raise UserError(f"{path}: subject {subject} has no value of the covariate {name}")
             covariates[name][i] = own[name]
     design = Design(
         n,

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 
+from covary.errors import UserError
 from covary.nlme.arrays import Array
 from covary.nlme.residual import RESIDUAL_ERRORS, ResidualError
 
@@ -39,22 +40,22 @@ class Parameters(eqx.Module):
     ) -> "Parameters":
         """Parameters whose values are known to make sense.
 
-        Raises ValueError if a value is outside its range or Ω is not a positive definite matrix of the
+        Raises UserError if a value is outside its range or Ω is not a positive definite matrix of the
         right size.
         """
         for name, value in theta.items():
             if not np.isfinite(value) or (domains[name] == "positive" and value <= 0):
-                raise ValueError(f"fixed effect {name} must be a {domains[name]} number, got {value:g}")
+                raise UserError(f"fixed effect {name} must be a {domains[name]} number, got {value:g}")
         for field, value in _standard_deviations(residual).items():
             if not (np.isfinite(value) and value > 0):
-                raise ValueError(f"residual {field} must be > 0, got {value:g}")
+                raise UserError(f"residual {field} must be > 0, got {value:g}")
         k = len(random_effects)
         if omega.shape != (k, k):
-            raise ValueError(f"Ω must be {k} × {k} ({', '.join(random_effects)}), got shape {omega.shape}")
+            raise UserError(f"Ω must be {k} × {k} ({', '.join(random_effects)}), got shape {omega.shape}")
         if not np.array_equal(omega, omega.T):
-            raise ValueError(f"Ω must be symmetric, got {omega.tolist()}")
+            raise UserError(f"Ω must be symmetric, got {omega.tolist()}")
         if not np.all(np.isfinite(omega)) or np.linalg.eigvalsh(omega)[0] <= 0:
-            raise ValueError(f"Ω must be positive definite, got {omega.tolist()}")
+            raise UserError(f"Ω must be positive definite, got {omega.tolist()}")
         return cls(theta, omega, residual, tuple(domains.items()), tuple(random_effects), _connected(omega))
 
     def to_vector(self) -> np.ndarray:
@@ -143,7 +144,7 @@ def parameters_to_json(parameters: Parameters) -> str:
 def parameters_from_json(text: str) -> Parameters:
     """Parameters from the text that `parameters_to_json` wrote.
 
-    Raises ValueError if the text is something else.
+    Raises UserError if the text is something else.
     """
     try:
         raw = json.loads(text)
@@ -153,7 +154,7 @@ def parameters_from_json(text: str) -> Parameters:
             raw["theta"], raw["domains"], np.array(raw["omega"]), tuple(raw["random_effects"]), error
         )
     except (KeyError, TypeError, json.JSONDecodeError) as fault:
-        raise ValueError(
+        raise UserError(
             f"population parameters must be JSON written by parameters_to_json: {fault!r}"
         ) from None
 

@@ -5,6 +5,7 @@ from itertools import product
 import numpy as np
 from jaxtyping import Float64
 
+from covary.errors import UserError
 from covary.nlme.design import Records
 from covary.nlme.empirical_bayes import empirical_bayes
 from covary.nlme.likelihood import LogJoint
@@ -26,7 +27,7 @@ def adaptive_quadrature(
     modes = empirical_bayes(model, parameters, records)
     if np.any(modes.status == 2):
         subject = records.design.name(int(np.argmax(modes.status == 2)))
-        raise ValueError(
+        raise UserError(
             f"subject {subject}: no mode of the random effects was found, so there is no quadrature"
         )
     z, log_weight = normal_quadrature(points, modes.eta.shape[1])

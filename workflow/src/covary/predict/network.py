@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torchvision import models
 
 from covary import plugins
+from covary.errors import UserError
 from covary.plugins import one_line
 from covary.training.modules import SavedModule
 from covary.training.resnet import GreyResNet18
@@ -37,7 +38,7 @@ class PredictorNetwork(SavedModule):
     """A network of any kind and what is known of its errors: eta_hat | input ~ N(forward(input), covariance).
 
     `inputs` is the side of square images in pixels, or the number of features. Raises
-    ValueError, in one line, if there is no such network or it does not turn a batch of inputs into
+    UserError, in one line, if there is no such network or it does not turn a batch of inputs into
     `random_effects` numbers each.
     """
 
@@ -101,7 +102,7 @@ def _build(network: str, random_effects: int, inputs: int, width: int) -> nn.Mod
     if ":" in network:
         return _of_user(network, random_effects)
     if network not in models.list_models(module=models):
-        raise ValueError(
+        raise UserError(
             f"{_KEY}: must be resnet18, linear_probe, oracle, a classifier of torchvision or "
             f"my_model.py:MyNet, got {network!r}"
         )
@@ -115,7 +116,7 @@ def _of_user(name: str, random_effects: int) -> nn.Module:
     try:
         return cls(random_effects=random_effects)
     except TypeError as error:
-        raise ValueError(
+        raise UserError(
             f"{_KEY}: {cls.__name__}(random_effects={random_effects}) cannot be made: {one_line(error)}"
         ) from error
 
@@ -127,13 +128,13 @@ def _check(name: str, network: nn.Module, shape: tuple[int, ...], random_effects
     try:
         output = network(torch.zeros(shape))
     except Exception as error:
-        raise ValueError(f"{_KEY}: {name} fails on inputs of shape {shape}: {one_line(error)}") from error
+        raise UserError(f"{_KEY}: {name} fails on inputs of shape {shape}: {one_line(error)}") from error
     finally:
         network.train()
     expected = (shape[0], random_effects)
     if not isinstance(output, Tensor) or tuple(output.shape) != expected:
         got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-        raise ValueError(
+        raise UserError(
             f"{_KEY}: {name} must return {random_effects} numbers for each of {shape[0]} inputs, a tensor of "
             f"shape {expected}, got {got}"
         )

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from covary.config.predictors import Predictor
+from covary.errors import UserError
 from covary.predict.examples import Examples, Inputs, content, to_input
 from covary.predict.network import PredictorNetwork, source_of
 from covary.training.checkpoint import Checkpoint, History, fingerprint
@@ -43,18 +44,18 @@ def train_predictor(
     an epoch: epoch, loss, validation_loss, best (whether this epoch was the best so far). Resumes as
     `train_vae` does. Workers read ahead if the images do not fit into `config.buffer_mb`.
 
-    Raises ValueError if there are fewer training subjects than one batch, a subject without evidence, or the
+    Raises UserError if there are fewer training subjects than one batch, a subject without evidence, or the
     network cannot be made or does not fit.
     """
     if len(train) < config.batch_size:
-        raise ValueError(
+        raise UserError(
             f"predictor.batch_size: must be at most the number of training subjects, {len(train)}, "
             f"got {config.batch_size}"
         )
     guess = train.evidence.guess()
     for part, numbers in (("training", guess), ("validation", validation.evidence.guess())):
         if unknown := np.flatnonzero(~np.isfinite(numbers).all(axis=1)).tolist():
-            raise ValueError(
+            raise UserError(
                 f"predictor: {len(unknown)} of {len(numbers)} {part} subjects have no estimate of their "
                 f"random effects; the first is number {unknown[0]} of the split"
             )

@@ -11,6 +11,7 @@ from jaxtyping import Float32, UInt8
 from torch import Tensor, nn
 from torchvision.models import inception_v3
 
+from covary.errors import UserError
 from covary.images.pixels import to_unit_range
 from covary.jobs.resources import sha256
 from covary.training.device import device_of, fixed_threads, place
@@ -45,10 +46,10 @@ def inception_features(path: Path) -> FeatureSpace:
     """The pooled features of Inception v3 with the weights in a local file of torchvision's layout.
 
     These are not the weights that define FID, so no distance in this space may be called so; the name has the
-    first eight digits of the file's SHA-256. Raises ValueError naming a file that is missing or another.
+    first eight digits of the file's SHA-256. Raises UserError naming a file that is missing or another.
     """
     if not path.is_file():
-        raise ValueError(
+        raise UserError(
             f"quality.inception_file: {path}: no such file; expected torchvision's weights of Inception v3 "
             "(`make download RESOURCE=inception_v3`), or null"
         )
@@ -57,7 +58,7 @@ def inception_features(path: Path) -> FeatureSpace:
         network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:
         reason = str(error).splitlines()[0][:200]
-        raise ValueError(f"quality.inception_file: {path}: not Inception v3: {reason}") from None
+        raise UserError(f"quality.inception_file: {path}: not Inception v3: {reason}") from None
     network.fc = nn.Identity()
     network = place(network.requires_grad_(False)).eval()
     mean, sd = (torch.tensor(values)[:, None, None] for values in (_IMAGENET_MEAN, _IMAGENET_SD))

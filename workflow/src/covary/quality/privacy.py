@@ -16,6 +16,7 @@ from scipy.stats import rankdata
 from sklearn.metrics import pairwise_distances_argmin_min
 
 from covary import rng
+from covary.errors import UserError
 from covary.resampling import percentile_interval
 
 NEAR_COPY = 0.01  # of held-out images are this close to a training image, by definition
@@ -50,10 +51,10 @@ class Proximity:
         train: Num[np.ndarray, "train *feature"],
         held_out: Num[np.ndarray, "held_out *feature"],
     ) -> "Proximity":
-        """Compare Euclidean distances. Raises ValueError if a set is empty."""
+        """Compare Euclidean distances. Raises UserError if a set is empty."""
         for name, images in (("generated", generated), ("training", train), ("held-out", held_out)):
             if not len(images):
-                raise ValueError(f"privacy check: there are no {name} images")
+                raise UserError(f"privacy check: there are no {name} images")
         some = np.linspace(0, len(train) - 1, min(len(held_out), len(train))).astype(int)
         return cls(
             nearest(generated, train),

@@ -8,6 +8,7 @@ from jaxtyping import Float, Float64
 
 from covary import nlme
 from covary.config.records import Longitudinal, PopulationFit
+from covary.errors import UserError
 
 
 class Study:
@@ -36,14 +37,14 @@ class Study:
     ) -> Float64[np.ndarray, "subject time"]:
         """Observations of the subjects `start …` with residual error, under the true parameters.
 
-        Raises ValueError that names the first subject whose differential equation could not be solved.
+        Raises UserError that names the first subject whose differential equation could not be solved.
         """
         subjects = range(start, start + len(eta))
         simulation = nlme.simulate(
             self.model, self.truth, eta, self.design(len(eta)), seed, stream=stream, subjects=subjects
         )
         if failed := np.flatnonzero(simulation.status).tolist():
-            raise ValueError(
+            raise UserError(
                 f"{len(failed)} of {len(eta)} subjects could not be simulated; the first is subject "
                 f"{subjects[failed[0]]}, with random effects {eta[failed[0]].round(3).tolist()}"
             )

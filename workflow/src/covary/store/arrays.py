@@ -13,6 +13,7 @@ from jaxtyping import Int64, UInt8
 from zarr.codecs import ZstdCodec
 
 from covary.dataset.shards import Shard
+from covary.errors import UserError
 from covary.store.files import flush, reopen, replace_json
 from covary.store.mapped import MappedImages
 from covary.store.markers import array_sha256, write_marker
@@ -184,7 +185,7 @@ def open(path: Path) -> xr.DataTree:
     try:
         return xr.open_datatree(path, engine="zarr", consolidated=True, chunks=None)
     except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: not a finished dataset ({' '.join(str(error).split())})") from None
+        raise UserError(f"{path}: not a finished dataset ({' '.join(str(error).split())})") from None
 
 
 def shard_file(start: int, shard_subjects: int) -> str:

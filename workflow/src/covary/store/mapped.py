@@ -8,6 +8,8 @@ import numpy as np
 import zarr
 from jaxtyping import Int64, UInt8
 
+from covary.errors import UserError
+
 # An entry of the index at the end of a shard, one for each chunk; a checksum follows.
 _ENTRY = np.dtype([("offset", "<u8"), ("length", "<u8")])
 _CHECKSUM_BYTES = 4
@@ -24,7 +26,7 @@ class MappedImages:
         self._maps: dict[int, mmap.mmap] = {}
 
     def take(self, rows: Int64[np.ndarray, " row"]) -> UInt8[np.ndarray, "row y x"]:
-        """The images of ascending rows. Raises ValueError that names a shard which is not as written."""
+        """The images of ascending rows. Raises UserError that names a shard which is not as written."""
         images = np.empty((len(rows), *self._shape), np.uint8)
         for shard, part in self._by_shard(rows):
             start = shard * self._shard
@@ -67,11 +69,11 @@ def _map(file: Path, n_chunks: int, index_chunks: int, chunk_bytes: int) -> mmap
         with file.open("rb") as opened:
             mapped = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
     except (OSError, ValueError) as error:
-        raise ValueError(f"{file}: not a readable shard of images ({error})") from None
+        raise UserError(f"{file}: not a readable shard of images ({error})") from None
     index_start = len(mapped) - index_chunks * _ENTRY.itemsize - _CHECKSUM_BYTES
     if index_start >= n_chunks * chunk_bytes:
         index = np.frombuffer(mapped, _ENTRY, n_chunks, index_start)
         in_order = np.array_equal(index["offset"], np.arange(n_chunks) * chunk_bytes)
         if in_order and (index["length"] == chunk_bytes).all():
             return mapped
-    raise ValueError(f"{file}: its {n_chunks} chunks of images are not all there, one after another")
+    raise UserError(f"{file}: its {n_chunks} chunks of images are not all there, one after another")

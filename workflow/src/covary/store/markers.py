@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from covary.errors import UserError
+
 
 def little_endian(values: np.ndarray) -> np.ndarray:
     """An array in C order with little-endian bytes, as every hash takes them."""
@@ -34,11 +36,11 @@ def write_marker(path: Path, record: dict[str, Any]) -> None:
 
 
 def read_marker(path: Path) -> dict[str, Any]:
-    """Read a marker. Raises ValueError that names the file if it is not one."""
+    """Read a marker. Raises UserError that names the file if it is not one."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path}: not a readable marker file ({error})") from None
+        raise UserError(f"{path}: not a readable marker file ({error})") from None
     if not isinstance(record, dict) or "sha256" not in record:
-        raise ValueError(f"{path}: not a marker file: it has no `sha256`")
+        raise UserError(f"{path}: not a marker file: it has no `sha256`")
     return record

@@ -14,6 +14,7 @@ import zarr
 from tqdm import tqdm
 
 from covary.dataset.shards import Shard, partition
+from covary.errors import UserError
 from covary.store.files import flush, reopen
 from covary.store.markers import array_sha256, little_endian, write_marker
 
@@ -130,6 +131,6 @@ def _stored(path: Path, expected: Mapping[str, str], part: Shard) -> dict[str, n
         except RuntimeError:  # what codecs raise
             values[name] = np.empty(0)
         if array_sha256(values[name]) != sha256:
-            raise ValueError(f"{path}/{name}: subjects {part.start} … {part.stop - 1} differ from what was "
+            raise UserError(f"{path}/{name}: subjects {part.start} … {part.stop - 1} differ from what was "
                              "written")  # fmt: skip
     return values

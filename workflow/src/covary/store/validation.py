@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 import zarr
 
+from covary.errors import UserError
 from covary.store.arrays import read, set_end, shard_file
 from covary.store.markers import little_endian, read_marker, write_marker
 
@@ -25,7 +26,7 @@ _DECODING_ERRORS = (RuntimeError, ValueError, OSError)
 def validate_images(path: Path, n_subjects: int, markers: list[Path], marker: Path) -> None:
     """Check that the shards' markers cover every subject once and that the images are those they describe.
 
-    Sets the end of the images and writes one marker for all. Raises ValueError with a line for each hole,
+    Sets the end of the images and writes one marker for all. Raises UserError with a line for each hole,
     overlap or shard at fault.
     """
     records = sorted((read_marker(file) for file in markers), key=lambda record: record["start"])
@@ -36,7 +37,7 @@ def validate_images(path: Path, n_subjects: int, markers: list[Path], marker: Pa
     set_end(path, n_subjects)
     digest, faults = _check_images(path, shards)
     if faults:
-        raise ValueError("\n".join(f"{fault}; delete its marker to draw it again" for fault in faults))
+        raise UserError("\n".join(f"{fault}; delete its marker to draw it again" for fault in faults))
     write_marker(marker, {"group": "images", "sha256": {"image": digest}, "shards": shards})
 
 
@@ -44,7 +45,7 @@ def finalise(path: Path, markers: Iterable[Path], manifest: Path, attributes: Ma
     """Check every group against its marker, consolidate the metadata and write the manifest.
 
     The images count as checked: their marker is written by `validate_images`. `attributes` go to the root of
-    the dataset. Raises ValueError with a line for each variable at fault: values that are not those that were
+    the dataset. Raises UserError with a line for each variable at fault: values that are not those that were
     written, a wrong number of subjects, or NaN that no `status` explains.
     """
     n_subjects = zarr.open_array(path / "images" / "image", mode="r").shape[0]
@@ -66,7 +67,7 @@ def finalise(path: Path, markers: Iterable[Path], manifest: Path, attributes: Ma
             for name, subject in _unexplained(dataset).items()
         ]
     if faults:
-        raise ValueError("\n".join(faults))
+        raise UserError("\n".join(faults))
     if extra := _groups(path) - groups.keys():
         log.warning("%s also holds %s, of another configuration; the manifest leaves them out", path,
                     ", ".join(sorted(extra)))  # fmt: skip
@@ -85,12 +86,12 @@ def finalise(path: Path, markers: Iterable[Path], manifest: Path, attributes: Ma
 def verify(path: Path, manifest: Path) -> list[str]:
     """Compare a finished dataset, from here or downloaded, with its manifest: one line for each fault.
 
-    Raises ValueError if the manifest cannot be read.
+    Raises UserError if the manifest cannot be read.
     """
     record = read_marker(manifest)
     groups = record.get("groups")
     if not isinstance(groups, dict) or not isinstance(record.get("shards"), list):
-        raise ValueError(f"{manifest}: not a manifest of a dataset")
+        raise UserError(f"{manifest}: not a manifest of a dataset")
     if _digest(groups) != record["sha256"]:
         return [f"{manifest}: was changed: its own sha256 is not that of its entries"]
     faults = []

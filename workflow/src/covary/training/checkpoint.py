@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from covary.config.base import Section
+from covary.errors import UserError
 
 log = logging.getLogger(__name__)
 Network = TypeVar("Network", bound=nn.Module)
@@ -56,7 +57,7 @@ class Checkpoint:
         try:
             state = torch.load(self._path, map_location="cpu", weights_only=True)
         except (RuntimeError, EOFError, pickle.UnpicklingError):
-            raise ValueError(f"{self._path}: not a checkpoint; delete it to start training afresh") from None
+            raise UserError(f"{self._path}: not a checkpoint; delete it to start training afresh") from None
         if state["identity"] != self._identity:
             log.warning("%s belongs to other settings or images; training starts afresh", self._path)
             return 0, []
@@ -68,11 +69,11 @@ class Checkpoint:
     def write(self, completed: int, history: History) -> None:
         """Replace the checkpoint on disk.
 
-        Raises ValueError, and leaves the one before, if a loss in the last row of `history` is not finite.
+        Raises UserError, and leaves the one before, if a loss in the last row of `history` is not finite.
         """
         for name, value in (item for row in history[-1:] for item in row.items()):
             if name.endswith("loss") and not math.isfinite(value):
-                raise ValueError(
+                raise UserError(
                     f"training diverged: {name.replace('_', ' ')} is {value} after round {completed}; "
                     "a smaller learning_rate may help"
                 )

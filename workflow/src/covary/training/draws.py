@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Int64
 
 from covary import rng
+from covary.errors import UserError
 
 
 @contextlib.contextmanager
@@ -28,10 +29,10 @@ def shuffled_batches(
 ) -> list[Int64[np.ndarray, " batch"]]:
     """The numbers 0 … n - 1 in this epoch's order, cut into nearly equal batches of at most `batch_size`.
 
-    Raises ValueError if a batch would hold one image: batch normalisation needs two.
+    Raises UserError if a batch would hold one image: batch normalisation needs two.
     """
     if min(n, batch_size) < 2:
-        raise ValueError(
+        raise UserError(
             f"training needs at least 2 images and a batch_size of at least 2, got {n} and {batch_size}"
         )
     order = rng.generator(seed, name, epoch).permutation(n)

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from covary import rng
+from covary.errors import UserError
 from covary.store.arrays import Images
 
 # Images read at once. A constant, because orders must not depend on the layout of the store.
@@ -37,7 +38,7 @@ class ImageLoader:
     are spawned processes that decode compressed images ahead, a buffer each; the script that starts them
     needs a main guard.
 
-    Raises ValueError if a batch would hold one image: batch normalisation needs two.
+    Raises UserError if a batch would hold one image: batch normalisation needs two.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class ImageLoader:
         workers: int = 0,
     ):
         if min(len(images), batch_size) < 2:
-            raise ValueError(f"training needs at least 2 images and a batch_size of at least 2, "
+            raise UserError(f"training needs at least 2 images and a batch_size of at least 2, "
                              f"got {len(images)} and {batch_size}")  # fmt: skip
         self._n_images, self._seed, self._stream = len(images), seed, stream
         self._sizes = [

@@ -6,6 +6,7 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from covary.errors import UserError
 from covary.training.checkpoint import Network
 from covary.training.device import place
 
@@ -30,13 +31,11 @@ class SavedModule(nn.Module):
 
     @classmethod
     def load(cls: type[Network], directory: Path) -> Network:
-        """Read what `save` wrote, in evaluation mode. Raises ValueError naming a missing file."""
+        """Read what `save` wrote, in evaluation mode. Raises UserError naming a missing file."""
         directory = Path(directory)
         for name in (_CONFIG_FILE, _WEIGHTS_FILE):
             if not (directory / name).is_file():
-                raise ValueError(
-                    f"{directory / name}: no such file; expected the weights of a {cls.__name__}"
-                )
+                raise UserError(f"{directory / name}: no such file; expected the weights of a {cls.__name__}")
         network = cls(**json.loads((directory / _CONFIG_FILE).read_text()))
         network.load_state_dict(load_file(directory / _WEIGHTS_FILE))
         return place(network).eval()

@@ -13,6 +13,7 @@ from torchvision.models import VGG16_Weights
 from torchvision.models.vgg import make_layers
 
 from covary.config.vae import Vae
+from covary.errors import UserError
 from covary.training.device import place
 from covary.training.draws import seeded
 
@@ -53,7 +54,7 @@ class PerceptualLoss(nn.Module):
 def perceptual_loss(config: Vae, seed: int) -> PerceptualLoss | None:
     """The loss with the weights that `config.perceptual` asks for; None if it asks for none.
 
-    Raises ValueError if the weights cannot be had or are not those of VGG16.
+    Raises UserError if the weights cannot be had or are not those of VGG16.
     """
     if config.perceptual == "none":
         return None
@@ -74,7 +75,7 @@ def perceptual_loss(config: Vae, seed: int) -> PerceptualLoss | None:
 
 def _read(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
-        raise ValueError(
+        raise UserError(
             f"vae.perceptual_file: {path}: no such file; expected weights of VGG16 (`make download "
             "RESOURCE=vgg16`), or set vae.perceptual to torchvision, random or none"
         )
@@ -84,7 +85,7 @@ def _read(path: Path) -> dict[str, Tensor]:
         return torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"vae.perceptual_file: {path}: not a file of weights: {reason}") from None
+        raise UserError(f"vae.perceptual_file: {path}: not a file of weights: {reason}") from None
 
 
 def _download() -> dict[str, Tensor]:
@@ -93,7 +94,7 @@ def _download() -> dict[str, Tensor]:
             progress=False, check_hash=True, weights_only=True, map_location="cpu"
         )
     except (OSError, RuntimeError) as error:
-        raise ValueError(
+        raise UserError(
             f"vae.perceptual: torchvision could not download VGG16 ({' '.join(str(error).split())}); set it "
             "to `file` and vae.perceptual_file to a local copy, or to random or none"
         ) from None
@@ -106,7 +107,7 @@ def _convolutions(weights: dict[str, Tensor], features: nn.Sequential) -> dict[s
     for key, value in expected.items():
         if key not in found or found[key].shape != value.shape:
             got = list(found[key].shape) if key in found else "nothing"
-            raise ValueError(
+            raise UserError(
                 f"vae.perceptual_file: not VGG16: features.{key} should be {list(value.shape)}, got {got}"
             )
     return {key: found[key] for key in expected}

@@ -10,6 +10,7 @@ from scipy.stats import norm, spearmanr
 
 from covary import rng
 from covary.config.vae import Ranking
+from covary.errors import UserError
 from covary.training.device import device_of, fixed_threads
 from covary.vae.network import VAE
 
@@ -34,12 +35,12 @@ def rank_latents(
 
     Returns one row a latent: latent, posterior_mean_variance, active, readback_mse, readback_r2, sensitivity,
     rank_readback and rank_sensitivity (1 is best; -1: not active), random_effect (0 … k-1; -1: not chosen).
-    Raises ValueError if fewer latents are active than there are random effects.
+    Raises UserError if fewer latents are active than there are random effects.
     """
     vae.eval()
     active = np.asarray(posterior_mean_variance) > config.active_variance
     if active.sum() < random_effects:
-        raise ValueError(
+        raise UserError(
             f"the VAE has {active.sum()} active latents, but {random_effects} random effects are needed: "
             "lower vae.beta or ranking.active_variance, or train on more varied images"
         )

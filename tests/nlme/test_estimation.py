@@ -53,11 +53,7 @@ def paper_records(n, seed=1, parameters=TRUTH):
 def linear_problem(n=40):
     omega = np.array([[1.0, -0.3], [-0.3, 0.5]])
     covariates = {"wt": np.linspace(-1, 1, n)}
-    time = np.tile(np.linspace(0, 4, 6), (n, 1))
-    none = np.zeros((n, 0))
-    design = nlme.Design(
-        n, time, np.ones((n, 6), bool), none, none, none, none.astype(int), np.zeros((n, 6), int), covariates
-    )
+    design = nlme.Design.regular(np.linspace(0, 4, 6), n_subjects=n, covariates=covariates)
     parameters = Linear().parameters([2.0, -1.0], omega, nlme.Additive(0.4))
     eta = rng.normal(2, "eta", 0, n, (2,)) @ np.linalg.cholesky(omega).T
     observation = nlme.simulate(Linear(), parameters, eta, design, 2).observation
@@ -140,7 +136,14 @@ def test_modes_do_not_depend_on_batch_order_or_padding():
     observed = np.tile(np.arange(24) < 21, (n, 1))
     dose = [np.tile(v, (n, 1)) for v in (design.dose_time_h, design.dose_amount, design.dose_duration_h)]
     padded = nlme.Design(
-        n, time, observed, *dose, np.tile(design.dose_compartment, (n, 1)), np.ones((n, 24), int), {}
+        n,
+        np.zeros(n),
+        time,
+        observed,
+        *dose,
+        np.tile(design.dose_compartment, (n, 1)),
+        np.ones((n, 24), int),
+        {},
     )
     observation = np.concatenate([records.observation[:n], np.full((n, 3), np.nan)], axis=1)
     ragged = nlme.empirical_bayes(MODEL, TRUTH, nlme.Records.of(padded, observation))

@@ -84,11 +84,26 @@ def test_wrong_designs_and_records():
         nlme.Records.of(design, np.array([[0.0, 1.0], [0.0, np.nan]]))
     with pytest.raises(ValueError, match="subject 0 has no observations"):
         nlme.Records.of(design, np.array([[np.nan, np.nan], [0.0, 1.0]]), missing_as_nan=True)
-    wrong = nlme.Design.regular([0.0, 1.0], n_subjects=2, dose=1.0, compartment=3)
+    wrong = nlme.Design.regular([0.0, 1.0], n_subjects=2, doses=[nlme.Dose(0.0, 1.0, compartment=3)])
     with pytest.raises(ValueError, match="compartments 1 … 2 of SaturableElimination, got 3"):
         nlme.predictions(MODEL, MODEL.default_parameters(), np.zeros((2, 3)), wrong)
     with pytest.raises(ValueError, match=r"eta must have shape \(2, 3\)"):
         nlme.predictions(MODEL, MODEL.default_parameters(), np.zeros((2, 2)), design)
+
+
+@pytest.mark.parametrize(
+    ("dose", "message"),
+    [
+        (nlme.Dose(0.0, -1.0), "amount of a dose must be > 0, got -1"),
+        (nlme.Dose(np.nan, 1.0), "time_h of a dose must be finite, got nan"),
+        (nlme.Dose(0.0, 1.0, duration_h=-1.0), "duration_h of a dose must be ≥ 0"),
+        (nlme.Dose(0.0, 1.0, compartment=0), "compartment of a dose must be a whole number ≥ 1, got 0"),
+        (nlme.Dose(0.0, 1.0, additional=2), "interval_h of a repeated dose must be > 0, got 0"),
+    ],
+)
+def test_wrong_doses(dose, message):
+    with pytest.raises(ValueError, match=message):
+        nlme.Design.regular([1.0], n_subjects=1, doses=[dose])
 
 
 def test_unknown_method():

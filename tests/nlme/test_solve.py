@@ -154,6 +154,84 @@ def test_doses_of_every_kind_agree_with_the_closed_form(tmp_path):
     assert by_formula[0, 0] == 0.0 and by_formula[0, 4] > 1.0
 
 
+def test_a_shared_design_takes_several_doses_and_covariates_per_subject():
+    class Scaled(Oral):
+        def individual(self, theta, eta, covariates):
+            p = super().individual(theta, eta, covariates)
+            return p | {"v": p["v"] * covariates["wt"] / covariates["reference"]}
+
+    weights = np.array([35.0, 70.0, 140.0])
+    doses = [nlme.Dose(-1.0, 100.0, additional=2, interval_h=12.0), nlme.Dose(2.0, 50.0, 3.0, compartment=2)]
+    times = [0.5, 2.0, 4.0, 11.0, 30.0]
+    design = nlme.Design.regular(
+        times, n_subjects=3, doses=doses, covariates={"wt": weights, "reference": 70.0}
+    )
+    assert design.shared
+    model, closed = Scaled(), nlme.OneCompartmentOral()
+    found = nlme.predictions(
+        model, model.parameters([0.4, 1.0, 3.4], 1.0, nlme.Additive(1.0)), np.zeros((3, 3)), design
+    )
+    for row, weight in zip(found, weights, strict=True):
+        expected = nlme.predictions(
+            closed,
+            closed.parameters([0.4, 1.0, 3.4 + np.log(weight / 70)], 1.0, nlme.Additive(1.0)),
+            np.zeros((1, 3)),
+            nlme.Design.regular(times, n_subjects=1, doses=doses),
+        )
+        np.testing.assert_allclose(row, expected[0], rtol=1e-5)
+    np.testing.assert_array_equal(design.rows(np.array([2, 0])).covariates["wt"], [140.0, 35.0])
+
+
+class Leaves(nlme.OdeModel):
+    """V' = −0.5 V, V(0) = 100."""
+
+    fixed_effects: ClassVar = {"k": "positive"}
+    random_effects = ("eta",)
+
+    def individual(self, theta, eta, covariates):
+        return {"k": theta["k"] * jnp.exp(eta[0])}
+
+    def initial_state(self, p):
+        return (100.0,)
+
+    def vector_field(self, t, y, p):
+        return (-p["k"] * y[0],)
+
+    def prediction(self, t, y, p):
+        return y[0]
+
+
+class LeavesByFormula(nlme.ClosedFormModel):
+    fixed_effects: ClassVar = Leaves.fixed_effects
+    random_effects = Leaves.random_effects
+
+    def individual(self, theta, eta, covariates):
+        return {"k": theta["k"] * jnp.exp(eta[0])}
+
+    def closed_form(self, time_h, doses, p):
+        return 100 * jnp.exp(-p["k"] * time_h)
+
+
+@pytest.mark.parametrize("model", [Leaves(), LeavesByFormula()], ids=["ode", "closed form"])
+def test_time_starts_at_zero_or_at_an_earlier_first_record(model, tmp_path):
+    parameters = model.parameters([0.5], 1.0, nlme.Additive(1.0))
+    times = np.array([1.0, 2.0, 4.0])
+    right = 100 * np.exp(-0.5 * times)
+
+    def predicted(rows):
+        (tmp_path / "t.csv").write_text("ID,TIME,EVID,DV,MDV\n" + rows)
+        design = nlme.read_nonmem(tmp_path / "t.csv").design
+        return nlme.predictions(model, parameters, np.zeros((1, 1)), design)[0]
+
+    design = nlme.Design.regular(times, n_subjects=1)
+    found = nlme.predictions(model, parameters, np.zeros((1, 1)), design)[0]
+    np.testing.assert_allclose(found, right, rtol=1e-6)
+    observed = "1,1,0,9,0\n1,2,0,9,0\n1,4,0,9,0\n"
+    for first in ("", "1,0,0,.,1\n", "1,0,2,.,1\n", "1,0.5,2,.,1\n"):
+        np.testing.assert_allclose(predicted(first + observed), right, rtol=1e-6)
+    np.testing.assert_allclose(predicted("1,-2,2,.,1\n" + observed), right * np.exp(-1), rtol=1e-6)
+
+
 def test_closed_form_is_smooth_where_its_rates_meet():
     model = nlme.OneCompartmentOral()
     design = nlme.Design.regular(TIMES, n_subjects=3, dose=10.0)

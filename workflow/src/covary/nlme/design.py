@@ -1,10 +1,12 @@
 """Who was dosed and observed when: designs, records, and the schedule the solver follows.
 
-A `Design` is shared by all subjects (one row, whatever their number) or ragged (one row a subject, padded and
-masked). `Records` are a design with observations.
+A `Design` is shared by all subjects (one row, whatever their number) or ragged (one row per subject, padded
+and masked). `Records` are a design with observations.
 """
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import equinox as eqx
 import numpy as np
@@ -13,15 +15,68 @@ from jaxtyping import Bool, Float, Float64, Int
 from covary.errors import UserError
 from covary.nlme.arrays import Array
 
+_ROWS = (
+    "start_h",
+    "time_h",
+    "observed",
+    "dose_time_h",
+    "dose_amount",
+    "dose_duration_h",
+    "dose_compartment",
+    "doses_before",
+)
+
+
+class Dose(NamedTuple):
+    """A dose, and the doses that repeat it.
+
+    The amount enters `compartment` (counted from 1, as in NONMEM tables) at once, or at a constant rate over
+    `duration_h`. It is repeated `additional` times, `interval_h` apart (ADDL and II).
+    """
+
+    time_h: float
+    amount: float
+    duration_h: float = 0.0
+    compartment: int = 1
+    additional: int = 0
+    interval_h: float = 0.0
+
+    def repeated(self) -> list["Dose"]:
+        """This dose and its repetitions as single doses.
+
+        Raises ValueError if a number makes no sense.
+        """
+        for name in ("time_h", "amount", "duration_h", "interval_h"):
+            if not np.isfinite(value := getattr(self, name)):
+                raise ValueError(f"{name} of a dose must be finite, got {value}")
+        if self.amount <= 0:
+            raise ValueError(f"amount of a dose must be > 0, got {self.amount:g}")
+        if self.duration_h < 0:
+            raise ValueError(f"duration_h of a dose must be ≥ 0, got {self.duration_h:g}")
+        for name, least in (("compartment", 1), ("additional", 0)):
+            value = getattr(self, name)
+            if value != int(value) or value < least:
+                raise ValueError(f"{name} of a dose must be a whole number ≥ {least}, got {value:g}")
+        if self.additional and self.interval_h <= 0:
+            raise ValueError(f"interval_h of a repeated dose must be > 0, got {self.interval_h:g}")
+        return [
+            Dose(self.time_h + i * self.interval_h, self.amount, self.duration_h, int(self.compartment))
+            for i in range(int(self.additional) + 1)
+        ]
+
 
 class Design(eqx.Module):
-    """Observation times, doses and covariates. All leading axes are `row`: 1 if shared, else one a subject.
+    """Observation times, doses and covariates. All leading axes are `row`: 1 if shared, else one per subject.
 
     Rows are padded: `observed` marks real observation times, and doses beyond a subject's own have amount 0.
     `doses_before[i, j]` is how many of the row's doses come before observation j in the record.
+
+    The initial state of a model is its state at `start_h`. A closed form counts its time from there.
+    A covariate has one value for all subjects or one per subject, whether the rest is shared or not.
     """
 
     n_subjects: int = eqx.field(static=True)
+    start_h: Float64[np.ndarray, " row"]
     time_h: Float64[np.ndarray, "row time"]
     observed: Bool[Array, "row time"]
     dose_time_h: Float64[np.ndarray, "row dose"]
@@ -29,7 +84,7 @@ class Design(eqx.Module):
     dose_duration_h: Float64[np.ndarray, "row dose"]  # 0 for a bolus
     dose_compartment: Int[Array, "row dose"]  # counted from 0
     doses_before: Int[Array, "row time"]
-    covariates: dict[str, Float64[np.ndarray, " row"]]
+    covariates: dict[str, Float64[np.ndarray, " _"]]
     subject_ids: tuple[str, ...] | None = None
 
     @property
@@ -44,15 +99,18 @@ class Design(eqx.Module):
         *,
         n_subjects: int,
         dose: float | int = 0.0,
-        dose_time_h: float | int = 0.0,
-        duration_h: float | int = 0.0,
-        compartment: int = 1,
-        covariates: dict[str, float] | None = None,
+        doses: Sequence[Dose] = (),
+        covariates: Mapping[str, float | int | Sequence[float | int] | Float[np.ndarray, " subject"]]
+        | None = None,
     ) -> "Design":
-        """One design for all subjects: the same times and one dose (none if `dose` is 0).
+        """One design for all subjects: the same times and the same doses.
 
-        An observation at the time of the dose comes after it. Compartments are counted from 1, as in NONMEM
-        tables. Raises ValueError if times are missing, not finite or do not increase.
+        `dose` is short for `doses=[Dose(0.0, dose)]`. An observation at the time of a dose comes after it.
+        A covariate is one number for all subjects, or one per subject. Time starts at 0, or at the first
+        dose or observation if that comes before 0.
+
+        Raises ValueError if times are missing, not finite or do not increase, or if a dose or a covariate
+        makes no sense.
         """
         time = np.asarray(times_h, dtype=np.float64)
         if time.ndim != 1 or time.size == 0:
@@ -61,41 +119,32 @@ class Design(eqx.Module):
             raise UserError(f"times_h must increase, got {time.tolist()}")
         if n_subjects < 1:
             raise ValueError(f"n_subjects must be ≥ 1, got {n_subjects}")
-        n_doses = int(dose != 0)
+        if dose and doses:
+            raise ValueError("give dose or doses, not both")
+        single = [
+            d for given in (doses or [Dose(0.0, dose)] if dose or doses else ()) for d in given.repeated()
+        ]
+        single.sort(key=lambda d: d.time_h)
+        dose_time = np.array([d.time_h for d in single], dtype=np.float64)
         return cls(
             n_subjects,
+            np.array([min(0.0, time[0], *dose_time[:1])]),
             time[None],
             np.ones((1, time.size), dtype=bool),
-            np.full((1, n_doses), float(dose_time_h)),
-            np.full((1, n_doses), float(dose)),
-            np.full((1, n_doses), float(duration_h)),
-            np.full((1, n_doses), compartment - 1),
-            np.where(time >= dose_time_h, n_doses, 0)[None],
-            {name: np.array([float(value)]) for name, value in (covariates or {}).items()},
+            dose_time[None],
+            np.array([[d.amount for d in single]], dtype=np.float64),
+            np.array([[d.duration_h for d in single]], dtype=np.float64),
+            np.array([[d.compartment - 1 for d in single]], dtype=np.int64),
+            np.searchsorted(dose_time, time, side="right")[None],
+            {name: _covariate(name, value, n_subjects) for name, value in (covariates or {}).items()},
         )
 
     def rows(self, subjects: np.ndarray) -> "Design":
         """The design of some subjects, by index; repeats are allowed."""
-        taken = (
-            {}
-            if self.shared
-            else {
-                name: getattr(self, name)[subjects]
-                for name in (
-                    "time_h",
-                    "observed",
-                    "dose_time_h",
-                    "dose_amount",
-                    "dose_duration_h",
-                    "dose_compartment",
-                    "doses_before",
-                )
-            }
-            | {"covariates": {name: values[subjects] for name, values in self.covariates.items()}}
-        )
+        taken = {} if self.shared else {name: getattr(self, name)[subjects] for name in _ROWS}
+        own = {n: v if len(v) == 1 else v[subjects] for n, v in self.covariates.items()}
         ids = None if self.subject_ids is None else tuple(self.subject_ids[i] for i in subjects)
-        fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return Design(**(fields | taken | {"n_subjects": len(subjects), "subject_ids": ids}))
+        return dataclasses.replace(self, **taken, n_subjects=len(subjects), covariates=own, subject_ids=ids)
 
     def name(self, subject: int | np.integer) -> str:
         """How to call a subject in a message."""
@@ -140,3 +189,14 @@ class Records(eqx.Module):
         """The records of some subjects."""
         index = np.arange(self.design.n_subjects)[subjects]
         return Records(self.design.rows(index), self.observation[index], self.present[index])
+
+
+def _covariate(name: str, value, n_subjects: int) -> Float64[np.ndarray, " _"]:
+    values = np.atleast_1d(np.asarray(value, dtype=np.float64))
+    if values.shape not in ((1,), (n_subjects,)):
+        raise ValueError(
+            f"covariate {name} must be one number or {n_subjects}, one per subject, got shape {values.shape}"
+        )
+    if np.any(bad := ~np.isfinite(values)):
+        raise ValueError(f"covariate {name} must be finite, got {values[bad][0]} (number {np.argmax(bad)})")
+    return values

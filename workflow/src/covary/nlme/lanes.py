@@ -32,15 +32,14 @@ class Lanes(eqx.Module):
     n_times: int = eqx.field(static=True)
     shared: bool = eqx.field(static=True)
     plan: Schedule | Regimen
-    covariates: dict[str, Float[Array, "*lane"]]
+    covariates: dict[str, Float[Array, ""] | Float[Array, " lane"]]
     y: Float[Array, "time lane"] | None = None
     present: Bool[Array, "time lane"] | None = None
 
     def select(self, index: Int[Array, " lane"]) -> "Lanes":
         """Some of the lanes, by index; repeats are allowed."""
-
-        design = (self.plan, self.covariates)
-        plan, covariates = design if self.shared else take(design, index)
+        plan = self.plan if self.shared else take(self.plan, index)
+        covariates = {n: take(v, index) if v.ndim else v for n, v in self.covariates.items()}
         return Lanes(self.n_times, self.shared, plan, covariates, *take((self.y, self.present), index))
 
 
@@ -48,7 +47,7 @@ def lanes_of(model: OdeModel | ClosedFormModel, source: Design | Records) -> Lan
     """The subjects of a design or of records, as lanes."""
     design = source.design if isinstance(source, Records) else source
     plan = Schedule.of(design) if isinstance(model, OdeModel) else _regimen(design)
-    covariates = {n: v[0] if design.shared else v for n, v in design.covariates.items()}
+    covariates = {n: v[0] if len(v) == 1 else v for n, v in design.covariates.items()}
     n_times = design.time_h.shape[1]
     if not isinstance(source, Records):
         return Lanes(n_times, design.shared, plan, covariates)
@@ -76,8 +75,8 @@ def predict(
     Each fixed effect is a number, or (lane,) for fixed effects that differ between lanes.
     """
     design_axis = None if lanes.shared else -1
-    theta_axes = jax.tree.map(lambda v: 0 if jnp.ndim(v) else None, theta)
-    p = jax.vmap(model.individual, in_axes=(theta_axes, -1, design_axis))(theta, eta, lanes.covariates)
+    axes = jax.tree.map(lambda v: 0 if jnp.ndim(v) else None, (theta, lanes.covariates))
+    p = jax.vmap(model.individual, in_axes=(axes[0], -1, axes[1]))(theta, eta, lanes.covariates)
     if isinstance(model, OdeModel):
         return solve(model, p, lanes.plan, lanes.n_times, tolerance)
     f = jax.vmap(model.closed_form, in_axes=(design_axis, design_axis, 0), out_axes=-1)(*lanes.plan, p)
@@ -153,7 +152,8 @@ def _regimen(design: Design) -> Regimen:
     order = np.arange(design.dose_amount.shape[1])
     given = order < design.doses_before[:, :, None]
     doses = (design.dose_amount, design.dose_duration_h, design.dose_compartment, elapsed, given)
+    since_start = design.time_h - design.start_h[:, None]
     time, doses = jax.tree.map(
-        lambda v: v[0] if design.shared else np.moveaxis(v, 0, -1), (design.time_h, doses)
+        lambda v: v[0] if design.shared else np.moveaxis(v, 0, -1), (since_start, doses)
     )
     return Regimen(time, Doses(*doses))

@@ -93,7 +93,7 @@ class OdeModel(StructuralModel):
 
     @abc.abstractmethod
     def initial_state(self, p: dict) -> State:
-        """State before the first dose."""
+        """State at the start of the record (`Design.start_h`), before the first dose."""
 
     @abc.abstractmethod
     def vector_field(self, t: Float[Array, ""], y: State, p: dict) -> State:
@@ -109,4 +109,4 @@ class ClosedFormModel(StructuralModel):
 
     @abc.abstractmethod
     def closed_form(self, time_h: Float[Array, " time"], doses: Doses, p: dict) -> Float[Array, " time"]:
-        """What is observed at each time, without residual error."""
+        """What is observed at each time since the start of the record, without residual error."""

@@ -53,6 +53,7 @@ def read_nonmem(path: str | Path) -> Records:
     covariate_names = [name for name in header if name not in _EVENT_COLUMNS]
     faults: list[str] = []
     subjects: dict[str, tuple[list[_Dose], list[_Observation], dict[str, float]]] = {}
+    first: list[float] = []
     last_id, last_time = None, -np.inf
     for line, cells in enumerate(rows[1:], start=2):
         if not cells or all(not cell.strip() for cell in cells):
@@ -73,6 +74,8 @@ def read_nonmem(path: str | Path) -> Records:
                     f"after {last_time:g}"
                 )
             last_id, last_time = subject, row["TIME"]
+            if subject not in subjects:
+                first.append(row["TIME"])
             doses, observations, covariates = subjects.setdefault(subject, ([], [], {}))
             _add_event(row, line, doses, observations)
             for name in covariate_names:
@@ -89,7 +92,7 @@ def read_nonmem(path: str | Path) -> Records:
         raise UserError("\n".join(faults))
     if not subjects:
         raise UserError(f"{path}: has no rows")
-    return _records(path, subjects, covariate_names)
+    return _records(path, subjects, covariate_names, np.array(first))
 
 
 def write_nonmem(path: str | Path, records: Records) -> None:
@@ -100,7 +103,7 @@ def write_nonmem(path: str | Path, records: Records) -> None:
         writer.writerow(["ID", "TIME", "AMT", "RATE", "EVID", "CMT", "DV", "MDV", *design.covariates])
         for subject in range(design.n_subjects):
             row, name = 0 if design.shared else subject, design.name(subject)
-            covariates = [repr(float(values[row])) for values in design.covariates.values()]
+            covariates = [repr(float(v[subject if len(v) > 1 else 0])) for v in design.covariates.values()]
             events = []
             for m in np.flatnonzero(design.dose_amount[row]):
                 amount, duration = design.dose_amount[row, m], design.dose_duration_h[row, m]
@@ -188,7 +191,7 @@ def _add_event(
     ]
 
 
-def _records(path, subjects, covariate_names) -> Records:
+def _records(path, subjects, covariate_names, first) -> Records:
     n = len(subjects)
     n_times = max(len(observations) for _, observations, _ in subjects.values())
     n_doses = max(len(doses) for doses, _, _ in subjects.values())
@@ -214,6 +217,7 @@ def _records(path, subjects, covariate_names) -> Records:
             covariates[name][i] = own[name]
     design = Design(
         n,
+        np.minimum(0.0, first),
         time,
         observed,
         *dose[[0]],

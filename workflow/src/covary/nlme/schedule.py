@@ -28,10 +28,10 @@ class Schedule(eqx.Module):
         """The schedule of a design, padded to `n_segments`."""
         rows = [_segments(design, row) for row in range(design.time_h.shape[0])]
         width = n_segments or max(len(row) for row in rows)
-        start = np.array([min(row[0][0], row[0][1]) if row else 0.0 for row in rows])
+        start = design.start_h
         table = np.zeros((len(rows), width, 5))
-        for row, segments in zip(table, rows, strict=True):
-            last = segments[-1][1] if segments else 0.0
+        for row, start_h, segments in zip(table, start, rows, strict=True):
+            last = segments[-1][1] if segments else start_h
             row[:] = (last, _NO_RECORD, 0.0, 0.0, 0.0)
             for i, (_, end, *rest) in enumerate(segments):
                 row[i] = (end, *rest)
@@ -71,7 +71,7 @@ def _segments(design: Design, row: int) -> list[tuple[float, float, int, float, 
             events.append((time, m, 2, ("bolus", amount, compartment)))
     events.sort(key=lambda event: event[:3])
     segments = []
-    now, act = (events[0][0] if events else 0.0), (0.0, 0.0, 0)
+    now, act = design.start_h[row], (0.0, 0.0, 0)
     for time, _, _, (kind, *what) in events:
         if kind == "observe":
             segments.append((now, time, what[0], *act))

@@ -4,11 +4,12 @@ CORES ?= all
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+DOCS_VENV := .venv-docs
 CONFIG := $(if $(filter demo,$(EXPERIMENT)),config/config.yaml,config/config.yaml config/$(EXPERIMENT).yaml)
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) --workflow-profile workflow/profiles/default
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo unlock download test test-slow lint format generated lock bench clean-env
+.PHONY: help env demo unlock download test test-slow docs lint format generated lock bench clean-env
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +48,15 @@ test: env  ## Run the test suite
 test-slow: env  ## Run what takes minutes a test: kills at random moments, a real Slurm, networks of full size
 	@$(BIN)/python -m pytest -m slow
 
+docs: $(DOCS_VENV)/.complete  ## Build the documentation site and check its links
+	@$(DOCS_VENV)/bin/python docs/build.py
+
+# Small and apart from the environment of the package, which the site does not import.
+$(DOCS_VENV)/.complete: envs/docs.lock
+	@$(PYTHON) -m venv --clear $(DOCS_VENV)
+	@$(DOCS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r envs/docs.lock
+	@touch $@
+
 lint: env  ## Check style and formatting of Python and Snakemake files
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -66,7 +76,9 @@ lock: env  ## Resolve the dependencies anew
 	    $$uv pip compile --quiet --universal --generate-hashes --no-annotate --python-version 3.11 --upgrade \
 	        --extra dev --custom-compile-command "make lock" -o envs/requirements.lock pyproject.toml && \
 	    echo uv | $$uv pip compile --quiet --universal --generate-hashes --no-annotate --python-version 3.11 \
-	        --upgrade --custom-compile-command "make lock" -o envs/uv.lock.txt -
+	        --upgrade --custom-compile-command "make lock" -o envs/uv.lock.txt - && \
+	    $$uv pip compile --quiet --universal --generate-hashes --no-annotate --python-version 3.11 --upgrade \
+	        --group docs --custom-compile-command "make lock" -o envs/docs.lock
 
 bench: env  ## Run the benchmarks (see benchmarks/README.md)
 	@for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done

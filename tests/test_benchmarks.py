@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
@@ -94,3 +95,45 @@ def test_storage(run, contender, tmp_path):
 def test_nlme(run, contender):
     result = json.loads(run("nlme", "--contender", contender, "--subjects", 64))
     assert result["seconds"] > 0
+
+
+@pytest.fixture(scope="module")
+def shared_folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("gpu")
+
+
+# In this order: `agreement` compares with what `reference` leaves in the folder.
+@pytest.mark.parametrize(
+    "part",
+    [
+        "machine",
+        "engine",
+        "reference",
+        "agreement",
+        "image_vae",
+        "generator",
+        "predictor",
+        "stable_diffusion",
+    ],
+)
+def test_gpu(run, part, shared_folder, tmp_path):
+    output = tmp_path / "gpu.csv"
+    run("gpu", "--smallest", "--part", part, "--work", shared_folder, "--output", output)
+    if part == "reference":
+        assert (shared_folder / "reference.npz").exists()
+        return
+    rows = pd.read_csv(output, names=["part", "task", "setting", "value", "unit"])
+    assert (rows["part"] == part).all()
+    rates = rows.loc[rows["unit"].isin(["images/s", "subjects/s"]), "value"].astype(float)
+    assert (rates > 0).all() and (len(rates) > 0 or part in ("machine", "agreement"))
+    if part == "agreement":  # with itself, when there is no GPU
+        exact = rows[
+            rows["task"].str.contains("difference|that differ") & ~rows["setting"].str.startswith("bf16")
+        ]
+        assert len(exact) > 8 and (exact["value"].astype(float) < 1e-4).all()
+
+
+def test_gpu_runs_parts_until_its_time_is_over(run, tmp_path):
+    output = tmp_path / "gpu.csv"
+    printed = run("gpu", "--smallest", "--seconds", 0, "--only", "machine", "engine", "--output", output)
+    assert printed.count("not started: no time left") == 2 == len(pd.read_csv(output))

@@ -96,7 +96,7 @@ class MarginalLikelihood(nn.Module):
 
         All predictions may move by a constant first, as `calibrate` moves them in the end.
         """
-        shift = torch.zeros(mean.shape[1], dtype=torch.float64, requires_grad=True)
+        shift = torch.zeros(mean.shape[1], dtype=torch.float64, device=mean.device, requires_grad=True)
         values = [*self.parameters(), shift]
         optimiser = torch.optim.LBFGS(
             values,

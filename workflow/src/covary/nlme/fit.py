@@ -1,5 +1,6 @@
 """Maximum-likelihood fit of a population model."""
 
+from functools import partial
 from itertools import count
 from typing import NamedTuple
 
@@ -10,12 +11,14 @@ from jaxtyping import Float64
 from scipy.optimize import minimize
 
 from covary.errors import UserError
+from covary.nlme.blocks import map_lanes
 from covary.nlme.design import Records
 from covary.nlme.empirical_bayes import Status
-from covary.nlme.lanes import check_model, lanes_of
+from covary.nlme.lanes import Lanes, check_model, lanes_of, predict_program
 from covary.nlme.marginal import Marginal, check_method, marginal
 from covary.nlme.model import ClosedFormModel, OdeModel
 from covary.nlme.parameters import Parameters
+from covary.nlme.solvers.lanes import DEFAULT, Failure
 
 _LOG_2PI = float(np.log(2 * np.pi))
 _DECREMENT_TOLERANCE = 1e-4  # of the OFV: how much a Newton step could still lower it
@@ -169,7 +172,7 @@ def fit_population(
         if not np.all(finite := np.isfinite(whole.at(x).ofv)):
             raise UserError(
                 f"the OFV of subject {records.design.name(int(np.argmin(finite)))} cannot be computed at the "
-                "initial values; choose others"
+                f"initial values: {_cause(model, initial, lanes, int(np.argmin(finite)))}"
             )
     result = _minimise(whole, x, _GRADIENT, max_iterations, report)
     at = whole.at(result.x)
@@ -195,6 +198,24 @@ def fit_population(
         at.eta,
         tuple(fixed),
     )
+
+
+def _cause(model, parameters: Parameters, lanes: Lanes, subject: int) -> str:
+    """Why a subject has no OFV, in words: what goes wrong at η = 0, where every search for its mode starts."""
+    one = lanes.select(np.array([subject]))
+    eta = np.zeros((parameters.omega.shape[0], 1))
+    program = partial(predict_program, model, parameters.theta, DEFAULT)
+    found = map_lanes(program, 1, lambda index: (eta[:, index], one.select(index)))
+    if failure := Failure(int(found.failure[0])):
+        return f"{failure.sentence}; choose other initial values"
+    variance = np.asarray(parameters.residual.variance(found.prediction[:, 0]))
+    unusable = one.present[:, 0] & ~(variance > 0)
+    if unusable.any():
+        return (
+            f"the residual variance is 0 at its observation {int(np.argmax(unusable)) + 1}, where the "
+            "prediction is 0; leave that row out (MDV = 1) or add an additive error"
+        )
+    return "no mode of its random effects was found; choose other initial values"
 
 
 class _Objective:

@@ -16,7 +16,7 @@ from covary.nlme.design import Design, Records
 from covary.nlme.model import ClosedFormModel, Doses, OdeModel
 from covary.nlme.parameters import Parameters
 from covary.nlme.schedule import Schedule
-from covary.nlme.solvers.lanes import DEFAULT, Tolerance, solve
+from covary.nlme.solvers.lanes import DEFAULT, Failure, Solution, Tolerance, solve
 
 
 class Regimen(NamedTuple):
@@ -68,9 +68,9 @@ def predict(
     eta: Float[Array, "k lane"],
     lanes: Lanes,
     tolerance: Tolerance = DEFAULT,
-) -> tuple[Float[Array, "time lane"], Bool[Array, " lane"], Int[Array, " lane"]]:
-    """Predictions, whether each could be computed (NaN where not), and the solver's steps (0 without a
-    solver).
+) -> Solution:
+    """Predictions of each lane, why they could not be computed (NaN then), and the solver's steps (0 without
+    a solver).
 
     Each fixed effect is a number, or (lane,) for fixed effects that differ between lanes.
     """
@@ -80,8 +80,9 @@ def predict(
     if isinstance(model, OdeModel):
         return solve(model, p, lanes.plan, lanes.n_times, tolerance)
     f = jax.vmap(model.closed_form, in_axes=(design_axis, design_axis, 0), out_axes=-1)(*lanes.plan, p)
-    ok = jnp.all(jnp.isfinite(jax.lax.stop_gradient(f)), axis=0)
-    return f, ok, jnp.zeros(ok.shape, dtype=jnp.int64)
+    finite = jnp.all(jnp.isfinite(jax.lax.stop_gradient(f)), axis=0)
+    failure = jnp.where(finite, int(Failure.NONE), int(Failure.NOT_FINITE))
+    return Solution(f, failure, jnp.zeros(failure.shape, dtype=jnp.int64))
 
 
 @lane_program(n_shared=3)

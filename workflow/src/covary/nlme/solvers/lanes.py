@@ -8,12 +8,13 @@ count as constants, so derivatives are those of the discrete solution.
 """
 
 from collections.abc import Callable
+from enum import IntEnum
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from covary.nlme.arrays import Array
 from covary.nlme.model import OdeModel
@@ -22,13 +23,17 @@ from covary.nlme.solvers import rodas5p
 
 _SAFETY, _SHRINK, _GROW = 0.9, 0.1, 8.0
 _FIRST_STEP = 0.05  # of the fastest time scale
-_MAX_STEPS = 5_000
+_MAX_STEPS = 5_000  # in one segment, that is, between two events of the record
 
 Rows = tuple[Float[Array, " lane"], ...]
 
 
 class Tolerance(NamedTuple):
-    """Local error per step that is accepted: absolute + relative · |y|."""
+    """Local error per step that is accepted: absolute · scale + relative · |y|.
+
+    The scale of a state is the amount that a record brings into it (`_scale`), so results do not depend on
+    the units of amounts.
+    """
 
     relative: float
     absolute: float
@@ -37,11 +42,33 @@ class Tolerance(NamedTuple):
 DEFAULT = Tolerance(1e-7, 1e-8)
 
 
+class Failure(IntEnum):
+    """Why a lane has no predictions."""
+
+    NONE = 0
+    NOT_FINITE = 1
+    STEP_VANISHED = 2
+    TOO_MANY_STEPS = 3
+
+    @property
+    def sentence(self) -> str:
+        """The cause in words."""
+        return {
+            Failure.NONE: "the prediction exists",
+            Failure.NOT_FINITE: "the prediction is not a finite number",
+            Failure.STEP_VANISHED: "the solver's step size vanished: a state grows without bound or jumps",
+            Failure.TOO_MANY_STEPS: f"the solver needed more than {_MAX_STEPS:,} steps between two events",
+        }[self]
+
+
+_NONE = int(Failure.NONE)
+
+
 class Solution(NamedTuple):
-    """Predictions at the observation times, whether each lane got to its end, and the steps it took."""
+    """Predictions at the observation times, the `Failure` of each lane, and the steps it took."""
 
     prediction: Float[Array, "time lane"]
-    ok: Bool[Array, " lane"]
+    failure: Int[Array, " lane"]
     steps: Int[Array, " lane"]
 
 
@@ -52,8 +79,9 @@ class _State(NamedTuple):
     h: Float[Array, " lane"]
     rate: Rows | None
     prediction: Float[Array, "time lane"]
-    failed: Bool[Array, " lane"]
+    failure: Int[Array, " lane"]
     steps: Int[Array, " lane"]
+    first: Int[Array, " lane"]  # the steps taken before this segment
 
 
 def solve(
@@ -61,8 +89,8 @@ def solve(
 ) -> Solution:
     """Integrate every lane through its schedule.
 
-    `p` holds the individual parameters, each (lane,). Where a lane fails (a step size that vanishes, a state
-    that is not finite, too many steps) the rest of its predictions is NaN and `ok` is False.
+    `p` holds the individual parameters, each (lane,). Where a lane fails, all its predictions are NaN and
+    `failure` says why.
     """
     lanes = jax.tree.leaves(p)[0].shape
     initial = jax.vmap(lambda p: _scalars(model.initial_state(p)))(p)
@@ -92,17 +120,17 @@ def solve(
         return y, rate
 
     def unfinished(state):
-        return jnp.any((state.segment < n_segments) & ~state.failed)
+        return jnp.any((state.segment < n_segments) & (state.failure == _NONE))
 
     def advance(state):
-        active = (state.segment < n_segments) & ~state.failed
+        active = (state.segment < n_segments) & (state.failure == _NONE)
         end = at(jnp.asarray(schedule.end_h), state.segment)
         left = end - state.t
         instant = left <= 0
         reaches = state.h >= 0.999 * left
         h = jnp.where(instant | ~active, 1.0, jnp.where(reaches, left, state.h))
         y, error = step(_with_rate(field, state.rate), state.t, state.y, h)
-        e = lax.stop_gradient(_error_norm(error, state.y, y, tolerance))
+        e = lax.stop_gradient(_error_norm(error, state.y, y, scale, tolerance))
         e = jnp.where(jnp.isfinite(e), e, jnp.inf)
         accepted = (e <= 1) & active & ~instant
         arrives = active & (instant | (accepted & reaches))
@@ -120,7 +148,13 @@ def solve(
         if state.rate is not None:
             rate = tuple(jnp.where(arrives, a, b) for a, b in zip(acted_rate, state.rate, strict=True))
         steps = state.steps + (active & ~instant)
-        vanished = active & ~instant & ~accepted & (proposal < 1e-14 * (1 + jnp.abs(t)))
+        vanished = active & ~instant & ~accepted & (proposal < 1e-14 * (span + jnp.abs(t)))
+        exhausted = active & ~arrives & (steps - state.first >= _MAX_STEPS)
+        failure = jnp.where(
+            vanished,
+            jnp.where(jnp.isfinite(e), int(Failure.STEP_VANISHED), int(Failure.NOT_FINITE)),
+            jnp.where(exhausted, int(Failure.TOO_MANY_STEPS), state.failure),
+        )
         return _State(
             segment,
             t,
@@ -128,23 +162,28 @@ def solve(
             jnp.where(instant | ~active, state.h, proposal),
             rate,
             prediction,
-            state.failed | vanished | (steps >= _MAX_STEPS),
+            failure,
             steps,
+            jnp.where(arrives, steps, state.first),
         )
 
     zeros = jnp.zeros(lanes)
     rate = None if schedule.rate is None else (zeros,) * n_states
-    segment = jnp.zeros(lanes, dtype=jnp.int64)
-    y, rate = act(segment, initial, rate)
-    t = jnp.broadcast_to(jnp.asarray(schedule.start_h), lanes)
-    h = lax.stop_gradient(_FIRST_STEP / jnp.maximum(_fastest_rate(_with_rate(field, rate), t, y), 1e-6))
+    count = jnp.zeros(lanes, dtype=jnp.int64)
+    start = jnp.broadcast_to(jnp.asarray(schedule.start_h), lanes)
+    span = jnp.broadcast_to(jnp.asarray(schedule.end_h)[-1], lanes) - start
+    scale = lax.stop_gradient(_scale(field, schedule, start, span, initial))
+    y, rate = act(count, initial, rate)
+    fastest = jnp.maximum(_fastest_rate(_with_rate(field, rate), start, y), _FIRST_STEP / span)
+    h = lax.stop_gradient(_FIRST_STEP / jnp.where(jnp.isfinite(fastest), fastest, 1.0))
     state = lax.while_loop(
         unfinished,
         jax.jit(advance),  # traced once, however often it is differentiated
-        _State(segment, t, y, h, rate, jnp.zeros((n_times, *lanes)), jnp.zeros(lanes, dtype=bool), segment),
+        _State(count, start, y, h, rate, jnp.zeros((n_times, *lanes)), count, count, count),
     )
-    ok = ~state.failed & jnp.all(jnp.isfinite(lax.stop_gradient(state.prediction)), axis=0)
-    return Solution(jnp.where(ok, state.prediction, jnp.nan), ok, state.steps)
+    finite = jnp.all(jnp.isfinite(lax.stop_gradient(state.prediction)), axis=0)
+    failure = jnp.where((state.failure == _NONE) & ~finite, int(Failure.NOT_FINITE), state.failure)
+    return Solution(jnp.where(failure == _NONE, state.prediction, jnp.nan), failure, state.steps)
 
 
 def step(
@@ -153,13 +192,10 @@ def step(
     """One Rodas5P step of size h: the new state and the estimate of its local error."""
     n = len(y)
     f0, df_dt = jax.jvp(lambda t: field(t, y), (t,), (jnp.ones_like(t),))
-    basis = [
-        tuple(jnp.ones_like(v) if i == j else jnp.zeros_like(v) for i, v in enumerate(y)) for j in range(n)
-    ]
-    columns = [jax.jvp(lambda *y: field(t, y), y, e)[1] for e in basis]
+    jacobian = _jacobian(field, t, y)
     inverse_h = 1 / h
     solve_w = _lu(
-        [[inverse_h / rodas5p.GAMMA * (r == c) - columns[c][r] for c in range(n)] for r in range(n)]
+        [[inverse_h / rodas5p.GAMMA * (r == c) - jacobian[r][c] for c in range(n)] for r in range(n)]
     )
     k: list[Rows] = []
     stage = y
@@ -216,19 +252,77 @@ def _with_rate(field, rate):
     return lambda t, y: tuple(f + r for f, r in zip(field(t, y), rate, strict=True))
 
 
-def _error_norm(error: Rows, old: Rows, new: Rows, tolerance: Tolerance) -> Float[Array, " lane"]:
-    def scale(a, b):
-        return tolerance.absolute + tolerance.relative * jnp.maximum(jnp.abs(a), jnp.abs(b))
+def _error_norm(
+    error: Rows, old: Rows, new: Rows, scale: Rows, tolerance: Tolerance
+) -> Float[Array, " lane"]:
+    def accepted(a, b, s):
+        return tolerance.absolute * s + tolerance.relative * jnp.maximum(jnp.abs(a), jnp.abs(b))
 
-    parts = [jnp.square(e / scale(a, b)) for e, a, b in zip(error, old, new, strict=True)]
+    parts = [jnp.square(e / accepted(a, b, s)) for e, a, b, s in zip(error, old, new, scale, strict=True)]
     return jnp.sqrt(sum(parts) / len(parts))
 
 
 def _fastest_rate(field, t, y) -> Float[Array, " lane"]:
     """The largest entry of the Jacobian."""
+    return jnp.max(jnp.stack([jnp.abs(entry) for row in _jacobian(field, t, y) for entry in row]), axis=0)
+
+
+def _jacobian(field, t, y) -> list[list[Float[Array, " lane"]]]:
+    """∂f_i/∂y_j as `[i][j]`."""
     n = len(y)
     basis = [
         tuple(jnp.ones_like(v) if i == j else jnp.zeros_like(v) for i, v in enumerate(y)) for j in range(n)
     ]
-    entries = [jnp.abs(entry) for e in basis for entry in jax.jvp(lambda *y: field(t, y), y, e)[1]]
-    return jnp.max(jnp.stack(entries), axis=0)
+    columns = [jax.jvp(lambda *y: field(t, y), y, e)[1] for e in basis]
+    return [[columns[j][i] for j in range(n)] for i in range(n)]
+
+
+def _scale(field, schedule: Schedule, start, span, initial: Rows) -> Rows:
+    """The scale of each state: how large it gets, to an order of magnitude, in whatever unit it has.
+
+    It is the initial value or the largest dose into the state. A state that starts empty and is not dosed
+    gets what its sources can pass to it: |∂f_i/∂y_j| / |∂f_j/∂y_j| of state j's scale, the whole of it if i
+    is fed by j and has its unit. A state without a source gets what its derivative brings in the whole time.
+    """
+    n = len(initial)
+    own = [jnp.abs(v) + dose for v, dose in zip(initial, _doses(schedule, start, initial), strict=True)]
+    jacobian = _jacobian(field, start, tuple(own))
+    derivative = [jnp.abs(f) for f in field(start, tuple(own))]
+    scale = own
+    for _ in range(n - 1):
+        fed = []
+        for i in range(n):
+            passed = [
+                jnp.abs(jacobian[i][j]) * scale[j] / jnp.where(lost > 0, lost, 1 / span)
+                for j in range(n)
+                if j != i
+                for lost in (jnp.abs(jacobian[j][j]),)
+            ]
+            most = jnp.max(jnp.stack(passed), axis=0)
+            fed.append(jnp.where((scale[i] > 0) | ~jnp.isfinite(most), scale[i], most))
+        scale = fed
+    scale = [
+        jnp.where((s > 0) | ~jnp.isfinite(f * span), s, f * span)
+        for s, f in zip(scale, derivative, strict=True)
+    ]
+    largest = jnp.max(jnp.stack(scale), axis=0)
+    return tuple(jnp.where(s > 0, s, jnp.where(largest > 0, largest, 1.0)) for s in scale)
+
+
+def _doses(schedule: Schedule, start, initial: Rows) -> list[Float[Array, " lane"]]:
+    """The largest bolus into each state plus the most that is infused in one segment."""
+    lanes = initial[0].shape
+    compartment, amount, end = (
+        jnp.asarray(v).reshape(len(v), -1) for v in (schedule.compartment, schedule.amount, schedule.end_h)
+    )
+    rate = None if schedule.rate is None else jnp.asarray(schedule.rate).reshape(amount.shape)
+    length = jnp.diff(end, axis=0, prepend=jnp.broadcast_to(start, lanes).reshape(1, -1)[:, : end.shape[1]])
+    doses = []
+    for i in range(len(initial)):
+        here = compartment == i
+        dose = jnp.max(jnp.where(here, jnp.abs(amount), 0.0), axis=0)
+        if rate is not None:
+            running = jnp.cumsum(jnp.where(here, rate, 0.0), axis=0)
+            dose = dose + jnp.max(jnp.abs(running) * length, axis=0)
+        doses.append(jnp.broadcast_to(dose.reshape(dose.shape if dose.size > 1 else ()), lanes))
+    return doses

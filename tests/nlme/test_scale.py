@@ -34,11 +34,12 @@ class Oral(nlme.OdeModel):
         return y[1]
 
 
-def saturable(amount, time, dose=1.0, **design):
-    """Predictions of the paper's model in units of `amount` and `time`, given in units of 1."""
+def saturable(amount, time, duration=0.0):
+    """Predictions of the paper's model after a dose of 1 when amounts and times are in other units."""
     parameters = MODEL.parameters([1.0 / time, 2.1 * amount / time, 0.4 * amount], 1.0, nlme.Additive(1.0))
-    times = nlme.Design.regular(TIMES_H * time, n_subjects=len(ETA), dose=dose * amount, **design)
-    return nlme.predictions(MODEL, parameters, ETA, times) / amount
+    dose = nlme.Dose(0.0, amount, duration * time)
+    design = nlme.Design.regular(TIMES_H * time, n_subjects=len(ETA), doses=[dose])
+    return nlme.predictions(MODEL, parameters, ETA, design) / amount
 
 
 @pytest.mark.parametrize("amount", [1e-9, 1e-8, 1e-6, 1e-3, 1e3, 1e6, 1e12])
@@ -49,8 +50,8 @@ def test_unit_of_amounts(amount):
 @pytest.mark.parametrize("time", [3600.0, 60.0, 1 / 24, 1 / 8766], ids=["s", "min", "d", "a"])
 @pytest.mark.parametrize("amount", [1e-9, 1.0, 1e12])
 def test_unit_of_time(amount, time):
-    found = saturable(amount, time, duration_h=2.0 * time)
-    np.testing.assert_allclose(found, saturable(1.0, 1.0, duration_h=2.0), rtol=1e-6, atol=1e-6)
+    found = saturable(amount, time, 2.0)
+    np.testing.assert_allclose(found, saturable(1.0, 1.0, 2.0), rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("volume", [1e-9, 1e-3, 1e3, 1e9])
@@ -89,13 +90,9 @@ def test_fit_in_other_units(amount):
 def test_many_doses():
     """Daily doses for a year: the limit of steps holds between two events, not for the record."""
     ode, closed = Oral(), nlme.OneCompartmentOral()
-    days = np.arange(365.0)
-    times = np.array([[1.0, 90 * 24.0, 200 * 24 + 5.0, 365 * 24.0]])
-    none = np.zeros((1, 365))
-    design = nlme.Design(
-        1, times, np.ones((1, 4), bool), days[None] * 24, none + 100.0, none, none.astype(int),
-        np.array([[1, 90, 201, 365]]), {},
-    )  # fmt: skip
+    doses = [nlme.Dose(0.0, 100.0, additional=364, interval_h=24.0)]
+    times = [1.0, 90 * 24.0, 200 * 24 + 5.0, 365 * 24.0]
+    design = nlme.Design.regular(times, n_subjects=1, doses=doses)
     by_ode = nlme.predictions(ode, ode.parameters([1.0, 3.0, 30.0], 1.0, nlme.Additive(1.0)), ETA[:1], design)
     logarithms = [0.0, np.log(3.0), np.log(30.0)]
     by_formula = nlme.predictions(
@@ -123,20 +120,11 @@ class Explodes(nlme.OdeModel):
         return y[0]
 
 
-def ragged(model, covariates, observation):
-    n, m = observation.shape
-    none = np.zeros((n, 0))
-    design = nlme.Design(
-        n, np.tile(np.arange(float(m)), (n, 1)), np.ones((n, m), bool), none, none, none, none.astype(int),
-        np.zeros((n, m), int), covariates, tuple(f"patient {i + 1}" for i in range(n)),
-    )  # fmt: skip
-    return nlme.Records.of(design, observation)
-
-
 def test_failed_solve_names_subject_and_cause():
-    records = ragged(Explodes(), {"speed": np.array([0.1, 1.0, 0.2])}, np.ones((3, 3)))
+    design = nlme.Design.regular([0.0, 1.0, 2.0], n_subjects=3, covariates={"speed": [0.1, 1.0, 0.2]})
+    records = nlme.Records.of(design, np.ones((3, 3)))
     start = Explodes().parameters([1.0], 1e-4, nlme.Additive(1.0))
-    with pytest.raises(ValueError, match="patient 2 .* (steps between two events|step size vanished)"):
+    with pytest.raises(ValueError, match=r"subject 1 .* (steps between two events|step size vanished)"):
         nlme.fit_population(Explodes(), records, start)
 
 
@@ -145,5 +133,5 @@ def test_variance_of_zero_is_named():
     design = nlme.Design.regular([0.0, 1.0, 4.0, 9.0], n_subjects=3, dose=100.0)
     records = nlme.Records.of(design, np.array([[0.0, 2.0, 1.5, 0.5]] * 3))
     start = oral.parameters([0.4, 1.0, 3.4], 0.1, nlme.Proportional(0.1))
-    with pytest.raises(ValueError, match="subject 0 .* variance is 0 at its observation 1"):
+    with pytest.raises(ValueError, match=r"subject 0 .* variance is 0 at its observation 1"):
         nlme.fit_population(oral, records, start)

@@ -14,7 +14,7 @@ the environment variable JAX_COMPILATION_CACHE_DIR to a folder to keep compiled 
 
 from covary.nlme.catalogue import load_model
 from covary.nlme.configuration import configure
-from covary.nlme.design import Design, Dose, Records
+from covary.nlme.design import Bounds, Design, Dose, Records
 from covary.nlme.draws import Draws
 from covary.nlme.empirical_bayes import EmpiricalBayes, Status, empirical_bayes
 from covary.nlme.fit import PopulationFit, fit_population
@@ -30,6 +30,7 @@ from covary.nlme.simulate import Simulation, SimulationStatus, predictions, simu
 
 __all__ = [
     "Additive",
+    "Bounds",
     "ClosedFormModel",
     "Combined",
     "Design",

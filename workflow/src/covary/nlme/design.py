@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import equinox as eqx
+import jax
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int
 
@@ -24,6 +25,7 @@ _ROWS = (
     "dose_duration_h",
     "dose_compartment",
     "doses_before",
+    "output",
 )
 
 
@@ -44,21 +46,21 @@ class Dose(NamedTuple):
     def repeated(self) -> list["Dose"]:
         """This dose and its repetitions as single doses.
 
-        Raises ValueError if a number makes no sense.
+        Raises UserError if a number makes no sense.
         """
         for name in ("time_h", "amount", "duration_h", "interval_h"):
             if not np.isfinite(value := getattr(self, name)):
-                raise ValueError(f"{name} of a dose must be finite, got {value}")
+                raise UserError(f"{name} of a dose must be finite, got {value}")
         if self.amount <= 0:
-            raise ValueError(f"amount of a dose must be > 0, got {self.amount:g}")
+            raise UserError(f"amount of a dose must be > 0, got {self.amount:g}")
         if self.duration_h < 0:
-            raise ValueError(f"duration_h of a dose must be ≥ 0, got {self.duration_h:g}")
+            raise UserError(f"duration_h of a dose must be ≥ 0, got {self.duration_h:g}")
         for name, least in (("compartment", 1), ("additional", 0)):
             value = getattr(self, name)
             if value != int(value) or value < least:
-                raise ValueError(f"{name} of a dose must be a whole number ≥ {least}, got {value:g}")
+                raise UserError(f"{name} of a dose must be a whole number ≥ {least}, got {value:g}")
         if self.additional and self.interval_h <= 0:
-            raise ValueError(f"interval_h of a repeated dose must be > 0, got {self.interval_h:g}")
+            raise UserError(f"interval_h of a repeated dose must be > 0, got {self.interval_h:g}")
         return [
             Dose(self.time_h + i * self.interval_h, self.amount, self.duration_h, int(self.compartment))
             for i in range(int(self.additional) + 1)
@@ -86,6 +88,8 @@ class Design(eqx.Module):
     doses_before: Int[Array, "row time"]
     covariates: dict[str, Float64[np.ndarray, " _"]]
     subject_ids: tuple[str, ...] | None = None
+    output: Int[Array, "row time"] | None = None  # which output is observed: CMT or DVID, 0 if not said
+    unusable: dict[str, str] = eqx.field(default_factory=dict)  # why a column of a table is no covariate
 
     @property
     def shared(self) -> bool:
@@ -109,7 +113,7 @@ class Design(eqx.Module):
         A covariate is one number for all subjects, or one per subject. Time starts at 0, or at the first
         dose or observation if that comes before 0.
 
-        Raises ValueError if times are missing, not finite or do not increase, or if a dose or a covariate
+        Raises UserError if times are missing, not finite or do not increase, or if a dose or a covariate
         makes no sense.
         """
         time = np.asarray(times_h, dtype=np.float64)
@@ -118,9 +122,9 @@ class Design(eqx.Module):
         if not np.all(np.isfinite(time)) or np.any(np.diff(time) <= 0):
             raise UserError(f"times_h must increase, got {time.tolist()}")
         if n_subjects < 1:
-            raise ValueError(f"n_subjects must be ≥ 1, got {n_subjects}")
+            raise UserError(f"n_subjects must be ≥ 1, got {n_subjects}")
         if dose and doses:
-            raise ValueError("give dose or doses, not both")
+            raise UserError("give dose or doses, not both")
         single = [
             d for given in (doses or [Dose(0.0, dose)] if dose or doses else ()) for d in given.repeated()
         ]
@@ -141,7 +145,8 @@ class Design(eqx.Module):
 
     def rows(self, subjects: np.ndarray) -> "Design":
         """The design of some subjects, by index; repeats are allowed."""
-        taken = {} if self.shared else {name: getattr(self, name)[subjects] for name in _ROWS}
+        rows = {name: getattr(self, name) for name in _ROWS}
+        taken = {} if self.shared else {n: v[subjects] for n, v in rows.items() if v is not None}
         own = {n: v if len(v) == 1 else v[subjects] for n, v in self.covariates.items()}
         ids = None if self.subject_ids is None else tuple(self.subject_ids[i] for i in subjects)
         return dataclasses.replace(self, **taken, n_subjects=len(subjects), covariates=own, subject_ids=ids)
@@ -151,25 +156,46 @@ class Design(eqx.Module):
         return str(subject) if self.subject_ids is None else self.subject_ids[subject]
 
 
+class Bounds(eqx.Module):
+    """Between which values censored observations lie.
+
+    `low` and `high` are NaN where the value itself was observed. Every observation is known to lie above
+    `floor`, -inf where nothing is known.
+    """
+
+    low: Float64[Array, "subject time"]
+    high: Float64[Array, "subject time"]
+    floor: Float64[Array, "subject time"]
+
+
 class Records(eqx.Module):
-    """A design and what was observed. `present` marks the observations that enter the likelihood."""
+    """A design and what was observed. `present` marks the observations that enter the likelihood.
+
+    The observation of a censored value is its limit of quantification; what is known of it is in `bounds`.
+    """
 
     design: Design
     observation: Float[Array, "subject time"]
     present: Bool[Array, "subject time"]
+    bounds: Bounds | None = None
 
     @classmethod
     def of(
-        cls, design: Design, observation: Float[Array, "subject time"], *, missing_as_nan: bool = False
+        cls,
+        design: Design,
+        observation: Float[Array, "subject time"],
+        *,
+        missing_as_nan: bool = False,
+        bounds: Bounds | None = None,
     ) -> "Records":
         """Records of a design. A NaN is an error, or a missing visit if `missing_as_nan`.
 
-        Raises ValueError if shapes disagree, an observation is not finite, or a subject has none.
+        Raises UserError if shapes disagree, an observation is not finite, or a subject has none.
         """
         observation = np.asarray(observation)
         expected = (design.n_subjects, design.time_h.shape[1])
         if observation.shape != expected:
-            raise ValueError(f"observation must have shape {expected}, got {observation.shape}")
+            raise UserError(f"observation must have shape {expected}, got {observation.shape}")
         present = np.broadcast_to(design.observed, expected)
         finite = np.isfinite(observation)
         if missing_as_nan:
@@ -183,20 +209,21 @@ class Records(eqx.Module):
             )
         if np.any(empty := ~present.any(axis=1)):
             raise UserError(f"subject {design.name(int(np.argmax(empty)))} has no observations")
-        return cls(design, observation, present)
+        return cls(design, observation, present, bounds)
 
     def __getitem__(self, subjects: slice | np.ndarray) -> "Records":
         """The records of some subjects."""
         index = np.arange(self.design.n_subjects)[subjects]
-        return Records(self.design.rows(index), self.observation[index], self.present[index])
+        bounds = jax.tree.map(lambda values: values[index], self.bounds)
+        return Records(self.design.rows(index), self.observation[index], self.present[index], bounds)
 
 
 def _covariate(name: str, value, n_subjects: int) -> Float64[np.ndarray, " _"]:
     values = np.atleast_1d(np.asarray(value, dtype=np.float64))
     if values.shape not in ((1,), (n_subjects,)):
-        raise ValueError(
+        raise UserError(
             f"covariate {name} must be one number or {n_subjects}, one per subject, got shape {values.shape}"
         )
     if np.any(bad := ~np.isfinite(values)):
-        raise ValueError(f"covariate {name} must be finite, got {values[bad][0]} (number {np.argmax(bad)})")
+        raise UserError(f"covariate {name} must be finite, got {values[bad][0]} (number {np.argmax(bad)})")
     return values

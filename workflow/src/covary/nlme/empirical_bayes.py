@@ -261,13 +261,13 @@ class _Starts:
     """Where to start: points of a fixed cloud over the prior, ranked by Φ for each subject."""
 
     def __init__(self, model, parameters, lanes, frozen):
-        size = _CLOUD_SHARED if lanes.shared else _CLOUD_RAGGED
+        size = _CLOUD_SHARED if lanes.alike else _CLOUD_RAGGED
         self.white = _cloud(size, parameters.omega.shape[0])
         self.factor = np.linalg.cholesky(parameters.omega)
         self.points = self.factor @ self.white
         self.steps = np.zeros(size, dtype=np.int64)
         self._arguments = model, parameters, lanes, frozen
-        if lanes.shared:
+        if lanes.alike:
             plan = Lanes(lanes.n_times, True, lanes.plan, lanes.covariates)
             points = self.points
             self._predictions, _, self.steps = map_lanes(
@@ -290,7 +290,7 @@ class _Starts:
     def _best_away_from(self, white, subjects):
         model, parameters, lanes, frozen = self._arguments
         n, size = len(subjects), self.points.shape[1]
-        if lanes.shared:
+        if lanes.alike:
             one = None if frozen is None else frozen[:, :1]
             program = partial(_lowest_shared, parameters, self.white, self.points, self._predictions, one)
             return map_lanes(program, n, lambda index: (white[:, index], lanes.select(subjects[index])))
@@ -308,7 +308,7 @@ class _Starts:
 
 @lane_program(n_shared=5)
 def _lowest_shared(parameters, white, points, f, frozen, centres, lanes):
-    """The best point for each subject of a shared design away from its centre, and Φ there."""
+    """The best point for each subject away from its centre, where subjects are alike, and Φ there."""
     scores = _shared_scores(parameters, points, f, frozen, lanes.y, lanes.present)
     return _lowest_away(white, centres, scores)
 

@@ -9,9 +9,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from covary.nlme.arrays import Array
+from covary.nlme.censoring import censored_information, censored_terms
 from covary.nlme.lane_algebra import inverse
 from covary.nlme.lanes import Lanes, predict
 from covary.nlme.model import ClosedFormModel, OdeModel
@@ -34,31 +35,37 @@ def data_terms(
     f: Float[Array, "time lane"],
     frozen: Float[Array, "time lane"] | None,
 ) -> Float[Array, "time lane"]:
-    """Each observation's ½ [(y − f)²/R + ln R], 0 where there is none; R at the prediction, or at
-    `frozen`."""
+    """Each observation's ½ [(y − f)²/R + ln R], or its −ln probability if it is censored; 0 where there is
+    none. R is taken at the prediction, or at `frozen`."""
     f = jnp.where(lanes.present, f, 1.0)
     r = residual.variance(f if frozen is None else jnp.where(lanes.present, frozen, 1.0))
     deviation = residual.transform(lanes.y) - residual.transform(f)
     terms = 0.5 * (jnp.square(deviation) / r + jnp.log(r)) - residual.log_jacobian(lanes.y)
+    if lanes.bounds is not None:
+        terms = censored_terms(residual, lanes.bounds, f, r, terms)
     return jnp.where(lanes.present, terms, 0.0)
 
 
 def information(
     residual: ResidualError,
-    present: Bool[Array, "time lane"],
+    lanes: Lanes,
     f: Float[Array, "time lane"],
     frozen: Float[Array, "time lane"] | None,
 ) -> Float[Array, "time lane"]:
-    """Each observation's Fisher information about its prediction: (d transform/df)²/R + ½ (R'/R)²."""
-    f = jnp.where(present, f, 1.0)
+    """Each observation's Fisher information about its prediction: (d transform/df)²/R + ½ (R'/R)², or the
+    curvature of its probability if it is censored."""
+    f = jnp.where(lanes.present, f, 1.0)
     ones = jnp.ones_like(f)
     slope = jax.jvp(residual.transform, (f,), (ones,))[1]
     if frozen is not None:
-        w = jnp.square(slope) / residual.variance(jnp.where(present, frozen, 1.0))
+        frozen = jnp.where(lanes.present, frozen, 1.0)
+        w = jnp.square(slope) / residual.variance(frozen)
     else:
         r, dr = jax.jvp(residual.variance, (f,), (ones,))
         w = jnp.square(slope) / r + 0.5 * jnp.square(dr / r)
-    return jnp.where(present, w, 0.0)
+    if lanes.bounds is not None:
+        w = censored_information(residual, lanes.bounds, f, frozen, w)
+    return jnp.where(lanes.present, w, 0.0)
 
 
 def frozen_prediction(
@@ -134,7 +141,7 @@ def gauss_newton(
     residual = parameters.residual
     terms, slope = jax.jvp(lambda f: data_terms(residual, lanes, f, frozen), (f,), (jnp.ones_like(f),))
     omega_inverse = inverse(parameters.omega)
-    w = information(residual, lanes.present, f, frozen)
+    w = information(residual, lanes, f, frozen)
     a = jnp.where(lanes.present, a, 0.0)
     curvature = jnp.sum(a[:, None] * a[None] * w, axis=2) + omega_inverse[:, :, None]
     gradient = jnp.sum(a * slope, axis=1) + omega_inverse @ eta

@@ -12,7 +12,7 @@ from covary.errors import UserError
 from covary.nlme.arrays import Array
 from covary.nlme.blocks import lane_program, take
 from covary.nlme.configuration import check_configured
-from covary.nlme.design import Design, Records
+from covary.nlme.design import Bounds, Design, Records
 from covary.nlme.model import ClosedFormModel, Doses, OdeModel
 from covary.nlme.parameters import Parameters
 from covary.nlme.schedule import Schedule
@@ -35,12 +35,23 @@ class Lanes(eqx.Module):
     covariates: dict[str, Float[Array, ""] | Float[Array, " lane"]]
     y: Float[Array, "time lane"] | None = None
     present: Bool[Array, "time lane"] | None = None
+    bounds: Bounds | None = None  # (time, lane)
+
+    @property
+    def alike(self) -> bool:
+        """Whether subjects differ in the observed values and random effects only."""
+        return (
+            self.shared
+            and self.bounds is None
+            and not any(np.ndim(value) for value in self.covariates.values())
+        )
 
     def select(self, index: Int[Array, " lane"]) -> "Lanes":
         """Some of the lanes, by index; repeats are allowed."""
         plan = self.plan if self.shared else take(self.plan, index)
         covariates = {n: take(v, index) if v.ndim else v for n, v in self.covariates.items()}
-        return Lanes(self.n_times, self.shared, plan, covariates, *take((self.y, self.present), index))
+        own = take((self.y, self.present, self.bounds), index)
+        return Lanes(self.n_times, self.shared, plan, covariates, *own)
 
 
 def lanes_of(model: OdeModel | ClosedFormModel, source: Design | Records) -> Lanes:
@@ -59,6 +70,7 @@ def lanes_of(model: OdeModel | ClosedFormModel, source: Design | Records) -> Lan
         covariates,
         np.ascontiguousarray(y.T),
         np.ascontiguousarray(source.present.T),
+        jax.tree.map(lambda values: np.ascontiguousarray(values.T), source.bounds),
     )
 
 
@@ -106,9 +118,9 @@ def check_model(model: OdeModel | ClosedFormModel, parameters: Parameters, desig
     try:
         p = jax.eval_shape(model.individual, theta, eta, {n: scalar for n in design.covariates})
     except KeyError as missing:
+        why = design.unusable.get(missing.args[0], ", ".join(design.covariates) or "there are none")
         raise UserError(
-            f"{name}.individual needs {missing}, which is neither a fixed effect nor a covariate "
-            f"({', '.join(design.covariates) or 'there are none'})"
+            f"{name}.individual needs {missing}, which is neither a fixed effect nor a covariate ({why})"
         ) from None
     for key, value in p.items():
         if value.shape != ():

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Float64, Int8
 
+from covary.errors import UserError
 from covary.nlme import joint
 from covary.nlme.arrays import Array
 from covary.nlme.blocks import lane_program, map_lanes
@@ -90,6 +91,8 @@ def marginal(
 
     `near` are the modes under almost the same parameters, for differences of a step.
     """
+    if method == "fo" and lanes.bounds is not None:
+        raise UserError("method fo cannot use censored observations; use focei or laplacei, or censoring M1")
     interaction = method in ("fo", "focei", "laplacei")
     n, k = lanes.y.shape[1], parameters.omega.shape[0]
     if method == "fo":
@@ -205,7 +208,7 @@ def _approximate(structure, lanes, vector, eta, at: _Derivatives) -> Float[Array
         return joint.data_terms(residual, lanes, f, at.frozen)
 
     if at.b is None:
-        w = joint.information(residual, lanes.present, at.f, at.frozen)
+        w = joint.information(residual, lanes, at.f, at.frozen)
         h = jnp.einsum("itl,jtl,tl->ijl", at.a, at.a, w)
     else:
         ones = jnp.ones_like(at.f)

@@ -53,9 +53,7 @@ def phi(eta, k, omega, residual, floor):
             return (bound - mean) / sd
 
         if np.isnan(low):
-            total -= (
-                norm.logpdf(z(y)) - np.log(sd) + 0.5 * np.log(2 * np.pi) - (np.log(y) if log_scale else 0)
-            )
+            total += 0.5 * z(y) ** 2 + np.log(sd) + (np.log(y) if log_scale else 0.0)
         else:
             total -= np.log(norm.cdf(z(high)) - norm.cdf(z(max(low, floor))))
         total += norm.logsf(z(floor))

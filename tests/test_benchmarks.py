@@ -79,22 +79,35 @@ def test_sampling(run, finished, tmp_path):
     run("sampling", "--generator", finished.results / "generator", "--images", 8, "--results", results)
     found = json.loads(results.read_text())
     assert "reference (ddpm 50, 77 tokens)" in found
-    assert all(contender["images_per_s"] > 0 for contender in found.values())
+    assert all(c["readback_r2"] < 1 and 0 <= c["precision"] <= 1 for c in found.values())
 
 
 @pytest.mark.parametrize("contender", ["covary", "covary_zstd", "memmap", "naive_zarr"])
 def test_storage(run, contender, tmp_path):
     source = tmp_path / "images.npy"
-    np.save(source, np.zeros((64, 16, 16), np.uint8))
+    images = np.arange(64, dtype=np.uint8)[:, None, None] + np.zeros((64, 16, 16), np.uint8)
+    np.save(source, images)
     (tmp_path / "store").mkdir()
     arguments = ("--contender", contender, "--source", source, "--folder", tmp_path / "store")
-    assert json.loads(run("storage", *arguments))["written_per_s"] > 0  # `measure` counts what it reads
+    measured = json.loads(run("storage", *arguments))  # `measure` counts what it reads
+    assert set(measured) == {"written_per_s", "megabytes", "read_per_s"}
+    assert all(np.isfinite(value) for value in measured.values())
+    compressed = contender == "covary_zstd"
+    assert (measured["megabytes"] < images.nbytes / 1e6) is compressed  # equal pixels take next to no room
 
 
-@pytest.mark.parametrize("contender", ["simulate_covary", "modes_covary", "fit_covary_theoph"])
-def test_nlme(run, contender):
+@pytest.mark.parametrize(
+    ("contender", "holds"),
+    [
+        ("simulate_covary", lambda result: result["largest_error"] < 1e-4),
+        ("modes_covary", lambda result: result["global_mode_fraction"] > 0.98),
+        ("fit_covary_theoph", lambda result: abs(result["ofv"] - 116.8034) < 1e-3),
+    ],
+)
+def test_nlme(run, contender, holds):
     result = json.loads(run("nlme", "--contender", contender, "--subjects", 64))
-    assert result["seconds"] > 0
+    assert holds(result), result
+    assert result["subjects_per_s"] * result["seconds"] == pytest.approx(result["subjects"])
 
 
 @pytest.fixture(scope="module")

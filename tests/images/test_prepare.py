@@ -1,9 +1,8 @@
+import itertools
 import logging
-import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from covary import images
 from covary.config.images import Crop, Images
 from covary.images.geometry import resize
 from covary.images.prepare import clean_image, prepare_image
+from covary.jobs.resumable import Journal
 
 CONFIG = Images(size_px=16, crop=Crop(height_px=40, width_px=40), max_unreadable_fraction=0.2)
 
@@ -196,13 +196,13 @@ def test_a_killed_preparation_ends_with_the_files_of_an_uninterrupted_one(tmp_pa
     prepare(tmp_path / "source", tmp_path / "whole", CONFIG)
     process = subprocess.Popen(
         [sys.executable, __file__, str(tmp_path / "source"), str(tmp_path / "killed")],
-        stderr=subprocess.DEVNULL,
-    )
-    journal = tmp_path / "killed" / "checkpoints" / "journal.json"
-    while not journal.exists() and process.poll() is None:
-        time.sleep(0.001)
-    os.kill(process.pid, signal.SIGKILL)
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    assert process.stdout.readline() == "prepared more than the journal says\n"
+    process.kill()
     assert process.wait() == -signal.SIGKILL
+    journal = tmp_path / "killed" / "checkpoints" / "journal.json"
+    assert journal.exists()
     with caplog.at_level(logging.INFO, "covary"):
         prepare(tmp_path / "source", tmp_path / "killed", CONFIG)
     assert "preparation goes on after" in caplog.text
@@ -211,5 +211,19 @@ def test_a_killed_preparation_ends_with_the_files_of_an_uninterrupted_one(tmp_pa
     assert not journal.parent.exists()
 
 
+def stop_before_the_second_journal():
+    """Say so and wait to be killed: more images are prepared by then than the journal on disk says."""
+    write, calls = Journal.write, itertools.count(1)
+
+    def write_once(self, outcomes):
+        if next(calls) > 1:
+            print("prepared more than the journal says", flush=True)
+            signal.pause()
+        write(self, outcomes)
+
+    Journal.write = write_once
+
+
 if __name__ == "__main__":
+    stop_before_the_second_journal()
     prepare(*map(Path, sys.argv[1:]), CONFIG)

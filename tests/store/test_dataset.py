@@ -180,6 +180,7 @@ def test_a_damaged_shard_can_be_written_again(dataset, images, tmp_path):
     write(dataset, images, partition(N, 64))
     (dataset / "images/image/c/1/0/0").write_bytes(b"damaged")
     store.validate_images(dataset, N, write(dataset, images, partition(N, 64)), tmp_path / "images.json")
+    np.testing.assert_array_equal(store.read(dataset, "images")["image"].values, images)
 
 
 def test_a_changed_group_is_found(dataset, images, tmp_path):

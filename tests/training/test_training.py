@@ -1,11 +1,10 @@
 """What holds for all three trainings: a run that was killed ends with the weights of one that was not."""
 
 import logging
-import os
 import signal
 import subprocess
 import sys
-import time
+from itertools import count
 from pathlib import Path
 from typing import ClassVar
 
@@ -27,7 +26,7 @@ from covary.training.checkpoint import Checkpoint, fingerprint
 from covary.training.draws import keyed_generator, seeded, shuffled_batches
 from covary.vae import VAE, train_vae
 
-sys.path.insert(0, str(Path(__file__).parent / "diffusion"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "diffusion"))
 from tiny import save_tiny_stable_diffusion
 
 SIZE_PX = 16
@@ -119,13 +118,14 @@ def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(kind, tmp_pa
     expected, history = train(kind, tmp_path / "uninterrupted")
 
     process = subprocess.Popen(
-        [sys.executable, __file__, kind, str(tmp_path / "killed")], stderr=subprocess.DEVNULL
-    )
-    checkpoint = tmp_path / "killed" / "checkpoint.pt"
-    while not checkpoint.exists() and process.poll() is None:
-        time.sleep(0.002)
-    os.kill(process.pid, signal.SIGKILL)
+        [sys.executable, __file__, kind, str(tmp_path / "killed")],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    assert process.stdout.readline() == "trained past its checkpoint\n"
+    process.kill()
     assert process.wait() == -signal.SIGKILL
+    checkpoint = tmp_path / "killed" / "checkpoint.pt"
+    assert checkpoint.exists()
 
     with caplog.at_level(logging.INFO):
         weights, resumed_history = train(kind, tmp_path / "killed")
@@ -222,7 +222,21 @@ def test_draws_are_keyed_and_leave_the_global_generator_alone():
     assert torch.equal(steps[0], steps[2]) and not torch.equal(steps[0], steps[1])
 
 
+def stop_before_the_second_checkpoint():
+    """Say so and wait to be killed: weights have moved on from those on disk by then."""
+    write, calls = Checkpoint.write, count(1)
+
+    def write_once(self, completed, history):
+        if next(calls) > 1:
+            print("trained past its checkpoint", flush=True)
+            signal.pause()
+        write(self, completed, history)
+
+    Checkpoint.write = write_once
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
+    stop_before_the_second_checkpoint()
     nlme.configure()
     train(sys.argv[1], Path(sys.argv[2]))

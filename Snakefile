@@ -25,6 +25,7 @@ wildcard_constraints:
     noise=r"[0-9.e+-]+",
     shard=r"[0-9]+",
     predictor="|".join(PREDICTORS),
+    network="|".join(READERS),
     resource=r"[a-z0-9_.-]+",
 
 

@@ -49,7 +49,8 @@ def main() -> None:
         predicted = {name: draw(n, TIMES) for name in PREDICTORS}
         records.append(evaluate.Records(v, true, predicted, approximate, average, other))
         estimated = {name: oracles[f"oracle_{name}"] for name in PREDICTORS}
-        chains.append(evaluate.Chain(v, eta, eta + 0.1 * draw(n, EFFECTS), estimated, eta_pred))
+        read = dict.fromkeys(PREDICTORS, eta + 0.1 * draw(n, EFFECTS))
+        chains.append(evaluate.Chain(v, eta, read, estimated, eta_pred))
         names = (*PREDICTORS, evaluate.IDEAL, evaluate.NO_IMAGE)
         forecasts.append(evaluate.Forecasts(v, true, {name: random.random((n, 3)) for name in names}))
         sizes, curve = np.array([1, 2, 4, 8]) * 1_000, signal + 0.3 * draw(4, n, EFFECTS)

@@ -43,11 +43,14 @@ class Project:
         for part in ("results", "resources", ".snakemake"):
             shutil.copytree(other.folder / part, self.folder / part)
 
-    def edited(self, name: str, **sections: dict | None) -> str:
-        """Write a configuration beside tiny.yaml in which some sections differ; return its path."""
+    def edited(self, name: str, **sections: dict | list) -> str:
+        """Write a configuration beside tiny.yaml in which some keys of sections or whole lists differ.
+
+        Return its path.
+        """
         raw = yaml.safe_load((self.folder / "config" / "tiny.yaml").read_text())
         for section, values in sections.items():
-            raw[section] = raw.get(section, {}) | values
+            raw[section] = raw.get(section, {}) | values if isinstance(values, dict) else values
         (self.folder / "config" / name).write_text(yaml.safe_dump(raw))
         return f"config/{name}"
 

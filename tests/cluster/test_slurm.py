@@ -24,7 +24,7 @@ OPTIONS = (
 # Every rule, but few jobs: each starts Snakemake twice before it begins.
 ONE_LEVEL = {
     "association": {"noise_variances": [9]},
-    "predictor": {"objectives": ["ebe_mse"], "learning_curve": []},
+    "predictors": [{"objective": "ebe_mse", "width": 8, "epochs": 1}],
 }
 
 

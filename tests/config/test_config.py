@@ -56,18 +56,29 @@ def test_committed_schema_and_key_table_match_the_model():
         ),
         ({"longitudinal": {"last_time_h": 0.0}}, "longitudinal.last_time_h: must be > 0, got 0"),
         ({"association": {"noise_variances": [1, 1]}}, "noise_variances must differ from each other"),
-        ({"predictor": {"objectives": []}}, "predictor.objectives: must have at least 1 item, got 0"),
+        ({"predictors": []}, "predictors: must have at least 1 item, got 0"),
+        ({"predictors": [{"netwrk": "vgg11"}]}, "predictors[0].netwrk: unknown key; did you mean `network`?"),
         (
-            {"predictor": {"objectives": ["ebe_mse", "ebe_mse"]}},
-            "predictor.objectives must differ, got ['ebe_mse', 'ebe_mse']",
+            {"predictors": [{"network": "vit_b_16", "width": 8}]},
+            "predictors[0].width: has no effect with network vit_b_16; remove it",
         ),
         (
-            {"predictor": {"learning_curve": [0.2, 0.5]}},
-            "predictor.learning_curve must be at least 3 different shares, or none, got [0.2, 0.5]",
+            {"predictors": [{}, {"objective": "marginal_likelihood", "width": 64}]},
+            "predictors[1].name must differ from those of other predictors; give this one a `name`, got "
+            "'resnet18_marginal_likelihood'",
         ),
         (
-            {"predictor": {"objectives": ["ebe_mse"], "learning_curve_objectives": ["marginal_likelihood"]}},
-            "predictor.learning_curve_objectives must be among objectives, got ['marginal_likelihood']",
+            {"predictors": [{"network": "a.py:Net"}, {"network": "b.py:Net", "name": "other"}]},
+            "predictors[1].network must not be called in paths like another network, 'a.py:Net', got "
+            "'b.py:Net'",
+        ),
+        ({"predictors": [{"name": "oracle_ebe_mse"}]}, "predictors[0].name must not start with `oracle_`"),
+        ({"predictors": [{"name": "Mine"}]}, "predictors[0].name: must match ^[a-z0-9_]+$, got 'Mine'"),
+        ({"predictors": [{"network": 18}]}, "predictors[0].network: must be a text, got 18"),
+        ({"predictors": [{"objective": "mse"}]}, "predictors[0].objective: must be one of 'ebe_mse' or"),
+        (
+            {"predictors": [{"learning_curve": [0.2, 0.5]}]},
+            "predictors[0].learning_curve must be at least 3 different shares, or none, got [0.2, 0.5]",
         ),
         ({"experiment": "../up"}, "experiment: must match"),
         ({"images": {"size_px": 40}}, "images.size_px must be a multiple of 16"),
@@ -97,6 +108,40 @@ def test_committed_schema_and_key_table_match_the_model():
 def test_faults_name_the_key_and_what_was_expected(raw, message):
     assert message in fault(raw)
     assert "\n" not in fault(raw)
+
+
+@pytest.mark.parametrize(
+    "predictors", [[{}], [{"network": "vgg11"}, {"network": "a.py:Net", "name": "mine"}]]
+)
+def test_a_configuration_written_as_plain_data_reads_back(predictors):
+    config = check({"predictors": predictors})
+    assert check(config.model_dump()) == config
+
+
+def test_a_predictor_is_named_and_measured_by_its_objective():
+    one, two = check({"predictors": [{"network": "a.py:MyNet"}, {"objective": "ebe_mse"}]}).predictors
+    assert (one.label, one.name, two.name) == ("mynet", "mynet_marginal_likelihood", "resnet18_ebe_mse")
+    assert (one.learning_curve, two.learning_curve) == ([0.0625, 0.125, 0.25], [])
+
+
+def test_readers_and_oracles_follow_the_first_predictor_of_their_network_and_objective():
+    config = check(
+        {
+            "predictors": [
+                {"objective": "marginal_likelihood", "width": 64, "covariance": "diagonal"},
+                {"objective": "ebe_mse", "width": 8},
+                {"network": "linear_probe", "objective": "ebe_mse"},
+            ]
+        }
+    )
+    assert {label: p.name for label, p in config.readers.items()} == {
+        "resnet18": "resnet18_marginal_likelihood",
+        "linear_probe": "linear_probe_ebe_mse",
+    }
+    assert {objective: p.width for objective, p in config.oracles.items()} == {
+        "marginal_likelihood": 64,
+        "ebe_mse": 8,
+    }
 
 
 def test_every_fault_gets_its_line():

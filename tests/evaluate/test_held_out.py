@@ -5,6 +5,7 @@ import pytest
 import xarray as xr
 
 from covary import evaluate, rng, store
+from covary.config.predictors import Predictor
 from covary.config.records import Longitudinal
 from covary.records.study import Study
 from covary.resampling import Resamples
@@ -51,10 +52,10 @@ def held_out(tmp_path_factory, study):
             v = (square, 0.1 * np.eye(3, dtype=np.float32))
             name = f"{noise}/{objective}"
             write(f"{group}/net_{objective}", TEST, eta_pred=(effects, draw(name, 6)), covariance=v)
-            oracle = {"eta_pred": draw(f"o/{name}", 6), "eta_pred_read": draw(f"or/{name}", 6)}
+            oracle = {"eta_pred": draw(f"o/{name}", 6), "eta_pred_read_net": draw(f"or/{name}", 6)}
             oracle = {key: (effects, value) for key, value in oracle.items()}
             write(f"{group}/oracle_{objective}", TEST, **oracle, covariance=v)
-    return evaluate.HeldOut(path, "net", OBJECTIVES)
+    return evaluate.HeldOut(path, [Predictor(network="net", objective=o) for o in OBJECTIVES])
 
 
 def test_random_effects_are_those_of_test_subjects(held_out):
@@ -73,7 +74,7 @@ def test_random_effects_are_those_of_test_subjects(held_out):
 def test_the_chain_goes_from_eta_to_the_predictor(held_out):
     chain = held_out.chain("0")
     np.testing.assert_array_equal(chain.eta, draw("eta")[TEST])
-    np.testing.assert_array_equal(chain.read, draw("read", 6))
+    np.testing.assert_array_equal(chain.read["net_ebe_mse"], draw("read", 6))
     for objective in OBJECTIVES:
         name = f"net_{objective}"
         np.testing.assert_array_equal(chain.estimated[name], draw(f"or/0/{objective}", 6))

@@ -16,7 +16,9 @@ def chain(noise_variance, image_noise=0.3, shrinkage=0.8, predictor_error=0.2):
     read = (eta + image_noise * rng.normal(1, "read", 0, N, (K,))) / (1 + image_noise**2)
     scaled = read * explainable_fraction(noise_variance) ** 0.5
     error = predictor_error * rng.normal(1, "error", 0, N, (K,))
-    return Chain(noise_variance, eta, read, {"a": shrinkage * scaled}, {"a": shrinkage * scaled + error})
+    return Chain(
+        noise_variance, eta, {"a": read}, {"a": shrinkage * scaled}, {"a": shrinkage * scaled + error}
+    )
 
 
 def test_parts_add_up_to_the_explainable_fraction():
@@ -50,7 +52,7 @@ def test_chance_correlation_of_the_noise_does_not_move_the_ledger():
     # A perfect chain reaches the explainable fraction exactly, whatever noise the subjects happened to get.
     eta = rng.normal(1, "eta", 0, N, (K,))
     perfect = eta * explainable_fraction(49.0) ** 0.5
-    table = association_ledger([Chain(49.0, eta, eta, {"a": perfect}, {"a": perfect})], SAMPLES)
+    table = association_ledger([Chain(49.0, eta, {"a": eta}, {"a": perfect}, {"a": perfect})], SAMPLES)
     reached = table.query("part == 'reached'")
     np.testing.assert_allclose(reached[["value", "low", "high"]], explainable_fraction(49.0), atol=1e-12)
 

@@ -183,7 +183,13 @@ def test_the_ledger_bars_end_where_the_explainable_fraction_does():
     eta = rng.normal(1, "eta", 0, 300, (2,))
     read = 0.9 * eta + 0.2 * rng.normal(1, "read", 0, 300, (2,))
     chains = [
-        Chain(v, eta, read, dict.fromkeys("ab", 0.8 * read * scale), {"a": 0.7 * read * scale, "b": 0 * eta})
+        Chain(
+            v,
+            eta,
+            dict.fromkeys("ab", read),
+            dict.fromkeys("ab", 0.8 * read * scale),
+            {"a": 0.7 * read * scale, "b": 0 * eta},
+        )
         for v, scale in ((v, (1 + v) ** -0.5) for v in NOISES)
     ]
     ledger = association_ledger(chains, SAMPLES)

@@ -87,7 +87,7 @@ def test_a_users_network(tmp_path):
 def test_a_faulty_network_of_a_user_is_one_line(text, name, message, tmp_path):
     with pytest.raises(ValueError, match=message) as raised:
         make(f"{user_file(tmp_path, text)}:{name}")
-    assert str(raised.value).startswith("predictor.network: ") and "\n" not in str(raised.value)
+    assert str(raised.value).startswith("predictors.network: ") and "\n" not in str(raised.value)
 
 
 def test_a_network_that_does_not_exist(tmp_path):

@@ -48,7 +48,7 @@ def test_an_estimate_that_is_not_finite_stops_the_run(tmp_path):
 
 
 def test_fewer_training_subjects_than_a_batch(tmp_path):
-    with pytest.raises(ValueError, match=r"predictor.batch_size: must be at most .* subjects, 31, got 32"):
+    with pytest.raises(ValueError, match=r"predictors.batch_size: must be at most .* subjects, 31, got 32"):
         train_predictor(bands(31, 0), bands(4, 0), MeanSquaredError(), Predictor(batch_size=32), 1, tmp_path)
 
 

@@ -31,7 +31,11 @@ def run(predictors=("network",), skill=0.8, error=0.4):
         }
         covariance = {name: np.diag((eta_hat - mean).var(axis=0)) for name, mean in predicted.items()}
         effects.append(evaluate.RandomEffects(v, eta_hat, eta_approx, predicted, covariance))
-        chains.append(evaluate.Chain(v, eta, read, dict.fromkeys(predictors, scale * read), predicted))
+        chains.append(
+            evaluate.Chain(
+                v, eta, dict.fromkeys(predictors, read), dict.fromkeys(predictors, scale * read), predicted
+            )
+        )
 
         def outcome(random_effects, name):
             return random_effects.sum(axis=1, keepdims=True) * np.linspace(0, 0.1, 21) + SD * draw(name, 21)

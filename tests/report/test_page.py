@@ -19,7 +19,7 @@ CAPTIONS = Path(__file__).parents[2] / "workflow" / "report"
 HEADER = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
 
 
-CHANGED = {"experiment": "trial", "predictor": {"epochs": 77}, "association": {"noise_variances": [0, 49]}}
+CHANGED = {"experiment": "trial", "predictors": [{"epochs": 77}], "association": {"noise_variances": [0, 49]}}
 
 
 class Page(HTMLParser):
@@ -132,7 +132,7 @@ def test_the_page_stands_alone(inputs, good):
 def test_configuration_runtime_and_versions_are_shown(inputs, good):
     _, parsed = page(inputs, good)
     assert (
-        f"predictor.epochs {check({}).predictor.epochs} 77" in parsed.text
+        f"predictors[0].epochs {check({}).predictors[0].epochs} 77" in parsed.text
         and "experiment demo trial" in parsed.text
     )
     assert "3 February 2026" in parsed.text and f"seed {check({}).seed}" in parsed.text

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+import yaml
 from checkout import Project
 
 from covary.store import read_marker
@@ -22,7 +23,7 @@ def test_the_dataset_opens_and_is_complete(finished):
     for objective in ("ebe_mse", "marginal_likelihood"):
         predicted = tree[f"predictions/noise_9/resnet18_{objective}"]
         assert predicted["eta_pred"].shape == (32, 3) and predicted["covariance"].shape == (3, 3)
-        assert tree[f"predictions/noise_9/oracle_{objective}/eta_pred_read"].shape == (32, 3)
+        assert tree[f"predictions/noise_9/oracle_{objective}/eta_pred_read_resnet18"].shape == (32, 3)
     assert tree["predictions/noise_free/resnet18/eta_read"].shape == (32, 3)
     for node in tree.subtree:
         for name, variable in node.data_vars.items():
@@ -87,7 +88,8 @@ def test_touching_files_reruns_nothing(finished):
 
 
 def test_a_predictor_setting_reruns_predictors_and_what_follows(finished):
-    config = finished.edited("predictor.yaml", predictor={"learning_rate": 0.002})
+    tiny = yaml.safe_load((finished.folder / "config/tiny.yaml").read_text())["predictors"]
+    config = finished.edited("predictor.yaml", predictors=[p | {"learning_rate": 0.002} for p in tiny])
     planned = finished.planned(config=config)
     assert planned.pop("train_predictor") == 4
     assert planned.pop("train_reader") == 1

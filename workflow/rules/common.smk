@@ -22,9 +22,13 @@ SHARDS = {
     f"{shard.index:05d}": shard
     for shard in partition(settings.subjects.total, settings.store.shard_subjects)
 }
-PREDICTORS = settings.predictor.names
-ORACLES = [f"oracle_{objective}" for objective in settings.predictor.objectives]
-LEARNING_CURVES = settings.predictor.learning_curve_names
+PREDICTORS = {predictor.name: predictor for predictor in settings.predictors}
+READERS = settings.readers
+ORACLES = settings.oracles
+PREDICTED_BY = [
+    predictor.model_dump(include={"network", "objective", "name"})
+    for predictor in settings.predictors
+]
 
 
 def section(name):
@@ -42,9 +46,15 @@ def records():
     }
 
 
-def objective(wildcards):
-    """What a predictor is trained for."""
-    return wildcards.predictor.removeprefix(f"{settings.predictor.label}_")
+def training(wildcards):
+    """What makes a single training of a predictor; how many other sizes it is trained on does not."""
+    return PREDICTORS[wildcards.predictor].model_dump(exclude={"learning_curve"})
+
+
+def reading(wildcards):
+    """What makes the training of a reader, which knows no objective and no errors."""
+    not_used = {"name", "objective", "covariance", "learning_curve"}
+    return READERS[wildcards.network].model_dump(exclude=not_used)
 
 
 def draws_for(objectives, noise="{noise}"):
@@ -55,14 +65,14 @@ def draws_for(objectives, noise="{noise}"):
 
 def draws_for_objective(wildcards):
     """The draws from posteriors, where this predictor's objective wants them."""
-    return draws_for([objective(wildcards)], wildcards.noise)
+    return draws_for([PREDICTORS[wildcards.predictor].objective], wildcards.noise)
 
 
-def network_files():
+def network_files(predictor):
     """What a predictor's network needs beside images: the image VAE, or the user's own file."""
-    file = settings.predictor.network.rpartition(":")[0]
+    file = predictor.network.rpartition(":")[0]
     encoder = ["<results>/vae/weights.safetensors"]
-    return [file] if file else encoder * (settings.predictor.network == "linear_probe")
+    return [file] if file else encoder * (predictor.network == "linear_probe")
 
 
 def code(rule_name):
@@ -81,6 +91,13 @@ def shard_subjects(wildcards):
 def growing(amount):
     """A resource of which each new attempt at a job gets more, where a profile allows retries."""
     return lambda wildcards, attempt: amount * attempt
+
+
+def training_mb(base, predictor_of):
+    """Memory of a training: `base` and the images that it shuffles. Each new attempt gets more."""
+    return lambda wildcards, attempt: (
+        (base + 2 * predictor_of(wildcards).buffer_mb) * attempt
+    )
 
 
 def hold_folder():

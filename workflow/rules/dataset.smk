@@ -116,9 +116,11 @@ rule finalise_dataset:
         predictions=expand(
             "<results>/markers/predictions/noise_{noise}/{predictor}.json",
             noise=NOISES,
-            predictor=[*PREDICTORS, *ORACLES],
+            predictor=[*PREDICTORS, *(f"oracle_{objective}" for objective in ORACLES)],
         ),
-        eta_read=f"<results>/markers/predictions/noise_free/{settings.predictor.label}.json",
+        eta_read=expand(
+            "<results>/markers/predictions/noise_free/{network}.json", network=READERS
+        ),
     output:
         manifest="<results>/manifest.json",
     log:

@@ -13,7 +13,7 @@ rule evaluate:
         learning_curves=expand(
             "<results>/learning_curve/noise_{noise}/{predictor}.npz",
             noise=NOISES,
-            predictor=LEARNING_CURVES,
+            predictor=[p.name for p in settings.predictors if p.learning_curve],
         ),
     output:
         random_effects=report(
@@ -68,8 +68,7 @@ rule evaluate:
         runtime=60,
     params:
         noises=NOISES,
-        network=settings.predictor.label,
-        objectives=settings.predictor.objectives,
+        predictors=PREDICTED_BY,
         longitudinal=records(),
         resamples=settings.evaluation.bootstrap_resamples,
         draws=settings.evaluation.predictive_draws,
@@ -198,8 +197,7 @@ rule plot_association:
         runtime=60,
     params:
         noises=NOISES,
-        network=settings.predictor.label,
-        objectives=settings.predictor.objectives,
+        predictors=PREDICTED_BY,
         longitudinal=records(),
         code=code("plot_association"),
     script:

@@ -6,20 +6,6 @@ in `<results>/posteriors/`, networks in `<results>/predictors/`, the groups `pre
 subjects only) and learning curves in `<results>/learning_curve/`.
 """
 
-# What makes a single training; which objectives there are and how many sizes does not.
-TRAINING = {
-    key: value
-    for key, value in section("predictor").items()
-    if key
-    not in {
-        "objectives",
-        "posterior_draws",
-        "learning_curve",
-        "learning_curve_objectives",
-    }
-}
-NETWORK = settings.predictor.label
-
 
 rule draw_posteriors:
     """Draw random effects of training and validation subjects from their posteriors given the record alone."""
@@ -39,7 +25,7 @@ rule draw_posteriors:
         runtime=480,
     params:
         longitudinal=records(),
-        draws=settings.predictor.posterior_draws,
+        draws=settings.posterior.draws,
         seed=settings.seed,
         code=code("draw_posteriors"),
     script:
@@ -53,7 +39,7 @@ rule train_predictor:
         estimates="<results>/markers/estimates/noise_{noise}.json",
         parameters="<results>/population/noise_{noise}.json",
         posteriors=draws_for_objective,
-        others=network_files(),
+        others=lambda wildcards: network_files(PREDICTORS[wildcards.predictor]),
     output:
         weights="<results>/predictors/noise_{noise}/{predictor}/weights.safetensors",
         config="<results>/predictors/noise_{noise}/{predictor}/config.json",
@@ -66,12 +52,11 @@ rule train_predictor:
     conda:
         "../../envs/covary.yaml"
     resources:
-        mem_mb=growing(3500 + 2 * settings.predictor.buffer_mb),
+        mem_mb=training_mb(3500, lambda wildcards: PREDICTORS[wildcards.predictor]),
         runtime=2880,
         gpu=1,
     params:
-        predictor=TRAINING,
-        objective=objective,
+        predictor=training,
         longitudinal=records(),
         seed=settings.seed,
         code=code("train_predictor"),
@@ -84,24 +69,24 @@ rule train_reader:
     input:
         images="<results>/markers/images.json",
         subjects="<results>/markers/subjects.json",
-        others=network_files(),
+        others=lambda wildcards: network_files(READERS[wildcards.network]),
     output:
-        weights=f"<results>/predictors/noise_free/{NETWORK}/weights.safetensors",
-        config=f"<results>/predictors/noise_free/{NETWORK}/config.json",
-        history=f"<results>/predictors/noise_free/{NETWORK}/history.csv",
-        marker=f"<results>/markers/predictions/noise_free/{NETWORK}.json",
+        weights="<results>/predictors/noise_free/{network}/weights.safetensors",
+        config="<results>/predictors/noise_free/{network}/config.json",
+        history="<results>/predictors/noise_free/{network}/history.csv",
+        marker="<results>/markers/predictions/noise_free/{network}.json",
     log:
-        "<logs>/train_reader.log",
+        "<logs>/train_reader/{network}.log",
     benchmark:
-        "<benchmarks>/train_reader.tsv"
+        "<benchmarks>/train_reader/{network}.tsv"
     conda:
         "../../envs/covary.yaml"
     resources:
-        mem_mb=growing(2500 + 2 * settings.predictor.buffer_mb),
+        mem_mb=training_mb(2500, lambda wildcards: READERS[wildcards.network]),
         runtime=2880,
         gpu=1,
     params:
-        predictor=TRAINING,
+        predictor=reading,
         seed=settings.seed,
         code=code("train_reader"),
     script:
@@ -113,12 +98,14 @@ rule train_oracle:
     input:
         estimates="<results>/markers/estimates/noise_{noise}.json",
         parameters="<results>/population/noise_{noise}.json",
-        posteriors=draws_for(settings.predictor.objectives),
-        eta_read=f"<results>/markers/predictions/noise_free/{NETWORK}.json",
+        posteriors=draws_for(ORACLES),
+        eta_read=expand(
+            "<results>/markers/predictions/noise_free/{network}.json", network=READERS
+        ),
     output:
         markers=expand(
             "<results>/markers/predictions/noise_{noise}/oracle_{objective}.json",
-            objective=settings.predictor.objectives,
+            objective=ORACLES,
             allow_missing=True,
         ),
     log:
@@ -131,8 +118,7 @@ rule train_oracle:
         mem_mb=growing(4000),
         runtime=720,
     params:
-        objectives=settings.predictor.objectives,
-        covariance=settings.predictor.covariance,
+        covariances={name: first.covariance for name, first in ORACLES.items()},
         checkpoints=lambda wildcards: f"results/{settings.experiment}/predictors/noise_{wildcards.noise}",
         longitudinal=records(),
         seed=settings.seed,
@@ -148,7 +134,7 @@ rule measure_learning_curve:
         estimates="<results>/markers/estimates/noise_{noise}.json",
         parameters="<results>/population/noise_{noise}.json",
         posteriors=draws_for_objective,
-        others=network_files(),
+        others=lambda wildcards: network_files(PREDICTORS[wildcards.predictor]),
     output:
         curve="<results>/learning_curve/noise_{noise}/{predictor}.npz",
     log:
@@ -158,13 +144,12 @@ rule measure_learning_curve:
     conda:
         "../../envs/covary.yaml"
     resources:
-        mem_mb=growing(3500 + 2 * settings.predictor.buffer_mb),
+        mem_mb=training_mb(3500, lambda wildcards: PREDICTORS[wildcards.predictor]),
         runtime=4320,
         gpu=1,
     params:
-        predictor=TRAINING,
-        fractions=settings.predictor.learning_curve,
-        objective=objective,
+        predictor=training,
+        fractions=lambda wildcards: PREDICTORS[wildcards.predictor].learning_curve,
         longitudinal=records(),
         seed=settings.seed,
         code=code("measure_learning_curve"),

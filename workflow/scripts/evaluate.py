@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from covary import evaluate
+from covary.config.predictors import Predictor
 from covary.config.records import Longitudinal
 from covary.jobs.job import job
 from covary.records.study import Study
@@ -11,7 +12,7 @@ with job(snakemake.log[0]):
     params = snakemake.params
     dataset = Path(snakemake.input.manifest).with_name("dataset.zarr")
     tables = evaluate.score(
-        evaluate.HeldOut(dataset, params.network, params.objectives),
+        evaluate.HeldOut(dataset, [Predictor(**settings) for settings in params.predictors]),
         Study(Longitudinal(**params.longitudinal)),
         params.noises,
         [Path(file) for file in snakemake.input.learning_curves],

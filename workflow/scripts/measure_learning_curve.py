@@ -28,7 +28,7 @@ if __name__ == "__main__":
         for size in sizes:
             parts = slice(0, size), validation
             network, _ = level.train(
-                params.objective,
+                config.objective,
                 [predict.read_inputs(config.network, dataset, part, digest) for part in parts],
                 parts,
                 predict.for_subjects(config, size, of=train.stop),

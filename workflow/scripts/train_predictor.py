@@ -22,7 +22,7 @@ if __name__ == "__main__":
         images = [predict.read_inputs(config.network, dataset, part, digest) for part in (*parts, test)]
         folder = Path(snakemake.output.weights).parent
         network, history = level.train(
-            params.objective,
+            config.objective,
             images[:2],
             parts,
             config,

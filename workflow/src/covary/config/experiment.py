@@ -14,7 +14,8 @@ from covary.config.dataset import Association, Store, Subjects
 from covary.config.evaluation import Evaluation, Quality
 from covary.config.generator import Generator, Sampling
 from covary.config.images import Images
-from covary.config.predictors import Predictor
+from covary.config.inference import Posterior
+from covary.config.predictors import Predictor, default_predictors
 from covary.config.records import Longitudinal
 from covary.config.vae import Ranking, Vae
 
@@ -39,8 +40,29 @@ class Config(Section):
     store: Store = Field(default_factory=Store)
     association: Association = Field(default_factory=Association)
     longitudinal: Longitudinal = Field(default_factory=Longitudinal)
-    predictor: Predictor = Field(default_factory=Predictor)
+    posterior: Posterior = Field(default_factory=Posterior)
+    predictors: list[Predictor] = Field(
+        default_factory=default_predictors,
+        min_length=1,
+        description="Predictors to train; left out, resnet18 with each of the two objectives",
+    )
     evaluation: Evaluation = Field(default_factory=Evaluation)
+
+    @property
+    def readers(self) -> dict[str, Predictor]:
+        """The first predictor of each network, by label. A reader is trained with its settings."""
+        first: dict[str, Predictor] = {}
+        for predictor in self.predictors:
+            first.setdefault(predictor.label, predictor)
+        return first
+
+    @property
+    def oracles(self) -> dict[str, Predictor]:
+        """The first predictor of each objective. An oracle has its structure of V."""
+        first: dict[str, Predictor] = {}
+        for predictor in self.predictors:
+            first.setdefault(predictor.objective, predictor)
+        return first
 
     @model_validator(mode="after")
     def _parts_fit_together(self):
@@ -53,6 +75,7 @@ class Config(Section):
             raise ValueError(f"vae.crop_rows must be < images.size_px ({self.images.size_px}), "
                              f"got {self.vae.crop_rows}")  # fmt: skip
         self._generator_fits()
+        self._predictors_differ()
         return self
 
     def _generator_fits(self) -> None:
@@ -73,6 +96,22 @@ class Config(Section):
             key = "size_px" if self.images.generator_size_px is None else "generator_size_px"
             raise ValueError(f"images.{key} must be a multiple of {step} (generator.patch_px and its "
                              f"resolutions), got {drawn_px}")  # fmt: skip
+
+    def _predictors_differ(self) -> None:
+        names: set[str] = set()
+        networks: dict[str, str] = {}
+        for i, predictor in enumerate(self.predictors):
+            name, network = predictor.name, predictor.network
+            if name in names:
+                raise ValueError(f"predictors[{i}].name must differ from those of other predictors; give "
+                                 f"this one a `name`, got {name!r}")  # fmt: skip
+            if name.startswith("oracle_"):
+                raise ValueError(f"predictors[{i}].name must not start with `oracle_`, which names the "
+                                 f"networks that see eta itself, got {name!r}")  # fmt: skip
+            if networks.setdefault(predictor.label, network) != network:
+                raise ValueError(f"predictors[{i}].network must not be called in paths like another network, "
+                                 f"{networks[predictor.label]!r}, got {network!r}")  # fmt: skip
+            names.add(name)
 
 
 def digest(config: Config) -> str:

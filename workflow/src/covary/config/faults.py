@@ -1,7 +1,7 @@
 """One clear line for each fault in a configuration."""
 
 import difflib
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel
 
@@ -46,6 +46,8 @@ def explain(fault: dict[str, Any], raw: dict[str, Any]) -> str:
         return f"{key}: must have at least {context['min_length']} item, got {context['actual_length']}"
     if kind == "string_pattern_mismatch":
         return f"{key}: must match {context['pattern']}, got {got!r}"
+    if kind == "no_effect":
+        return f"{key}: {fault['msg']}"
     message = str(context.get("error", fault["msg"]))
     return f"{key}.{message}" if key else message
 
@@ -59,6 +61,7 @@ def _known_keys(location: tuple[str | int, ...]) -> list[str]:
 
 
 def section_of(annotation: Any) -> type[Section] | None:
-    """The section that a key of this type holds; None for a plain value."""
-    candidates = [annotation, *getattr(annotation, "__args__", ())]
-    return next((c for c in candidates if isinstance(c, type) and issubclass(c, Section)), None)
+    """The section that a key of this type holds, or each item of its list; None for a plain value."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation
+    return next(filter(None, map(section_of, get_args(annotation))), None)

@@ -1,7 +1,7 @@
 """Settings of the predictors."""
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -10,25 +10,38 @@ from covary.config.base import Positive, Section
 Objective = Literal["ebe_mse", "marginal_likelihood"]
 
 
+def label_of(network: str) -> str:
+    """A network's name as it stands in paths: in lower case, without the file of a user's own."""
+    return re.sub(r"[^a-z0-9]+", "_", network.rpartition(":")[2].lower()).strip("_")
+
+
+def _default_name(settings: dict[str, Any]) -> str:
+    return f"{label_of(settings['network'])}_{settings['objective']}"
+
+
+def _default_learning_curve(settings: dict[str, Any]) -> list[float]:
+    return [0.0625, 0.125, 0.25] if settings["objective"] == "marginal_likelihood" else []
+
+
 class Predictor(Section):
-    """The network that predicts random effects from an image."""
+    """A network that predicts random effects from an image, and how it is trained."""
 
     network: Annotated[str, Field(min_length=1)] = Field(
         "resnet18",
         description="`resnet18`, a classifier of torchvision by its name, `linear_probe` on what the image "
         "VAE encodes, or `my_model.py:MyNet`",
     )
+    objective: Objective = Field(
+        "marginal_likelihood",
+        description="What is minimised: squared error of empirical Bayes estimates (paper), or minus the log "
+        "likelihood of the records given the image",
+    )
+    name: Annotated[str, Field(pattern=r"^[a-z0-9_]+$")] = Field(
+        default_factory=_default_name,
+        description="Name in paths and tables; left out, it is <network>_<objective>",
+    )
     width: Positive = Field(
-        16, description="Channels of the first stage; 64 is the ResNet-18 of the literature"
-    )
-    objectives: list[Objective] = Field(
-        ["ebe_mse", "marginal_likelihood"],
-        min_length=1,
-        description="Training objectives, a predictor each: squared error of empirical Bayes estimates "
-        "(paper), or the likelihood of the records given the image",
-    )
-    posterior_draws: Positive = Field(
-        64, description="Draws from each subject's posterior of the random effects, for marginal_likelihood"
+        16, description="Channels of the first stage of resnet18; 64 is that of the literature"
     )
     covariance: Literal["full", "diagonal"] = Field(
         "full", description="Structure of V, the covariance of eta_hat that the image cannot explain"
@@ -51,40 +64,30 @@ class Predictor(Section):
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.996, description="Decay of the weight average that predicts; 0 uses the weights of the last step"
     )
-
     learning_curve: list[Annotated[float, Field(gt=0, lt=1)]] = Field(
-        [0.0625, 0.125, 0.25],
-        description="Shares of the training subjects to train smaller predictors on: at least 3, or none",
+        default_factory=_default_learning_curve,
+        description="Shares of the training subjects to train smaller predictors on: at least 3, or none; "
+        "left out, these for marginal_likelihood and none for ebe_mse",
     )
-    learning_curve_objectives: list[Objective] | None = Field(
-        None, description="Objectives whose predictors get a learning curve; null: the last of `objectives`"
-    )
+
+    def without_effect(self) -> dict[str, str]:
+        """`width` is that of resnet18."""
+        return {} if self.network == "resnet18" else {"width": f"with network {self.network}"}
 
     @model_validator(mode="after")
-    def _objectives_and_shares_fit(self):
-        if len(set(self.objectives)) < len(self.objectives):
-            raise ValueError(f"objectives must differ, got {self.objectives}")
+    def _shares_suffice(self):
         if self.learning_curve and len(set(self.learning_curve)) < max(3, len(self.learning_curve)):
             raise ValueError(
                 f"learning_curve must be at least 3 different shares, or none, got {self.learning_curve}"
             )
-        if missing := sorted({*(self.learning_curve_objectives or [])} - {*self.objectives}):
-            raise ValueError(f"learning_curve_objectives must be among objectives, got {missing}")
         return self
 
     @property
     def label(self) -> str:
         """The network's name as it stands in paths."""
-        return re.sub(r"[^a-z0-9]+", "_", self.network.rpartition(":")[2].lower()).strip("_")
+        return label_of(self.network)
 
-    @property
-    def names(self) -> list[str]:
-        """One name for each predictor to train, used in paths."""
-        return [f"{self.label}_{objective}" for objective in self.objectives]
 
-    @property
-    def learning_curve_names(self) -> list[str]:
-        """Those of the predictors that get a learning curve."""
-        wanted = self.learning_curve_objectives
-        wanted = self.objectives[-1:] if wanted is None else wanted
-        return [f"{self.label}_{objective}" for objective in wanted if self.learning_curve]
+def default_predictors() -> list[Predictor]:
+    """The demo's: one network, trained for each objective."""
+    return [Predictor(objective="ebe_mse"), Predictor(objective="marginal_likelihood")]

@@ -19,7 +19,9 @@ def check(raw: dict[str, Any]) -> Config:
     try:
         return Config.model_validate(raw)
     except ValidationError as error:
-        raise ConfigError("\n".join(explain(fault, raw) for fault in error.errors())) from None
+        # A default that follows from a faulty key is not a fault of its own.
+        faults = [fault for fault in error.errors() if fault["type"] != "default_factory_not_called"]
+        raise ConfigError("\n".join(explain(fault, raw) for fault in faults)) from None
 
 
 def load(*paths: Path) -> Config:

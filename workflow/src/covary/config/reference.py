@@ -23,19 +23,19 @@ def key_table() -> str:
 
 
 def _leaves(model: type[BaseModel], prefix: str = ""):
+    example = model.model_construct()
     for name, field in model.model_fields.items():
         section = section_of(field.annotation)
-        if section is not None:
-            yield from _leaves(section, f"{prefix}{name}.")
-            continue
-        default = field.get_default(call_default_factory=True)
-        text = "null" if default is None else json.dumps(default, ensure_ascii=False)
-        yield (
-            f"{prefix}{name}",
-            _kind_of(field.annotation),
-            text,
-            (field.description or "").replace("|", "\\|"),
-        )
+        key, default = f"{prefix}{name}", getattr(example, name, None)
+        meaning = (field.description or "").replace("|", "\\|")
+        if section is not None and not isinstance(default, list):
+            yield from _leaves(section, f"{key}.")
+        elif section is not None:
+            yield key, "list", f"{len(default)} items", meaning
+            yield from _leaves(section, f"{key}[].")
+        else:
+            text = "null" if default is None else json.dumps(default, ensure_ascii=False)
+            yield key, _kind_of(field.annotation), text, meaning
 
 
 def _kind_of(annotation: Any) -> str:

@@ -12,9 +12,13 @@ from covary import store
 
 _MEANINGS = {
     "eta_pred": "random effects of the record, predicted",
-    "eta_pred_read": "random effects of the record, predicted from those that were read from the image",
     "eta_read": "random effects of the image, read from it",
 }
+
+
+def eta_pred_read(network: str) -> str:
+    """The variable of an oracle's group with its predictions from what this network reads from images."""
+    return f"eta_pred_read_{network}"
 
 
 def write_predictions(
@@ -29,7 +33,7 @@ def write_predictions(
 ) -> None:
     """Write the group `predictions/<name>` and its marker: arrays by name, and V where there is one."""
     variables = {
-        variable: (("subject", "random_effect"), values, {"long_name": _MEANINGS[variable], "units": "1"})
+        variable: (("subject", "random_effect"), values, {"long_name": _meaning(variable), "units": "1"})
         for variable, values in predictions.items()
     }
     if covariance is not None:
@@ -38,3 +42,10 @@ def write_predictions(
     numbers = np.arange(subjects.start, subjects.stop)
     group = xr.Dataset(variables, coords={"subject": ("subject", numbers, {"long_name": "subject"})})
     store.write_group(dataset, f"predictions/{name}", group, marker, {"code": code})
+
+
+def _meaning(variable: str) -> str:
+    network = variable.removeprefix(eta_pred_read(""))
+    if network != variable:
+        return f"random effects of the record, predicted from those that {network} read from the image"
+    return _MEANINGS[variable]

@@ -8,6 +8,8 @@ import numpy as np
 import xarray as xr
 
 from covary import store
+from covary.config.predictors import Predictor
+from covary.dataset.groups import eta_pred_read
 from covary.dataset.subjects import members
 from covary.evaluate.effects import RandomEffects
 from covary.evaluate.ledger import Chain
@@ -17,16 +19,11 @@ from covary.evaluate.power import TrainingSizes
 class HeldOut:
     """What is known and predicted of the test subjects, read from the dataset at `path`.
 
-    Predictors are called `<network>_<objective>`; noise variances are given as they are written in names.
+    Noise variances are given as they are written in names.
     """
 
-    def __init__(self, path: Path, network: str, objectives: Sequence[str]):
-        self.path, self.network, self.objectives = path, network, objectives
-
-    @property
-    def predictors(self) -> dict[str, str]:
-        """Names of the predictors by objective."""
-        return {objective: f"{self.network}_{objective}" for objective in self.objectives}
+    def __init__(self, path: Path, predictors: Sequence[Predictor]):
+        self.path, self.predictors = path, predictors
 
     @cached_property
     def subjects(self) -> slice:
@@ -44,9 +41,9 @@ class HeldOut:
 
     def random_effects(self, noise: str, *, oracles: bool = False) -> RandomEffects:
         """Random effects at one noise level by every predictor, and by the oracles that see eta if wanted."""
-        names = [*self.predictors.values()]
+        names = [predictor.name for predictor in self.predictors]
         if oracles:
-            names += [f"oracle_{objective}" for objective in self.objectives]
+            names += dict.fromkeys(f"oracle_{predictor.objective}" for predictor in self.predictors)
         predictions = {name: self._read(f"predictions/noise_{noise}/{name}") for name in names}
         return RandomEffects(
             float(noise),
@@ -65,9 +62,12 @@ class HeldOut:
         return Chain(
             float(noise),
             self.eta,
-            self._read(f"predictions/noise_free/{self.network}")["eta_read"].values,
-            {name: predicted(f"oracle_{o}", "eta_pred_read") for o, name in self.predictors.items()},
-            {name: predicted(name, "eta_pred") for name in self.predictors.values()},
+            {
+                p.name: self._read(f"predictions/noise_free/{p.label}")["eta_read"].values
+                for p in self.predictors
+            },
+            {p.name: predicted(f"oracle_{p.objective}", eta_pred_read(p.label)) for p in self.predictors},
+            {p.name: predicted(p.name, "eta_pred") for p in self.predictors},
         )
 
     def training_sizes(self, file: Path) -> TrainingSizes:

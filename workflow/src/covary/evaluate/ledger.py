@@ -24,12 +24,13 @@ PARTS = ("lost_in_image", "lost_in_estimator", "lost_in_predictor", "reached")
 class Chain:
     """What is left of the signal after each stage, at one noise level; arrays of (subject, random_effect).
 
-    `read` is eta as read from the image; `estimated` and `predicted` have one array per objective, by name.
+    `read` is eta as the predictor's network reads it from the image. All three have one array per predictor,
+    by name.
     """
 
     noise_variance: float
     eta: Float[np.ndarray, "subject random_effect"]
-    read: Float[np.ndarray, "subject random_effect"]
+    read: Mapping[str, Float[np.ndarray, "subject random_effect"]]
     estimated: Mapping[str, Float[np.ndarray, "subject random_effect"]]
     predicted: Mapping[str, Float[np.ndarray, "subject random_effect"]]
 
@@ -50,8 +51,9 @@ def association_ledger(chains: Sequence[Chain], resamples: Resamples) -> pd.Data
         explainable = explainable_fraction(chain.noise_variance)
         signal = chain.eta.astype(np.float64) * np.sqrt(explainable)
         where = f"at σ² = {chain.noise_variance:g}"
-        read = _squared_error(f"read {where}", signal, chain.read * np.sqrt(explainable))
         for name, prediction in chain.predicted.items():
+            reading = chain.read[name] * np.sqrt(explainable)
+            read = _squared_error(f"read ({name}) {where}", signal, reading)
             estimated = _squared_error(f"estimated ({name}) {where}", signal, chain.estimated[name])
             predicted = _squared_error(f"predicted ({name}) {where}", signal, prediction)
             columns += [read, estimated, predicted]

@@ -20,7 +20,7 @@ from covary.training.resnet import GreyResNet18
 
 IMAGE, ENCODING, ETA = "image", "encoding", "eta"
 _ORACLE_WIDTH = 64
-_KEY = "predictor.network"
+_KEY = "predictors.network"
 
 
 def input_of(network: str) -> str:

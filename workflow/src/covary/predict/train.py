@@ -49,7 +49,7 @@ def train_predictor(
     """
     if len(train) < config.batch_size:
         raise UserError(
-            f"predictor.batch_size: must be at most the number of training subjects, {len(train)}, "
+            f"predictors.batch_size: must be at most the number of training subjects, {len(train)}, "
             f"got {config.batch_size}"
         )
     guess = train.evidence.guess()

@@ -163,12 +163,18 @@ def _duration(seconds: float) -> str:
 def _changes(
     default: Mapping[str, Any], value: Mapping[str, Any], prefix: str = ""
 ) -> list[tuple[str, str, str]]:
-    """Key, default and value of everything that differs."""
+    """Key, default and value of everything that differs; the default is empty where there is none."""
     changes = []
-    for key in value:
-        old, new = default[key], value[key]
-        if isinstance(old, Mapping) and isinstance(new, Mapping):
-            changes += _changes(old, new, f"{prefix}{key}.")
+    for key, new in value.items():
+        old = default.get(key)
+        if isinstance(new, Mapping):
+            changes += _changes(old or {}, new, f"{prefix}{key}.")
+        elif isinstance(new, list) and any(isinstance(item, Mapping) for item in new):
+            items = dict(enumerate(old or []))
+            for i, item in enumerate(new):
+                changes += _changes(items.get(i, {}), item, f"{prefix}{key}[{i}].")
+        elif key not in default:
+            changes.append((f"{prefix}{key}", "", _plain(new)))
         elif old != new:
             changes.append((f"{prefix}{key}", _plain(old), _plain(new)))
     return changes

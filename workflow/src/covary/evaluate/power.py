@@ -1,13 +1,13 @@
 """How many subjects are needed: R² against the number of training subjects, and the power to detect it.
 
-The curve R²(n) = max(0, limit - drop · (n/N)^(-exponent)), N being the largest size, is fitted to predictors
-trained on the first n subjects. It is 0 where subjects are too few to learn anything from. The number of
+The curve R²(n) = max(0, limit - drop · (n/N)^(-exponent)) is fitted to predictors trained on the first n
+subjects; N is the largest size. R² is 0 where too few subjects were used to learn anything. The number of
 subjects follows from Fisher's z-transformation of a correlation ρ,
 
     n = ((z_{1-α/2} + z_{1-β}) / artanh ρ)² + 3,    α = 5 %, two-sided, power 1 - β = 80 %,
 
-for the correlation of one random effect as predicted from the image with its empirical Bayes estimate from
-the record, which is what a study has: ρ² = R²(eta_hat, eta_pred) · corr²(eta_hat, eta_approx).
+where ρ is the correlation between the prediction of a random effect from the image and its empirical Bayes
+estimate from the record. A study has both. ρ² = R²(eta_hat, eta_pred) · corr²(eta_hat, eta_approx).
 """
 
 import math
@@ -26,7 +26,7 @@ from covary.resampling import Resamples, percentile_interval
 
 POWER, ALPHA = 0.8, 0.05
 _EXPONENTS = np.geomspace(0.1, 2.0, 120)
-_EXTEND = 10.0  # times the largest size that curves are extrapolated to
+_EXTEND = 10.0  # curves are extrapolated to this multiple of the largest size
 _MOST_SUBJECTS = 1e9
 _Line = tuple[Float64[np.ndarray, "fit exponent"], Float64[np.ndarray, "fit exponent"]]
 _CURVE_COLUMNS = ["noise_variance", "predictor", "subjects", "kind", "r2", "low", "high", "theoretical_max"]
@@ -79,11 +79,12 @@ class PowerLaw:
     ) -> "PowerLaw":
         """Least squares with limit ≤ `most` and exponents between 0.1 and 2.
 
-        Where few sizes taught anything, many laws fit alike; `choice` is which of them is taken, from 0 for
-        the least exponent to 1 for the greatest.
+        If R² is above 0 at few sizes only, laws with many exponents fit equally well. `choice` selects one of
+        them: 0 the least exponent, 1 the greatest.
 
-        For a given exponent, and given how many of the smallest sizes the law has at 0, the problem is linear
-        with bounds, so its exact solution is the best of few: without bounds, on one, or on two of them.
+        Given the exponent, and given the number of smallest sizes at which the law is 0, the problem is
+        linear with bounds. Its exact solution is one of a few candidates (`_bounded_lines`), and the best is
+        taken.
         """
         scale = float(sizes[-1])
         x = (sizes / scale) ** -_EXPONENTS[:, None]  # exponent, size
@@ -107,26 +108,32 @@ class PowerLaw:
 def learning_curves(
     trainings: Sequence[TrainingSizes], resamples: Resamples
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Learning curves, and how many subjects it takes to detect the association.
+    """Learning curves, and the number of subjects needed to detect the association.
 
-    The first table has noise_variance, predictor, subjects, kind (`measured`, or `fitted`, which goes on to
-    10 times the largest size), r2, low, high, theoretical_max. The second has a row per noise level and
-    predictor: reliability, corr²(eta_hat, eta_approx), which is taken as known; limit, exponent; and the
-    numbers of subjects for 80 % power, infinite where there is none: `ideal`, for a model that finds all that
-    an image can tell; `trained`, for the predictor as trained on all subjects, which the study only tests;
-    `from_scratch`, for a study that trains it on its own subjects and tests it on the same, cross-validated.
+    The first table has noise_variance, predictor, subjects, kind (`measured`, or `fitted`, which extends to
+    10 times the largest size), r2, low, high, theoretical_max.
 
-    Limits low and high are of 95 % bootstrap intervals over test subjects, each resample with one of the laws
-    that fit it alike; that another training would turn out differently is not in them. Without trainings both
-    tables are empty. Raises ValueError if there are fewer than four sizes, if they do not increase, if shapes
-    differ or a value is not finite.
+    The second table has one row per noise level and predictor: reliability, which is corr²(eta_hat,
+    eta_approx) and is treated as known; limit and exponent of the curve; and three numbers of subjects for 80
+    % power, infinite where no number is enough. `ideal` is for a model that finds everything an image can
+    explain. `trained` is for a study that only tests the predictor trained on all subjects here.
+    `from_scratch` is for a study that trains the predictor on its own subjects and tests it on the same ones
+    by cross-validation.
+
+    `low` and `high` are the ends of 95 % bootstrap intervals over test subjects. A law is fitted to every
+    resample; where laws fit equally well, resamples take different ones, so that the intervals cover them.
+    The variation between repeated trainings is not included. Without trainings both tables are empty.
+
+    Raises ValueError if there are fewer than four sizes, if they do not increase, if shapes differ or a value
+    is not finite.
     """
     curves, power = [], []
     for training in trainings:
         point, replicates = _r2(training, resamples)
         most = explainable_fraction(training.noise_variance)
-        # Sizes weigh alike: a predictor that found nothing hardly varies over test subjects, but as much as
-        # any from training to training.
+        # All sizes have the same weight. Weights by the spread over test subjects would favour predictors
+        # that found nothing: their R² varies little over subjects, but as much as any from training to
+        # training.
         law = PowerLaw.fit(training.sizes, point, most)
         laws = PowerLaw.fit(training.sizes, replicates, most, np.linspace(0.0, 1.0, len(replicates)))
         key = {"noise_variance": training.noise_variance, "predictor": training.predictor}
@@ -149,7 +156,7 @@ def learning_curves(
             ("limit", law.limit, laws.limit),
             ("exponent", law.exponent, laws.exponent),
         ):
-            # Counts may be infinite, so that ends must be values that occur.
+            # Counts may be infinite, so quantiles are not interpolated between them.
             low, high = np.quantile(spread, [0.025, 0.975], method="nearest")
             row |= {name: float(value[0]), f"{name}_low": low, f"{name}_high": high}
         power.append(row)
@@ -164,14 +171,14 @@ def learning_curves(
 def subjects_for_power(
     squared_correlation: Float[np.ndarray, "*fit"],
 ) -> Float64[np.ndarray, "*fit"] | np.float64:
-    """Subjects with which a correlation is detected with 80 % power at 5 %, two-sided; infinite for none."""
+    """Subjects needed to detect a correlation with 80 % power at 5 %, two-sided; infinite if it is 0."""
     correlation = np.sqrt(np.clip(squared_correlation, 0.0, 1.0 - 1e-12))
     with np.errstate(divide="ignore"):
         return np.ceil((_z() / np.arctanh(correlation)) ** 2 + 3)
 
 
 def _from_scratch(law: PowerLaw, reliability: float) -> Float64[np.ndarray, " fit"]:
-    """The least n with power enough for the correlation that training on n subjects gives, by bisection."""
+    """The least n that gives 80 % power for the correlation after training on n subjects, by bisection."""
     low, high = (np.full(len(law.limit), np.log(n)) for n in (4.0, _MOST_SUBJECTS))
     for _ in range(60):
         middle = (low + high) / 2
@@ -184,8 +191,12 @@ def _from_scratch(law: PowerLaw, reliability: float) -> Float64[np.ndarray, " fi
 def _bounded_lines(
     x: Float64[np.ndarray, "exponent size"], y: Float64[np.ndarray, "fit size"], most: float
 ) -> list[_Line]:
-    """Limit and drop of the lines limit - drop · x by least squares: inside their bounds, on `most`, and 0 at
-    the first size, as best where R² is below 0 there but the others want a line above."""
+    """Candidates for limit and drop of the line limit - drop · x by least squares, under the bounds.
+
+    There are three: the line without bounds (or, where that violates one, the horizontal line), the best line
+    with the limit at its bound `most`, and the best line that is 0 at the first size. The last one is the
+    solution where the line without bounds would be below 0 at the first size.
+    """
     mean_x, mean_y = x.mean(axis=1), y.mean(axis=1)
     away = x - mean_x[:, None]
     squares = (away**2).sum(axis=1)
@@ -210,7 +221,7 @@ def _loss(
     limit: Float64[np.ndarray, "fit exponent"],
     drop: Float64[np.ndarray, "fit exponent"],
 ) -> Float64[np.ndarray, "fit exponent"]:
-    """Sum of squares that a law leaves."""
+    """Residual sum of squares of each law."""
     columns = zip(x.T, y.T, strict=True)
     return sum((np.maximum(limit - drop * at, 0.0) - value[:, None]) ** 2 for at, value in columns)
 
@@ -243,7 +254,7 @@ def _r2(training: TrainingSizes, resamples: Resamples) -> tuple[np.ndarray, np.n
 def _reliability(training: TrainingSizes) -> float:
     """Squared correlation of random effects and their estimates, averaged over the random effects.
 
-    Estimates that do not vary tell nothing: 0.
+    It is 0 for estimates that do not vary.
     """
     check_rows("eta_approx", training.eta_approx, training.eta_hat)
     pairs = zip(training.eta_hat.T, training.eta_approx.T, strict=True)

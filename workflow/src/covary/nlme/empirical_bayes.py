@@ -135,7 +135,7 @@ def _minimise(
         nonlocal search
         if not active.size:
             return
-        # The last stage left a good step but, in its own precision, no comparable value.
+        # The stage before had another tolerance. Its step is still good; its value of Φ cannot be compared.
         search.at.value[active] = np.inf
         for _ in range(rounds):
 

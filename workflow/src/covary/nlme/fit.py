@@ -164,7 +164,7 @@ def fit_population(
         few = _Objective(model, initial, scouts, method, free)
         if np.all(np.isfinite(few.at(x).ofv)):
             found = _minimise(few, x, _SCOUT_GRADIENT, max_iterations, farthest=_FARTHEST)
-            if not found.success:  # A line search cannot always do without what it may not see.
+            if not found.success:  # The line search may need a step that `farthest` refuses: do without it.
                 found = _minimise(few, x, _SCOUT_GRADIENT, max_iterations)
             x = found.x
     if not np.all(np.isfinite(whole.at(x).ofv)):

@@ -1,4 +1,4 @@
-"""What is left to say about a trained predictor: where its zero is, and how far off it is."""
+"""The centre and the error covariance of a trained predictor."""
 
 from typing import Literal
 
@@ -19,13 +19,15 @@ def calibrate(
     structure: Literal["full", "diagonal"],
     centre: bool,
 ) -> None:
-    """Give a network its V, from subjects that it was not trained on and whose random effects are known.
+    """Set the network's V from subjects that it was not trained on and whose random effects are known.
 
-    With `centre` its predictions get the mean 0, which random effects have by definition: a population fit
-    that is off moves the likelihood's predictions by a constant, and by no more.
+    With `centre`, a constant is subtracted from the predictions so that their mean is 0, the mean that random
+    effects have by definition. An error of the population fit shifts predictions trained by the likelihood by
+    such a constant.
 
-    The V that the objective fits needs no known random effects, but is not used: where records say little,
-    it hears little of a network's errors.
+    The objective `marginal_likelihood` fits a V of its own, which needs no known random effects. It is not
+    used here: if records have little information, they also have little information about the network's
+    errors.
     """
     eta_pred = predict(network, inputs)
     if centre:
@@ -39,7 +41,7 @@ def error_covariance(
     eta_hat: Float[np.ndarray, "subject k"],
     structure: Literal["full", "diagonal"] = "full",
 ) -> Float64[np.ndarray, "k k"]:
-    """V: the second moments of eta_hat - eta_pred, so that bias widens intervals as much as scatter does."""
+    """V: the second moments of eta_hat - eta_pred. They include bias, so that bias widens intervals too."""
     error = np.asarray(eta_hat, dtype=np.float64) - eta_pred
     covariance = error.T @ error / len(error)
     return covariance if structure == "full" else np.diag(np.diag(covariance))

@@ -1,7 +1,7 @@
-"""The likelihood of a record given an image, for N(mean, V) that is narrow beside what the record says.
+"""The likelihood of a record given an image, for N(mean, V) that is narrow compared with the likelihood.
 
 log p(y | η) is expanded to second order near the mode of p(η | y, image), so that its integral has a closed
-form. The mode is not the mean where the likelihood is skewed, which quadrature makes up for.
+form. Where the likelihood is skewed, mode and mean differ. Gauss-Hermite quadrature corrects for this.
 """
 
 from typing import NamedTuple
@@ -17,15 +17,17 @@ from covary.nlme.likelihood import Expansion
 from covary.predict.evidence import Posteriors
 
 _NEWTON_STEPS = 3
-_TRUST_RADIUS = 2.0  # standard deviations of V that one step may go
-_NODES = 3  # of the quadrature, for each random effect
+_TRUST_RADIUS = 2.0  # longest step, in standard deviations of V
+_NODES = 3  # of the quadrature, per random effect
 
 
 class Expansions(NamedTuple):
-    """log p(y | η)/p(y) of some subjects to second order around a point each.
+    """log p(y | η)/p(y) of some subjects to second order, each around a point of its own.
 
-    What is left out changes the logarithm of the integral over N(mean, V) by `rest` at `mean`, and by
-    `rest_slope` as the mean moves. It is small, but where records say little nothing else draws a mean back.
+    `rest` is the difference that the higher orders make to the logarithm of the integral over N(mean, V), and
+    `rest_slope` its gradient in `mean`. Both are small. They are needed all the same: a record with little
+    information gives the expansion almost no gradient, so that the error of the expansion would decide the
+    mean.
     """
 
     subjects: Int[Tensor, " some"]
@@ -68,9 +70,9 @@ def expand_near_mode(
     evidence: Posteriors,
     start: Float[Tensor, "some k"],
 ) -> Expansions:
-    """Expansions of those subjects whose structural model can be solved where they are made.
+    """Expand around a point near the mode of each subject, found by a search from `start`.
 
-    `evidence` is that of the subjects; the mode is sought from `start`.
+    `evidence` is that of the subjects. Subjects whose structural model cannot be solved there are left out.
     """
     here, v = mean.cpu().numpy(), covariance.cpu().numpy()
     centre, near = _conditional_mode(here, v, evidence, start.cpu().numpy())
@@ -91,10 +93,11 @@ def _rest(
     centre: Float64[np.ndarray, "some k"],
     near: Expansion,
 ) -> tuple[Float64[np.ndarray, " some"], Float64[np.ndarray, "some k"]]:
-    """What an expansion leaves out of the logarithm of the integral, and how that changes with the mean."""
+    """What the expansion leaves out of the logarithm of the integral, and its gradient in the mean."""
     precision = np.linalg.inv(covariance)
     spread = np.linalg.inv(precision + near.information)
-    # The expansion makes p(η | y, image) normal with this mean, counted from the centre, and covariance.
+    # By the expansion, p(η | y, image) is normal. This is its mean relative to the centre; `spread` its
+    # covariance.
     middle = np.einsum("nij,nj->ni", spread, near.gradient - (centre - mean) @ precision)
     node, log_weight = nlme.normal_quadrature(_NODES, len(covariance))
     away = middle[:, None] + np.einsum("nij,mj->nmi", np.linalg.cholesky(spread), node)

@@ -1,7 +1,7 @@
-"""What a predictor is trained for.
+"""The objective `marginal_likelihood`: the likelihood of a record given the image of its subject.
 
-An objective is a module: called with predicted random effects and the evidence of the same subjects, it
-returns a loss for each. Its `validate` returns the mean loss of subjects that are not trained on.
+An objective is a module. It takes predicted random effects and the evidence of the same subjects, and returns
+one loss per subject. Its `validate` returns the mean loss of subjects that are not used for training.
 """
 
 import math
@@ -15,29 +15,31 @@ from torch import Tensor, nn
 from covary.predict.evidence import Posteriors
 from covary.predict.objectives.expansion import Expansions, expand_near_mode
 
-# Effective draws below which a subject's likelihood is expanded instead. Draws pull the mean towards
-# themselves by the inverse of this number, and they are where estimates are shrunk to.
+# With fewer effective draws than this, a subject's likelihood is expanded instead. The sum over draws biases
+# the mean towards the draws, by about the inverse of this number, and draws lie near the shrunken estimates.
 _LOW_SAMPLE_SIZE = 20.0
-_FLOOR_SD = 0.01  # of what an image cannot explain, in units of a random effect
-_MEMORY_SUBJECTS = 2000  # over which second moments of predictions are averaged in training
+_FLOOR_SD = 0.01  # least standard deviation in V; random effects have about 1
+_MEMORY_SUBJECTS = 2000  # second moments of predictions are averaged over about this many
 _FIT_ROUNDS, _FIT_ITERATIONS = 4, 20
-_FIT_TOLERANCE = 1e-4  # of a subject's loss; V starts where the epoch before left it, mostly near
+_FIT_TOLERANCE = 1e-4  # in the loss per subject; V starts at its value after the epoch before
 _LOG_2PI = math.log(2 * math.pi)
 
 
 class MarginalLikelihood(nn.Module):
     """-log p(y | image) with eta_hat | image ~ N(mean, V), less the constant -log p(y).
 
-    With posterior draws η_k under the prior N(0, Ω) the loss is -log 1/K Σ_k N(η_k; mean, V)/N(η_k; 0, Ω):
-    no bias from shrinkage, since the draws carry the whole posterior. Where few draws lie where N(mean, V)
-    does, because the image says more than the record, the likelihood is expanded to second order around the
-    mode of p(η | y, image) instead (`expansion`), which stays exact as V → 0. V starts at Ω, is not below a
-    floor, and is fitted to subjects that are not trained on: errors on training subjects get small by
-    overfitting, and a V that followed them would drive the network further.
+    With draws η_k from the posterior under the prior N(0, Ω), the loss of a subject is -log 1/K Σ_k N(η_k;
+    mean, V)/N(η_k; 0, Ω). It has no bias from shrinkage, because the draws represent the whole posterior. If
+    the image is more informative than the record, few draws lie where N(mean, V) is large. The likelihood is
+    then expanded to second order around the mode of p(η | y, image) (`expansion`). This is exact as V → 0.
 
-    Where records say little, nothing in them holds a mean, and a few would run far out. But what predictions
-    explain and what they leave is the population, E[mean mean'] + V = Ω, so the loss also has the divergence
-    of N(0, E[mean mean'] + V) from N(0, Ω). It is 0 for a true predictor, which a shrinking prior is not.
+    V starts at Ω and has a floor. It is fitted to subjects that are not used for training: errors on training
+    subjects become small by overfitting, and a V fitted to them would increase the overfitting.
+
+    A record with little information does not constrain its mean, and some means would become very large. For
+    correct predictions, E[mean mean'] + V = Ω holds. The loss therefore also has the Kullback-Leibler
+    divergence of N(0, E[mean mean'] + V) from N(0, Ω). The divergence is 0 for correct predictions; a penalty
+    on the size of means would not be.
     """
 
     def __init__(self, omega: Float[np.ndarray, "k k"], structure: Literal["full", "diagonal"] = "full"):
@@ -49,20 +51,21 @@ class MarginalLikelihood(nn.Module):
         self.structure = structure
         self.register_buffer("omega_factor", torch.from_numpy(factor))
         self.register_buffer("second_moments", torch.zeros_like(self.omega_factor))
-        self.register_buffer("fitted", torch.tensor(False))  # whether V is
+        self.register_buffer("fitted", torch.tensor(False))  # whether V has been fitted yet
         self.factor = nn.Parameter(torch.from_numpy(start))
 
     def covariance(self) -> Float64[Tensor, "k k"]:
-        """V, what the image cannot explain of eta_hat."""
+        """V, the covariance of eta_hat that the image cannot explain."""
         factor = self.factor.diagonal().exp().diag()
         if self.structure == "full":
             factor = factor + self.factor.tril(-1)
         return factor @ factor.T + _FLOOR_SD**2 * torch.eye(len(factor)).to(factor)
 
     def forward(self, mean: Float[Tensor, "batch k"], evidence: Posteriors) -> Float[Tensor, " batch"]:
-        """Loss of each subject, of which the divergence is there by its gradient.
+        """Loss of each subject. In place of the divergence it has a term with the gradient of the divergence.
 
-        The second moments are a running average, because those of a small batch have too large an inverse.
+        The second moments are a running average, because the inverse of those of one small batch is too
+        large.
         """
         loss, mean = self.minus_log_likelihood(mean, evidence), mean.double()
         with torch.no_grad():
@@ -74,11 +77,12 @@ class MarginalLikelihood(nn.Module):
     def minus_log_likelihood(
         self, mean: Float[Tensor, "batch k"], evidence: Posteriors, expansions: Expansions | None = None
     ) -> Float[Tensor, " batch"]:
-        """-log(p(y | image)/p(y)) of each subject; which are expanded, and where, may be given."""
+        """-log(p(y | image)/p(y)) of each subject. By default the expansions are made here, at `mean`."""
         mean, covariance = mean.double(), self.covariance()
         weights = self._log_weights(mean, covariance, evidence)
         log_ratio = weights.logsumexp(dim=1) - math.log(weights.shape[1])
-        # The logarithm of a mean of K draws is too small by about half its relative variance.
+        # The logarithm of a mean of K draws is biased downwards by about half of the mean's relative
+        # variance.
         log_ratio = log_ratio + 0.5 * (1 / _sample_size(weights) - 1 / weights.shape[1])
         if expansions is None:
             expansions = self._expand(mean.detach(), covariance.detach(), weights.detach(), evidence)
@@ -87,14 +91,14 @@ class MarginalLikelihood(nn.Module):
 
     @torch.no_grad()
     def expansions(self, mean: Float[Tensor, "batch k"], evidence: Posteriors) -> Expansions:
-        """Those that `minus_log_likelihood` needs at the present V."""
+        """The expansions that `minus_log_likelihood` needs at the present V."""
         mean, covariance = mean.double(), self.covariance()
         return self._expand(mean, covariance, self._log_weights(mean, covariance, evidence), evidence)
 
     def validate(self, mean: Float[Tensor, "subject k"], evidence: Posteriors) -> float:
-        """Give V the value that is best for these predictions, and return the mean loss there.
+        """Fit V to these predictions by L-BFGS, and return the mean loss with the fitted V.
 
-        All predictions may move by a constant first, as `calibrate` moves them in the end.
+        The fit also has a constant that is added to all predictions, because `calibrate` centres them later.
         """
         shift = torch.zeros(mean.shape[1], dtype=torch.float64, device=mean.device, requires_grad=True)
         values = [*self.parameters(), shift]
@@ -106,7 +110,8 @@ class MarginalLikelihood(nn.Module):
         )
         least, kept = math.inf, [value.detach().clone() for value in values]
         for rounds_left in reversed(range(_FIT_ROUNDS + 1)):
-            # As long as the expansions stay, the loss is smooth in V; where V moves far, they mislead.
+            # With fixed expansions the loss is smooth in V. They are valid near the V they were made for
+            # only.
             expansions = self.expansions(mean + shift.detach(), evidence)
 
             def closure(expansions=expansions):
@@ -123,7 +128,7 @@ class MarginalLikelihood(nn.Module):
             if gain > 0:
                 optimiser.step(closure)
                 optimiser.state.clear()
-            else:  # They did.
+            else:  # The step with the old expansions made the loss worse: go back half of the way.
                 with torch.no_grad():
                     torch._foreach_lerp_(values, kept, 0.5)
         with torch.no_grad():
@@ -132,17 +137,17 @@ class MarginalLikelihood(nn.Module):
         return least
 
     def _pull(self) -> Float64[Tensor, "k k"]:
-        """Ω⁻¹ - T⁻¹ with T = E[mean mean'] + V: by how much of itself the divergence draws each mean back."""
+        """Ω⁻¹ - T⁻¹ with T = E[mean mean'] + V; times a mean, the divergence's gradient in it."""
         inverse = torch.linalg.inv(self.omega_factor)
         together = self.second_moments + self.covariance() if self.fitted else self.second_moments
         share, axes = torch.linalg.eigh(inverse @ together @ inverse.T)
-        if not self.fitted:  # Then V is what the means leave of Ω, and only a mean beyond it is drawn back.
+        if not self.fitted:  # V is taken as the rest of Ω: only second moments above Ω are penalised
             share = share.clamp(min=1.0)
         axes = inverse.T @ axes
         return (axes * (1 - 1 / share)) @ axes.T
 
     def _loss(self, mean, evidence, expansions) -> Float[Tensor, ""]:
-        """The mean loss, with the divergence of these very subjects."""
+        """The mean loss, with the divergence computed from these subjects."""
         mean = mean.double()
         together = mean.T @ mean / len(mean) + self.covariance()
         ratio = torch.cholesky_solve(together, self.omega_factor)
@@ -159,14 +164,15 @@ class MarginalLikelihood(nn.Module):
     def _expand(self, mean, covariance, weights, evidence) -> Expansions:
         unknown = torch.from_numpy(~np.isfinite(evidence.log_marginal)).to(mean.device)
         few = ((_sample_size(weights) < _LOW_SAMPLE_SIZE) | unknown).nonzero()[:, 0]
-        # Where an image is off and the record sharp, the heaviest draw is nearer to the mode than the mean.
+        # If the prediction is wrong and the record informative, the draw with the greatest weight is nearer
+        # to the mode than the predicted mean is.
         heaviest = evidence.draws[few.cpu().numpy(), weights[few].argmax(dim=1).cpu().numpy()]
         start = torch.where(unknown[few, None], mean[few], torch.from_numpy(heaviest).to(mean))
         return expand_near_mode(few, mean[few], covariance, evidence[few.cpu().numpy()], start)
 
 
 def _sample_size(log_weights: Float[Tensor, "batch draw"]) -> Float[Tensor, " batch"]:
-    """How many draws the weighted ones are worth."""
+    """Effective sample size of weighted draws, (Σ w)²/Σ w²."""
     return 1 / log_weights.softmax(dim=1).square().sum(dim=1)
 
 

@@ -1,7 +1,7 @@
 """Bootstrap over subjects.
 
-A subject is drawn with all that belongs to it, so that dependence between its random effects, noise levels
-or predictors stays in the resample.
+A subject is drawn together with all of its values. The dependence between its random effects, noise levels
+and predictors is therefore kept in the resample.
 """
 
 from functools import cached_property
@@ -11,14 +11,15 @@ from jaxtyping import Float64, UInt8
 
 from covary import rng
 
-_SUBJECTS_AT_ONCE = 512  # their counts, as numbers to multiply, stay in the cache
+_SUBJECTS_AT_ONCE = 512  # their counts as floating-point numbers fit into the cache
 
 
 class Resamples:
-    """Draws of as many subjects with replacement, shared by all tables over the same subjects.
+    """Bootstrap resamples of the subjects, shared by all tables over the same subjects.
 
-    Resample b depends on the seed, b and the number of subjects only, so differences between rows of one
-    table, or of two, are paired. Tables share many columns, each of which is summed once.
+    A resample has as many subjects as there are, drawn with replacement. Resample b depends on the seed, b
+    and the number of subjects only. Differences between rows of a table, or between tables, are therefore
+    paired. Sums are kept: a column that occurs in several tables is summed once.
     """
 
     def __init__(self, n_subjects: int, *, seed: int, resamples: int):
@@ -30,7 +31,7 @@ class Resamples:
     ) -> Float64[np.ndarray, "resample statistic"]:
         """Sums over the subjects of each resample, column by column.
 
-        Raises ValueError if there is not one row a subject.
+        Raises ValueError if there is not one row per subject.
         """
         if len(statistics) != self.n_subjects:
             raise ValueError(f"statistics: expected {self.n_subjects} subjects, got {len(statistics)}")
@@ -58,7 +59,7 @@ class Resamples:
 
     @cached_property
     def _counts(self) -> UInt8[np.ndarray, "subject resample"]:
-        """How often each resample holds each subject; 256 times is out of reach."""
+        """How often each subject is in each resample; the chance of more than 255 times is negligible."""
         counts = np.empty((self.resamples, self.n_subjects), dtype=np.uint8)
         for b in range(self.resamples):
             random = rng.generator(self.seed, "bootstrap", b)

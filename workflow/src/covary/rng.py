@@ -1,7 +1,7 @@
 """Counter-based random streams keyed by (seed, stream name, subject).
 
-A draw is a pure function of its key, so results do not depend on how subjects are split over
-jobs, shards or batches, nor on which of them ran first.
+A draw is a pure function of its key. Results therefore do not depend on how subjects are divided into
+jobs, shards or batches, nor on the order in which these run.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ def stream_key(seed: int, name: str, index: int = 0) -> int:
 
 
 def generator(seed: int, name: str, index: int = 0) -> np.random.Generator:
-    """A NumPy generator of its own for `(seed, name, index)`; the index is, say, a step or a file."""
+    """A NumPy generator for the key `(seed, name, index)`; the index is, for example, a step or a file."""
     key = np.frombuffer(_digest(seed, name, index)[:16], dtype=np.uint64)
     return np.random.Generator(np.random.Philox(key=key))
 
@@ -30,8 +30,8 @@ def uniform(
 ) -> Float64[np.ndarray, "subject ..."]:
     """Uniform draws on the open interval (0, 1) for the subjects `start … stop - 1`.
 
-    Subject i owns the counter range [i·b, (i+1)·b) with b = ⌈prod(shape)/4⌉, so that any range of
-    subjects gets the same numbers as the same subjects drawn one by one.
+    Subject i has the counters [i·b, (i+1)·b) with b = ⌈prod(shape)/4⌉. A range of subjects therefore gets the
+    same numbers as the same subjects drawn one by one.
 
     Returns an array of shape (stop - start, *shape). Raises ValueError if the range is empty or negative.
     """

@@ -201,7 +201,7 @@ def fit_population(
 
 
 def _cause(model, parameters: Parameters, lanes: Lanes, subject: int) -> str:
-    """Why a subject has no OFV, in words: what goes wrong at η = 0, where every search for its mode starts."""
+    """Why a subject has no OFV, in words: what fails at η = 0, where every search for its mode starts."""
     one = lanes.select(np.array([subject]))
     eta = np.zeros((parameters.omega.shape[0], 1))
     program = partial(predict_program, model, parameters.theta, DEFAULT)

@@ -1,6 +1,6 @@
-"""What records say about the random effects of their subjects, in the forms that objectives need.
+"""Information of records about the random effects of their subjects, in the forms that objectives need.
 
-Evidence of some subjects is taken out of that of a split by indexing.
+Indexing the evidence of a split gives the evidence of some of its subjects.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ Rows = Int[np.ndarray, " row"] | slice
 
 @runtime_checkable
 class Evidence(Protocol):
-    """What is known of the random effects of some subjects."""
+    """Information about the random effects of some subjects."""
 
     def __len__(self) -> int: ...
 
@@ -31,7 +31,7 @@ class Evidence(Protocol):
 
 @dataclass(frozen=True)
 class Targets:
-    """Numbers to be predicted: empirical Bayes estimates, or the random effects themselves."""
+    """Values to predict: empirical Bayes estimates, or the random effects themselves."""
 
     value: Float[np.ndarray, "subject k"]
 
@@ -54,8 +54,8 @@ class Targets:
 class Posteriors:
     """Draws from p(η | y) under the prior N(0, Ω), and the likelihood of the records itself.
 
-    `log_marginal` is log p(y) on the scale of the likelihood's own values, NaN for a subject without draws;
-    `rows` are the subjects' rows in the likelihood's records.
+    `log_marginal` is log p(y), with the same constant as the values of the likelihood; it is NaN for a
+    subject without draws. `rows` are the rows of the subjects in the records of the likelihood.
     """
 
     draws: Float[np.ndarray, "subject draw k"]
@@ -70,7 +70,7 @@ class Posteriors:
         log_marginal: Float[np.ndarray, " subject"],
         likelihood: RecordLikelihood,
     ) -> "Posteriors":
-        """Those of the first subjects of the likelihood's records, of whom some may have no draws but NaN."""
+        """Posteriors of the first subjects of the likelihood's records. Subjects without draws have NaN."""
         known = np.nan_to_num(draws).astype(np.float32, copy=False)
         return cls(known, log_marginal, likelihood, np.arange(len(draws)))
 

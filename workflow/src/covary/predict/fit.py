@@ -1,4 +1,4 @@
-"""One noise level: what its records say of training and validation subjects, and training on that."""
+"""One noise level: the evidence in its records, and the training of a predictor on it."""
 
 from collections.abc import Sequence
 from pathlib import Path

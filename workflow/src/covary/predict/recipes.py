@@ -1,11 +1,12 @@
-"""Settings of trainings that follow from others."""
+"""Settings of trainings that are derived from other settings."""
 
 import math
 
 from covary.config.predictors import Predictor
 
-# For the small network that sees random effects themselves, whatever images need; more subjects than these
-# take no more steps.
+# The oracle is a small network that sees the random effects themselves, so its settings do not depend on
+# those of image networks. With more subjects than ORACLE_SUBJECTS its training has fewer epochs, hence no
+# more steps.
 ORACLE_SUBJECTS = 50_000
 ORACLE = Predictor(
     network="oracle",

@@ -39,10 +39,12 @@ def train_predictor(
 ) -> tuple[PredictorNetwork, pd.DataFrame]:
     """Minimise the objective by AdamW; stop when validation no longer improves.
 
-    What is validated and returned is a running average of the weights, which overfits weak associations far
-    less than the weights themselves: that of the epoch with the least validation loss. Also returns one row
-    an epoch: epoch, loss, validation_loss, best (whether this epoch was the best so far). Resumes as
-    `train_vae` does. Workers read ahead if the images do not fit into `config.buffer_mb`.
+    A running average of the weights is validated, because it overfits weak associations far less than the
+    weights themselves. The average of the epoch with the least validation loss is returned.
+
+    Also returns a table with one row per epoch: epoch, loss, validation_loss, best (whether this epoch was
+    the best so far). A training that was killed continues from its last checkpoint, as `train_vae` does. If
+    the images do not fit into `config.buffer_mb`, `workers` processes read ahead.
 
     Raises UserError if there are fewer training subjects than one batch, a subject without evidence, or the
     network cannot be made or does not fit.
@@ -62,12 +64,12 @@ def train_predictor(
     device = choose_device()
     with seeded(seed, "predictor_weights"):
         network = PredictorNetwork(config.network, guess.shape[1], train.inputs.shape[-1], config.width)
-    # The mean of the estimates is where an uninformed prediction belongs, so training starts there.
+    # Without information from the image the best prediction is the mean of the estimates. Start there.
     network.start_at(torch.from_numpy(guess.mean(axis=0)))
     network = place(network)
     objective = objective.to(device)
     best = copy.deepcopy(network)
-    # diffusers' average covers parameters only; the statistics of batch normalisation must follow them.
+    # With `use_buffers`, the statistics of batch normalisation are averaged like the weights.
     average = AveragedModel(network, multi_avg_fn=partial(_average, config.ema_decay), use_buffers=True)
     optimiser = torch.optim.AdamW(
         network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
@@ -149,7 +151,7 @@ def predict(network: nn.Module, inputs: Inputs) -> Float32[np.ndarray, "n random
 
 @torch.no_grad()
 def _average(decay: float, averages: list[Tensor], values: list[Tensor], n_averaged: Tensor) -> None:
-    """A running average of tensors of one type that starts fast; counts are copied."""
+    """Running average of tensors of one type, with a smaller decay at first. Integers are copied."""
     weight = 1 - min(decay, (1 + int(n_averaged)) / (10 + int(n_averaged)))
     if averages[0].is_floating_point():
         torch._foreach_lerp_(averages, values, weight)

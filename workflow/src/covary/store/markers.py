@@ -1,6 +1,6 @@
-"""Marker files: small records beside the store that say what was written and what its bytes hash to.
+"""Marker files: small JSON files beside the store that state what was written, with its SHA-256.
 
-Rules track markers, never the store's own metadata, which is free to change.
+Rules depend on markers and not on the files of the store, whose metadata may change.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from covary.errors import UserError
 
 
 def little_endian(values: np.ndarray) -> np.ndarray:
-    """An array in C order with little-endian bytes, as every hash takes them."""
+    """An array in C order with little-endian bytes, the form in which arrays are hashed."""
     return np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
 
 

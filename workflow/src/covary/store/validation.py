@@ -1,4 +1,4 @@
-"""Validation: the store against its markers, the manifest of a finished dataset, and its check afterwards."""
+"""Check the store against its markers, write the manifest of a finished dataset, and verify a dataset."""
 
 import hashlib
 import json
@@ -18,16 +18,16 @@ from covary.store.markers import little_endian, read_marker, write_marker
 
 log = logging.getLogger(__name__)
 
-_BLOCK_BYTES = 2**26  # held in memory at once
+_BLOCK_BYTES = 2**26  # read into memory at once
 # What zarr and its codecs raise when stored bytes cannot be decoded.
 _DECODING_ERRORS = (RuntimeError, ValueError, OSError)
 
 
 def validate_images(path: Path, n_subjects: int, markers: list[Path], marker: Path) -> None:
-    """Check that the shards' markers cover every subject once and that the images are those they describe.
+    """Check that the shards' markers cover every subject once and that their hashes are those of the images.
 
-    Sets the end of the images and writes one marker for all. Raises UserError with a line for each hole,
-    overlap or shard at fault.
+    Sets the length of the array of images and writes one marker for all images. Raises UserError with a line
+    for each hole, overlap or shard at fault.
     """
     records = sorted((read_marker(file) for file in markers), key=lambda record: record["start"])
     shards = [
@@ -44,9 +44,9 @@ def validate_images(path: Path, n_subjects: int, markers: list[Path], marker: Pa
 def finalise(path: Path, markers: Iterable[Path], manifest: Path, attributes: Mapping[str, Any]) -> None:
     """Check every group against its marker, consolidate the metadata and write the manifest.
 
-    The images count as checked: their marker is written by `validate_images`. `attributes` go to the root of
-    the dataset. Raises UserError with a line for each variable at fault: values that are not those that were
-    written, a wrong number of subjects, or NaN that no `status` explains.
+    The images are not read again, because `validate_images` has checked them. `attributes` are written to the
+    root of the dataset. Raises UserError with a line for each variable at fault: values that are not those
+    that were written, a wrong number of subjects, or NaN that no `status` explains.
     """
     n_subjects = zarr.open_array(path / "images" / "image", mode="r").shape[0]
     groups, missing, shards, faults = {}, {}, [], []
@@ -84,7 +84,7 @@ def finalise(path: Path, markers: Iterable[Path], manifest: Path, attributes: Ma
 
 
 def verify(path: Path, manifest: Path) -> list[str]:
-    """Compare a finished dataset, from here or downloaded, with its manifest: one line for each fault.
+    """Compare a finished or downloaded dataset with its manifest. Returns one line for each fault.
 
     Raises UserError if the manifest cannot be read.
     """
@@ -111,7 +111,7 @@ def verify(path: Path, manifest: Path) -> list[str]:
 
 
 def _check_images(path: Path, shards: Sequence[Mapping[str, Any]]) -> tuple[str, list[str]]:
-    """SHA-256 of all images in order, and a line for each hole, overlap or shard that is not as written."""
+    """SHA-256 of all images in order, and one line for each gap, overlap, or shard that differs."""
     array = zarr.open_array(path / "images" / "image", mode="r")
     whole, faults, covered = hashlib.sha256(), [], 0
     for shard in shards:
@@ -157,7 +157,7 @@ def _check_group(path: Path, group: str, dataset: xr.Dataset, expected: Mapping[
 
 
 def _blocks(array: zarr.Array | xr.Variable, start: int, stop: int) -> Iterator[memoryview]:
-    """The decoded bytes of `array[start:stop]`, little-endian in C order, a block of rows at a time."""
+    """The decoded bytes of `array[start:stop]`, little-endian in C order, in blocks of rows."""
     row_bytes = array.dtype.itemsize * int(np.prod(array.shape[1:]))
     rows = max(1, _BLOCK_BYTES // max(1, row_bytes))
     if isinstance(array, zarr.Array):

@@ -1,1 +1,1 @@
-"""What predictors are trained for."""
+"""Training objectives of predictors."""

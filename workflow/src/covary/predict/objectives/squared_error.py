@@ -1,4 +1,4 @@
-"""The squared error of targets."""
+"""The objective `ebe_mse`: squared error of targets, such as empirical Bayes estimates."""
 
 import torch
 from jaxtyping import Float
@@ -8,7 +8,7 @@ from covary.predict.evidence import Targets
 
 
 class MeanSquaredError(nn.Module):
-    """Squared error of the targets. With empirical Bayes estimates (paper), what it learns is shrunk."""
+    """Squared error of the targets. With empirical Bayes estimates (paper), predictions are shrunken too."""
 
     def forward(self, mean: Float[Tensor, "batch k"], evidence: Targets) -> Float[Tensor, " batch"]:
         """Squared error, averaged over random effects."""

@@ -120,7 +120,7 @@ def train_generator(work: Path, seed: int, arm: str, settings: dict) -> None:
         encodings["mean"],
         encodings["log_variance"],
         vae.VAE.load(of_seed),
-        prepared.train.shape[1],
+        prepared.train.shape[-1],
         GENERATOR.model_copy(update=settings),
         seed,
         folder / "checkpoints",

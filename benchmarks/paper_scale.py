@@ -42,7 +42,9 @@ def main() -> None:
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "dataset.zarr"
-        store.create(path, size_px=16, shard_subjects=4096, chunk_subjects=4096, attributes={})
+        store.create(
+            path, size_px=16, channels=["grey"], shard_subjects=4096, chunk_subjects=4096, attributes={}
+        )
         levels = [level(path, eta, variance, arguments.fit_subjects) for variance in NOISE_VARIANCES]
     result = {
         "subjects": n,

@@ -138,7 +138,7 @@ class Covary(Contender):
 
         path = self.folder / "dataset.zarr"
         layout = dict(shard_subjects=SHARD, chunk_subjects=64, compression=self.compression)
-        store.create(path, size_px=self.images.shape[1], attributes={}, **layout)
+        store.create(path, size_px=self.images.shape[-1], channels=["grey"], attributes={}, **layout)
         shards = partition(self.n, SHARD)
         if self.processes == 1:
             for shard in shards:
@@ -151,7 +151,7 @@ class Covary(Contender):
     def write_shard(self, shard) -> None:
         from covary import store
 
-        images = np.array(self.images[shard.start : shard.stop])
+        images = np.array(self.images[shard.start : shard.stop])[:, None]
         marker = self.folder / f"{shard.index}.json"
         store.write_image_shard(self.folder / "dataset.zarr", shard, images, marker, {})
 

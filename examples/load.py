@@ -13,9 +13,12 @@ import xarray as xr
 data = xr.open_datatree(sys.argv[1], engine="zarr")
 print(data)
 
-images = data["images/image"]  # (subject, y, x), grey values 0 to 255
+images = data["images/image"]  # (subject, channel, y, x), values 0 to 255
 split = data["subjects/split"]  # 0 train, 1 validation, 2 test
-print(f"{images.sizes['subject']} images of {images.sizes['y']} x {images.sizes['x']} pixels")
+print(
+    f"{images.sizes['subject']} images of {images.sizes['y']} x {images.sizes['x']} pixels, "
+    f"channels {', '.join(images['channel'].values)}"
+)
 for number, name in enumerate(("train", "validation", "test")):
     print(f"{name}: {int((split == number).sum())} subjects")
 

@@ -21,14 +21,14 @@ options = parser.parse_args()
 data = xr.open_datatree(options.dataset, engine="zarr")
 split = data["subjects/split"].values
 train, test = torch.from_numpy(split == 0), torch.from_numpy(split == 2)
-x = torch.from_numpy(data["images/image"].values).float().div(255).unsqueeze(1)
+x = torch.from_numpy(data["images/image"].values).float().div(255)
 target = torch.from_numpy(data[f"estimates/noise_{options.noise}/eta_approx"].values)
 truth = torch.from_numpy(data[f"longitudinal/noise_{options.noise}/eta_hat"].values)
 known = train & target.isfinite().all(dim=1)  # estimation may have failed for a few subjects
 
 torch.manual_seed(0)
 model = nn.Sequential(  # put your own here: image in, one number for each random effect out
-    nn.Conv2d(1, 16, 5, stride=2), nn.ReLU(),
+    nn.Conv2d(x.shape[1], 16, 5, stride=2), nn.ReLU(),
     nn.Conv2d(16, 32, 5, stride=2), nn.ReLU(),
     nn.AdaptiveAvgPool2d(4), nn.Flatten(),
     nn.Linear(32 * 16, target.shape[1]),

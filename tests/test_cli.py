@@ -26,13 +26,13 @@ def test_an_intact_dataset_verifies(folder, capsys):
 
 
 def test_a_flipped_byte_is_named(folder, capsys):
-    shard = folder / "dataset.zarr/images/image/c/1/0/0"
+    shard = folder / "dataset.zarr/images/image/c/1/0/0/0"
     damaged = bytearray(shard.read_bytes())
     damaged[len(damaged) // 2] ^= 255
     shard.write_bytes(damaged)
     assert main(["verify", str(folder)]) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: ") and "shard images/image/c/1/0/0 with images 8 … 11" in line
+    assert line.startswith("error: ") and "shard images/image/c/1/0/0/0 with images 8 … 11" in line
 
 
 def test_a_folder_without_a_manifest_is_one_line(tmp_path, capsys):

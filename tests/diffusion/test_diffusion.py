@@ -22,13 +22,13 @@ def small_generator(config: Generator = SMALL, seed: int = 0) -> ImageGenerator:
     return ImageGenerator.initialise(config, VAE(SIZE_PX, LATENT_DIM, 4).eval(), SIZE_PX)
 
 
-@given(st.sampled_from([1, 2, 4]), st.integers(1, 3), st.integers(0, 2**31))
+@given(st.sampled_from([1, 2, 4]), st.integers(1, 3), st.integers(1, 4), st.integers(0, 2**31))
 @settings(max_examples=20)
-def test_folding_is_orthogonal_and_undone(patch_px, batch, seed):
-    space = PixelSpace(SIZE_PX, patch_px)
-    x = torch.randn(batch, 1, SIZE_PX, SIZE_PX, generator=torch.Generator().manual_seed(seed))
+def test_folding_is_orthogonal_and_undone(patch_px, batch, channels, seed):
+    space = PixelSpace(SIZE_PX, patch_px, channels)
+    x = torch.randn(batch, channels, SIZE_PX, SIZE_PX, generator=torch.Generator().manual_seed(seed))
     folded = space.fold(2 * x - 1)
-    assert folded.shape == (batch, patch_px**2, SIZE_PX // patch_px, SIZE_PX // patch_px)
+    assert folded.shape == (batch, channels * patch_px**2, SIZE_PX // patch_px, SIZE_PX // patch_px)
     torch.testing.assert_close(space.to_images(folded), x)
     assert torch.equal(folded.flatten().sort().values, (2 * x - 1).flatten().sort().values)
 
@@ -67,8 +67,8 @@ def test_the_schedule_ends_in_pure_noise():
 
 @pytest.mark.parametrize("conditioning", ["residual", "token"])
 def test_training_overfits_two_images_told_apart_by_z(conditioning, tmp_path):
-    images = np.zeros((32, SIZE_PX, SIZE_PX), dtype=np.uint8)
-    images[:16, :8], images[16:, :, :8] = 255, 255
+    images = np.zeros((32, 1, SIZE_PX, SIZE_PX), dtype=np.uint8)
+    images[:16, 0, :8], images[16:, 0, :, :8] = 255, 255
     mean = np.zeros((32, LATENT_DIM), dtype=np.float32)
     mean[:16, 0], mean[16:, 0] = -1, 1
     log_variance = np.full_like(mean, -6)
@@ -150,7 +150,7 @@ def test_guidance_moves_from_the_image_without_z_to_the_one_with_it():
 
 def test_without_z_the_network_sees_neither_it_nor_its_decoding():
     generator = small_generator()
-    images = rng.generator(1, "images").integers(0, 256, (6, SIZE_PX, SIZE_PX), dtype=np.uint8)
+    images = rng.generator(1, "images").integers(0, 256, (6, 1, SIZE_PX, SIZE_PX), dtype=np.uint8)
     mean = rng.normal(1, "mean", 0, 6, (LATENT_DIM,)).astype(np.float32)
     seen = []
     generator.unet.register_forward_pre_hook(
@@ -171,7 +171,7 @@ def test_without_z_the_network_sees_neither_it_nor_its_decoding():
 
 def test_noise_offset_is_equal_over_a_channel_and_of_the_given_size():
     generator = small_generator(Generator(block_channels=[16, 16], patch_px=1))
-    images, mean = np.zeros((200, SIZE_PX, SIZE_PX), np.uint8), np.zeros((200, LATENT_DIM), np.float32)
+    images, mean = np.zeros((200, 1, SIZE_PX, SIZE_PX), np.uint8), np.zeros((200, LATENT_DIM), np.float32)
     drawn = [
         _draw(
             generator, images, mean, mean, np.arange(200), SMALL.model_copy(update={"noise_offset": offset}),
@@ -195,7 +195,7 @@ def test_each_part_of_the_schedule_has_one_image_of_a_batch():
 def test_min_snr_weights_are_those_of_the_prediction(prediction_type):
     generator = small_generator(Generator(block_channels=[16, 16], conditioning="token"))
     generator.scheduler.register_to_config(prediction_type=prediction_type)
-    images = np.zeros((8, SIZE_PX, SIZE_PX), np.uint8)
+    images = np.zeros((8, 1, SIZE_PX, SIZE_PX), np.uint8)
     mean = np.zeros((8, LATENT_DIM), np.float32)
     draws = torch.Generator().manual_seed(1)
     drawn = _draw(generator, images, mean, mean, np.arange(8), SMALL, draws, torch.device("cpu"))

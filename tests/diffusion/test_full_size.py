@@ -34,7 +34,7 @@ class Latents(PixelSpace):
     """Latents in the shape of the autoencoder's, where the autoencoder itself is not at issue."""
 
     def __init__(self):
-        self.size_px = SIZE_PX // 8
+        self.size_px, self.image_channels = SIZE_PX // 8, 1
         self.channels, self.grid_px, self.noise_shape = 4, SIZE_PX // 8, (4, SIZE_PX // 8, SIZE_PX // 8)
 
     def read(self, stored, draws, device):
@@ -69,7 +69,7 @@ def test_the_unet_trains_a_step_and_draws_an_image():
     assert loss.isfinite() and not torch.equal(unet.conv_in.weight, before)
     optimiser.zero_grad()
     image = generate(generator, mean, np.array([0]), Sampling(solver="dpmsolver++", steps=1), 1)
-    assert image.shape == (1, 64, 64)
+    assert image.shape == (1, 1, 64, 64)
 
 
 def test_the_autoencoder_encodes_and_decodes_512_pixels():
@@ -80,7 +80,7 @@ def test_the_autoencoder_encodes_and_decodes_512_pixels():
     )  # fmt: skip
     assert parameters(autoencoder) == 83_653_863
     space = LatentSpace(autoencoder, SIZE_PX)
-    image = np.random.default_rng(0).integers(0, 256, (1, SIZE_PX, SIZE_PX), dtype=np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (1, 1, SIZE_PX, SIZE_PX), dtype=np.uint8)
     stored = space.encode(image)
     assert stored.shape == (1, 8, 64, 64) and np.isfinite(stored).all()
     x = space.read(stored, torch.Generator().manual_seed(1), torch.device("cpu"))

@@ -8,7 +8,7 @@ from covary.diffusion.mock import mock_images
 def test_z_can_be_read_back():
     z = np.random.default_rng(1).normal(size=(400, 8)).astype(np.float32)
     images = mock_images(z, 16)
-    assert images.shape == (400, 16, 16) and images.dtype == np.uint8
+    assert images.shape == (400, 1, 16, 16) and images.dtype == np.uint8
     pixels = images.reshape(400, -1).astype(float)
     found = (
         np.column_stack([pixels, np.ones(400)])

@@ -37,7 +37,7 @@ def config(source, **keys) -> Generator:
 
 
 def images(n: int) -> np.ndarray:
-    return rng.generator(1, "images").integers(0, 256, (n, SIZE_PX, SIZE_PX), dtype=np.uint8)
+    return rng.generator(1, "images").integers(0, 256, (n, 1, SIZE_PX, SIZE_PX), dtype=np.uint8)
 
 
 def train(source: Path, folder: Path, **keys):
@@ -59,7 +59,7 @@ def test_latents_are_draws_from_the_posterior_of_the_image(channels):
     space = LatentSpace(autoencoder, SIZE_PX)
     stored = space.encode(images(1))
     assert stored.dtype == np.float16 and stored.shape == (1, 8, 8, 8)
-    colours = torch.from_numpy(images(1) / 127.5 - 1).float()[:, None].expand(-1, channels, -1, -1)
+    colours = torch.from_numpy(images(1) / 127.5 - 1).float().expand(-1, channels, -1, -1)
     with torch.no_grad():
         posterior = autoencoder.encode(colours).latent_dist
     draws = space.read(np.repeat(stored, 4000, axis=0), torch.Generator().manual_seed(1), torch.device("cpu"))
@@ -132,7 +132,7 @@ def test_saved_generator_is_loadable_by_diffusers_and_draws_the_same(source, tmp
     generator.save(tmp_path)
     z, subjects, few = np.ones((3, LATENT_DIM)), np.arange(3), Sampling(solver="dpmsolver++", steps=3)
     drawn = generate(generator, z, subjects, few, 1)
-    assert drawn.shape == (3, SIZE_PX, SIZE_PX)
+    assert drawn.shape == (3, 1, SIZE_PX, SIZE_PX)
     np.testing.assert_array_equal(drawn, generate(ImageGenerator.load(tmp_path), z, subjects, few, 1))
     assert UNet2DConditionModel.from_pretrained(tmp_path / "unet").config.cross_attention_dim == 768
     assert AutoencoderKL.from_pretrained(tmp_path / "autoencoder").config.scaling_factor == 0.18215

@@ -28,7 +28,7 @@ def study():
 def held_out(tmp_path_factory, study):
     folder = tmp_path_factory.mktemp("dataset")
     path = folder / "dataset.zarr"
-    store.create(path, size_px=16, shard_subjects=16, chunk_subjects=4, attributes={})
+    store.create(path, size_px=16, channels=["grey"], shard_subjects=16, chunk_subjects=4, attributes={})
 
     def write(name, subjects=None, **variables):
         attributes = {"long_name": "test", "units": "1"}

@@ -24,7 +24,7 @@ def dataset(finished):
 
 def test_load(dataset):
     printed = run("load.py", dataset)
-    assert "128 images of 32 x 32 pixels" in printed and "test: 32 subjects" in printed
+    assert "128 images of 32 x 32 pixels, channels grey" in printed and "test: 32 subjects" in printed
     assert "noise_0: 100.0 % of eta_hat is in the image" in printed
 
 

@@ -34,8 +34,9 @@ N = SETTINGS.subjects.total
 def results(tmp_path_factory):
     folder = tmp_path_factory.mktemp("small")
     path, markers = folder / "dataset.zarr", []
-    store.create(path, size_px=32, shard_subjects=16, chunk_subjects=4, attributes={"seed": 1})
-    images = rng.generator(1, "images").integers(0, 256, (N, 32, 32), dtype=np.uint8)
+    layout = dict(size_px=32, channels=["grey"], shard_subjects=16, chunk_subjects=4)
+    store.create(path, attributes={"seed": 1}, **layout)
+    images = rng.generator(1, "images").integers(0, 256, (N, 1, 32, 32), dtype=np.uint8)
     store.write_image_shard(path, Shard(0, 0, N), images, folder / "0.json", {})
     store.validate_images(path, N, [folder / "0.json"], folder / "images.json")
     z = rng.normal(1, "z", 0, N, (4,)).astype(np.float32)
@@ -82,7 +83,7 @@ def test_nonmem_tables_come_back_and_name_each_image(results, tree, tmp_path):
         assert set(table["ID"]) == set(range(1, N + 1))
         for number, path in table.groupby("ID")["IMAGE"].unique().items():
             with Image.open(folder / path.item()) as image:
-                np.testing.assert_array_equal(np.asarray(image), tree["images/image"][number - 1])
+                np.testing.assert_array_equal(np.asarray(image), tree["images/image"][number - 1, 0])
             assert path.item().split("/")[1] == SPLITS[int(tree["subjects/split"][number - 1])]
         table.drop(columns="IMAGE").to_csv(tmp_path / "plain.csv", index=False)
         records = nlme.read_nonmem(tmp_path / "plain.csv")
@@ -100,7 +101,7 @@ def test_png_and_parquet_hold_what_the_dataset_holds(results, tree, tmp_path):
     np.testing.assert_array_equal(subjects[["eta_1", "eta_2", "eta_3"]], tree["subjects/eta"])
     for row in subjects.itertuples():
         with Image.open(folder / row.image) as image:
-            np.testing.assert_array_equal(np.asarray(image), tree["images/image"][row.subject])
+            np.testing.assert_array_equal(np.asarray(image), tree["images/image"][row.subject, 0])
     effects = pd.read_parquet(folder / "random_effects.parquet").query("noise_variance == 2.5")
     np.testing.assert_array_equal(
         effects[["eta_approx_1", "eta_approx_2", "eta_approx_3"]], tree["estimates/noise_2.5/eta_approx"]
@@ -124,7 +125,7 @@ def test_the_hugging_face_folder_has_images_types_and_splits(results, tree, tmp_
         assert features["image"] == {"_type": "Image"} and features.keys() == set(table.column_names)
         assert table["subject"].to_pylist() == list(range(11))[rows]
         for stored, image in zip(table["image"].to_pylist(), tree["images/image"][rows].values, strict=True):
-            np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(stored["bytes"]))), image)
+            np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(stored["bytes"]))), image[0])
         np.testing.assert_array_equal(
             np.stack(table["observation_2.5"].to_pylist()).astype(np.float32),
             tree["longitudinal/noise_2.5/observation"][rows],

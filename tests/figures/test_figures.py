@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from covary import figures, rng
 from covary.dataset.association import blur
@@ -13,6 +14,7 @@ from covary.evaluate import (
     learning_curves,
     random_effects_table,
 )
+from covary.figures.images import aspect, show
 from covary.resampling import Resamples
 from covary.wording import predictor_label
 
@@ -26,11 +28,11 @@ def lines(axis):
 
 
 def images(*shape):
-    return rng.generator(1, "images").integers(0, 256, (*shape, 8, 6), dtype=np.uint8)
+    return rng.generator(1, "images").integers(0, 256, (*shape, 1, 8, 6), dtype=np.uint8)
 
 
 def shown(axis):
-    return axis.images[0].get_array()
+    return axis.images[0].get_array()[None]
 
 
 def test_examples_keep_sides_and_order():
@@ -44,12 +46,23 @@ def test_examples_keep_sides_and_order():
 def test_reconstructions_have_a_row_for_each_source():
     rows = images(3, 4)
     figure = figures.reconstructions(*rows)
-    np.testing.assert_array_equal([shown(axis) for axis in figure.axes], rows.reshape(12, 8, 6))
+    np.testing.assert_array_equal([shown(axis) for axis in figure.axes], rows.reshape(12, 1, 8, 6))
     assert [figure.axes[i].get_ylabel() for i in (0, 4, 8)] == ["Real", "VAE", "Generator"]
 
 
+def test_three_channels_are_colours_and_other_numbers_stand_side_by_side():
+    axes = [Figure().subplots() for _ in range(3)]
+    pixels = rng.generator(1, "channels").integers(0, 256, (5, 8, 6), dtype=np.uint8)
+    for axis, channels in zip(axes, (1, 3, 5), strict=True):
+        show(axis, pixels[:channels])
+    np.testing.assert_array_equal(axes[0].images[0].get_array(), pixels[0])
+    np.testing.assert_array_equal(axes[1].images[0].get_array(), pixels[:3].transpose(1, 2, 0))
+    np.testing.assert_array_equal(axes[2].images[0].get_array()[:, 24:], pixels[4])
+    assert [aspect(pixels[:channels]) for channels in (1, 3, 5)] == [8 / 6, 8 / 6, 8 / 30]
+
+
 def test_grey_values_are_not_stretched():
-    dark = np.full((1, 8, 6), 40, np.uint8)
+    dark = np.full((1, 1, 8, 6), 40, np.uint8)
     axis = figures.reconstructions(dark, dark, dark).axes[0]
     assert axis.images[0].get_clim() == (0, 255)
 

@@ -8,7 +8,7 @@ from PIL import Image
 from covary import figures
 from covary.wording import noise_label, percent
 
-IMAGES = np.arange(4 * 8 * 8, dtype=np.uint8).reshape(4, 8, 8)
+IMAGES = np.arange(4 * 8 * 8, dtype=np.uint8).reshape(4, 1, 8, 8)
 
 
 def test_the_callers_settings_neither_matter_nor_change(tmp_path):

@@ -39,12 +39,23 @@ def test_at_width_64_it_is_torchvisions_resnet18():
         torch.testing.assert_close(ours.eval()(x), theirs.eval()(x))
 
 
-@pytest.mark.parametrize("network", ["resnet18", "shufflenet_v2_x0_5", "linear_probe", "oracle"])
-def test_every_kind_of_network_is_saved_and_predicts_the_same(network, tmp_path):
+@pytest.mark.parametrize(
+    ("network", "channels"),
+    [
+        ("resnet18", 1),
+        ("resnet18", 5),
+        ("shufflenet_v2_x0_5", 1),
+        ("shufflenet_v2_x0_5", 3),
+        ("linear_probe", 1),
+        ("oracle", 1),
+    ],
+)
+def test_every_kind_of_network_is_saved_and_predicts_the_same(network, channels, tmp_path):
     image = network not in ("linear_probe", "oracle")
-    inputs = (np.arange(5 * SIZE_PX**2) % 256).reshape(5, SIZE_PX, SIZE_PX).astype(np.uint8)
+    inputs = (np.arange(5 * channels * SIZE_PX**2) % 251).astype(np.uint8)
+    inputs = inputs.reshape(5, channels, SIZE_PX, SIZE_PX)
     inputs = inputs if image else np.random.default_rng(0).normal(size=(5, 6))
-    made = place(make(network, inputs.shape[-1]))
+    made = place(PredictorNetwork(network, 3, inputs.shape[-1], 4, channels))
     made.covariance.copy_(0.3 * torch.eye(3))
     made.save(tmp_path)
     loaded = PredictorNetwork.load(tmp_path)
@@ -52,6 +63,13 @@ def test_every_kind_of_network_is_saved_and_predicts_the_same(network, tmp_path)
     assert found.shape == (5, 3) and found.dtype == np.float32
     np.testing.assert_array_equal(found, predict(loaded, inputs))
     torch.testing.assert_close(loaded.covariance, made.covariance)
+
+
+def test_classifiers_of_photographs_see_one_or_three_channels():
+    with pytest.raises(
+        ValueError, match=r"^predictor\.network: shufflenet_v2_x0_5 sees .* these have 2; [^\n]*$"
+    ):
+        PredictorNetwork("shufflenet_v2_x0_5", 3, SIZE_PX, 4, channels=2)
 
 
 @pytest.mark.parametrize("network", ["resnet18", "shufflenet_v2_x0_5", "linear_probe", "oracle"])

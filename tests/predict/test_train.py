@@ -13,7 +13,7 @@ def bands(n: int, seed: int) -> Examples:
     targets = np.random.default_rng(seed).normal(size=(n, 2)).clip(-2, 2)
     rows = np.arange(SIZE_PX)[None]
     profile = (150 + 40 * targets[:, 1:]) * np.exp(-0.5 * ((rows - 16 - 5 * targets[:, :1]) / 2) ** 2)
-    return Examples(np.repeat(profile[:, :, None], SIZE_PX, axis=2).astype(np.uint8), Targets(targets))
+    return Examples(np.repeat(profile[:, None, :, None], SIZE_PX, axis=3).astype(np.uint8), Targets(targets))
 
 
 def squared_error(network, examples: Examples) -> float:

@@ -12,7 +12,7 @@ SIZE_PX, LATENT_DIM = 32, 4
 
 
 def images(n: int, name: str = "images") -> np.ndarray:
-    return rng.generator(1, name).integers(0, 256, (n, SIZE_PX, SIZE_PX), dtype=np.uint8)
+    return rng.generator(1, name).integers(0, 256, (n, 1, SIZE_PX, SIZE_PX), dtype=np.uint8)
 
 
 def test_frechet_distance_is_the_closed_form_for_axis_aligned_normals():
@@ -63,7 +63,7 @@ def test_nearest_finds_copies_and_its_error_is_that_of_the_pixels():
 
 
 def test_similarity_of_known_images():
-    black, white = np.zeros((2, 16, 16), np.uint8), np.full((2, 16, 16), 255, np.uint8)
+    black, white = np.zeros((2, 1, 16, 16), np.uint8), np.full((2, 1, 16, 16), 255, np.uint8)
     assert quality.mean_squared_error(black, white) == 1
     noise = images(2)
     assert quality.structural_similarity(noise, noise) == pytest.approx(1, abs=1e-5)

@@ -56,7 +56,7 @@ class Page(HTMLParser):
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
-    image = np.zeros((1, 8, 8), np.uint8)
+    image = np.zeros((1, 1, 8, 8), np.uint8)
     for name in FIGURES:
         figures.save(figures.reconstructions(image, image, image), folder / f"{name}.png")
     (folder / "benchmarks").mkdir()
@@ -73,7 +73,7 @@ def inputs(tmp_path_factory):
 
 def page(inputs, tables, raw=None):
     config = check(raw if raw is not None else CHANGED)
-    html = render(config=config, tables=tables, **inputs)
+    html = render(config=config, channels=["grey"], tables=tables, **inputs)
     return html, Page(html)
 
 

@@ -17,7 +17,7 @@ def plain(text):
 
 
 def words(tables):
-    return paragraph(CONFIG, tables["random_effects"], tables["longitudinal_nll"])
+    return paragraph(CONFIG, ["red", "green", "blue"], tables["random_effects"], tables["longitudinal_nll"])
 
 
 def worries(tables, config=CONFIG):

@@ -12,13 +12,13 @@ from covary.dataset.shards import Shard, partition
 from covary.store.arrays import set_end
 from covary.store.markers import array_sha256, read_marker
 
-N, SIZE = 100, 16
-LAYOUT = dict(size_px=SIZE, shard_subjects=64, chunk_subjects=16, attributes={"seed": 1})
+N, SIZE, CHANNELS = 100, 16, ["DNA", "actin", "tubulin"]
+LAYOUT = dict(size_px=SIZE, channels=CHANNELS, shard_subjects=64, chunk_subjects=16, attributes={"seed": 1})
 
 
 @pytest.fixture
 def images():
-    return rng.generator(1, "images").integers(0, 256, (N, SIZE, SIZE)).astype(np.uint8)
+    return rng.generator(1, "images").integers(0, 256, (N, len(CHANNELS), SIZE, SIZE)).astype(np.uint8)
 
 
 @pytest.fixture
@@ -136,7 +136,7 @@ def test_other_subjects_keep_the_images_that_are_written(dataset, images, tmp_pa
 
 def test_a_changed_image_is_found(dataset, images, tmp_path):
     markers = write(dataset, images, partition(N, 64))
-    images[70, 3, 3] ^= 1
+    images[70, 2, 3, 3] ^= 1
     store.write_image_shard(dataset, Shard(1, 64, 100), images[64:], tmp_path / "other.json", {})
     with pytest.raises(ValueError, match="images 64 … 99 differs from what was written; delete its marker"):
         store.validate_images(dataset, N, markers, tmp_path / "images.json")
@@ -145,7 +145,7 @@ def test_a_changed_image_is_found(dataset, images, tmp_path):
 @given(st.integers(0), st.integers(0, 7))
 def test_any_flipped_bit_that_changes_an_image_is_found_and_its_shard_named(written, position, bit):
     dataset, markers, images = written
-    shard = dataset / "images/image/c/1/0/0"
+    shard = dataset / "images/image/c/1/0/0/0"
     intact = shard.read_bytes()
     damaged = bytearray(intact)
     damaged[position % len(damaged)] ^= 1 << bit
@@ -154,7 +154,7 @@ def test_any_flipped_bit_that_changes_an_image_is_found_and_its_shard_named(writ
         store.validate_images(dataset, N, markers, dataset.parent / "images.json")
     except ValueError as error:
         message = str(error)
-        assert re.search("shard images/image/c/1/0/0 with images 64 … 99 (differs|is damaged)", message)
+        assert re.search("shard images/image/c/1/0/0/0 with images 64 … 99 (differs|is damaged)", message)
     else:  # a bit of the codec's own that means nothing
         assert np.array_equal(store.read(dataset, "images")["image"].values, images)
     finally:
@@ -165,20 +165,20 @@ def test_any_flipped_bit_that_changes_an_image_is_found_and_its_shard_named(writ
 def written(tmp_path_factory):
     path = tmp_path_factory.mktemp("written") / "dataset.zarr"
     store.create(path, **LAYOUT)
-    images = rng.generator(1, "images").integers(0, 256, (N, SIZE, SIZE)).astype(np.uint8)
+    images = rng.generator(1, "images").integers(0, 256, (N, len(CHANNELS), SIZE, SIZE)).astype(np.uint8)
     return path, write(path, images, partition(N, 64)), images
 
 
 def test_a_lost_shard_is_missing_not_black(dataset, images, tmp_path):
     markers = write(dataset, images, partition(N, 64))
-    (dataset / "images/image/c/0/0/0").unlink()
-    with pytest.raises(ValueError, match="shard images/image/c/0/0/0 with images 0 … 63 is missing"):
+    (dataset / "images/image/c/0/0/0/0").unlink()
+    with pytest.raises(ValueError, match="shard images/image/c/0/0/0/0 with images 0 … 63 is missing"):
         store.validate_images(dataset, N, markers, tmp_path / "images.json")
 
 
 def test_a_damaged_shard_can_be_written_again(dataset, images, tmp_path):
     write(dataset, images, partition(N, 64))
-    (dataset / "images/image/c/1/0/0").write_bytes(b"damaged")
+    (dataset / "images/image/c/1/0/0/0").write_bytes(b"damaged")
     store.validate_images(dataset, N, write(dataset, images, partition(N, 64)), tmp_path / "images.json")
     np.testing.assert_array_equal(store.read(dataset, "images")["image"].values, images)
 
@@ -230,7 +230,7 @@ def test_a_finished_dataset_verifies(finished):
 @pytest.mark.parametrize(
     ("file", "fault"),
     [
-        ("images/image/c/1/0/0", "shard images/image/c/1/0/0 with images 64 … 99"),
+        ("images/image/c/1/0/0/0", "shard images/image/c/1/0/0/0 with images 64 … 99"),
         ("longitudinal/noise_0.5/y/c/0/0", "longitudinal/noise_0.5/y"),
         ("longitudinal/noise_0.5/y/zarr.json", "longitudinal/noise_0.5"),
     ],

@@ -18,6 +18,7 @@ def path(tmp_path):
     store.create(
         tmp_path / "dataset.zarr",
         size_px=16,
+        channels=["grey"],
         shard_subjects=64,
         chunk_subjects=16,
         attributes={},

@@ -18,14 +18,14 @@ TRAIN = slice(100, 1400)
 
 @pytest.fixture(scope="module")
 def images():
-    values = rng.generator(1, "images").integers(0, 256, (N, SIZE, SIZE)).astype(np.uint8)
-    values[:, 0, 0], values[:, 0, 1] = np.arange(N) % 256, np.arange(N) // 256
+    values = rng.generator(1, "images").integers(0, 256, (N, 2, SIZE, SIZE)).astype(np.uint8)
+    values[:, 0, 0, 0], values[:, 0, 0, 1] = np.arange(N) % 256, np.arange(N) // 256
     return values
 
 
 def written(path, images, compression):
     layout = dict(shard_subjects=512, chunk_subjects=64, compression=compression, attributes={"seed": 1})
-    store.create(path, size_px=SIZE, **layout)
+    store.create(path, size_px=SIZE, channels=["DNA", "actin"], **layout)
     for shard in partition(N, 512):
         part = images[shard.start : shard.stop]
         store.write_image_shard(path, shard, part, path.with_name(f"{shard.index}.json"), {})
@@ -66,7 +66,7 @@ def same(batches, others):
 
 @given(st.integers(2, 5000), st.integers(2, 700), st.integers(1, 6000), st.integers(0, 3))
 def test_an_epoch_has_every_row_once_in_batches_of_nearly_one_size(n, batch_size, buffer_images, epoch):
-    batches = loader(np.zeros((n, 1, 1), np.uint8), batch_size=batch_size, buffer_images=buffer_images)
+    batches = loader(np.zeros((n, 1, 1, 1), np.uint8), batch_size=batch_size, buffer_images=buffer_images)
     rows = [rows for rows, _ in batches.batches(epoch)]
     assert len(rows) == len(batches)
     assert np.array_equal(np.sort(np.concatenate(rows)), np.arange(n))
@@ -130,7 +130,7 @@ def test_single_mapped_images_across_shards(mapped, images, data):
 
 
 def test_black_images_keep_their_place(tmp_path):
-    black = np.zeros((N, SIZE, SIZE), np.uint8)
+    black = np.zeros((N, 2, SIZE, SIZE), np.uint8)
     black[700] = 9
     assert np.array_equal(
         store.Images(written(tmp_path / "dataset.zarr", black, None), slice(None), "")[:], black
@@ -140,7 +140,7 @@ def test_black_images_keep_their_place(tmp_path):
 @pytest.mark.parametrize("damage", ["missing", "empty", "short"])
 def test_a_damaged_mapped_shard_is_named(images, tmp_path, damage):
     path = written(tmp_path / "dataset.zarr", images, None)
-    file = path / "images/image/c/1/0/0"
+    file = path / "images/image/c/1/0/0/0"
     if damage == "missing":
         file.unlink()
     else:
@@ -148,7 +148,7 @@ def test_a_damaged_mapped_shard_is_named(images, tmp_path, damage):
     found = store.Images(path, slice(None), "")
     assert np.array_equal(found[:512], images[:512])
     with pytest.raises(
-        ValueError, match=r"image/c/1/0/0: (not a readable shard|its 8 chunks of images are not)"
+        ValueError, match=r"image/c/1/0/0/0: (not a readable shard|its 8 chunks of images are not)"
     ):
         found[500:520]
 

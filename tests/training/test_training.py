@@ -52,7 +52,7 @@ SETTINGS: dict[str, Section] = {
 def train(kind: str, checkpoint_dir: Path, seed: int = 1) -> tuple[dict[str, torch.Tensor], list[dict]]:
     """Final weights and history of a tiny training of this kind."""
     draw = np.random.default_rng(0)
-    images = draw.integers(0, 256, (20, SIZE_PX, SIZE_PX), dtype=np.uint8)
+    images = draw.integers(0, 256, (20, 1, SIZE_PX, SIZE_PX), dtype=np.uint8)
     values = draw.normal(size=(20, 2)).astype(np.float32)
     config = SETTINGS[kind]
     match kind:

@@ -74,15 +74,15 @@ def test_parameter_count_of_table_3(table_3):
 
 
 def test_width_and_size_are_configurable_and_saved(tmp_path):
-    vae = VAE(64, 5, 8, architecture="resnet18", crop_rows=6).eval()
-    x = torch.rand(2, 1, 64, 64)
+    vae = VAE(64, 5, 8, architecture="resnet18", crop_rows=6, channels=3).eval()
+    x = torch.rand(2, 3, 64, 64)
     mean, log_variance = vae.encode(x)
     assert mean.shape == log_variance.shape == (2, 5)
-    assert vae.decode(mean).shape == (2, 1, 64, 64)
+    assert vae.decode(mean).shape == vae.view(x).shape == (2, 3, 64, 64)
     assert vae.features(x).shape == (2, 64)
     vae.save(tmp_path)
     again = VAE.load(tmp_path)
-    assert again.crop_rows == 6
+    assert (again.crop_rows, again.channels) == (6, 3)
     torch.testing.assert_close(again.encode(x)[0], mean)
     with pytest.raises(ValueError, match="multiple of 32, got 48"):
         VAE(48, 5, 8, architecture="resnet18")
@@ -96,7 +96,7 @@ def test_features_of_the_compact_encoder_are_averaged_maps():
 
 
 def test_the_papers_recipe_trains(tmp_path):
-    images = np.random.default_rng(0).integers(0, 256, (12, 32, 32), dtype=np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (12, 1, 32, 32), dtype=np.uint8)
     config = Vae(
         architecture="resnet18", base_channels=8, latent_dim=4, epochs=2, batch_size=6, crop_rows=5,
         perceptual="random", learning_rate_schedule="constant", sleep_weight=0.0,
@@ -110,7 +110,7 @@ def test_the_papers_recipe_trains(tmp_path):
 
 @pytest.mark.slow
 def test_the_full_size_vae_trains_a_step(tmp_path):
-    images = np.random.default_rng(0).integers(0, 256, (2, 224, 224), dtype=np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (2, 1, 224, 224), dtype=np.uint8)
     config = Vae(
         architecture="resnet18", base_channels=64, latent_dim=128, epochs=1, batch_size=5, crop_rows=34,
         perceptual="random", learning_rate_schedule="constant", sleep_weight=0.0,

@@ -45,6 +45,19 @@ def test_the_loss_is_its_definition_on_weights_read_from_a_file(tmp_path, pair):
     assert not any(p.requires_grad for p in loss.parameters())
 
 
+def test_colours_have_their_own_mean_and_other_channels_are_grey_images(pair):
+    loss = PerceptualLoss(1.0, 1.0)
+    x, y = (torch.cat([image, image.square(), image.sqrt()], dim=1) for image in pair)
+    mean, sd = (torch.tensor(v)[:, None, None] for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    a, b = (loss.features((image - mean) / sd) for image in (x, y))
+    first = (loss.features[:4]((image - mean) / sd) for image in (x, y))
+    expected = nn.functional.mse_loss(a, b) + nn.functional.mse_loss(*first)
+    torch.testing.assert_close(loss(x, y), expected, rtol=1e-4, atol=1e-5)
+    two = [image[:, :2] for image in (x, y)]
+    alone = [loss(two[0][:, i : i + 1], two[1][:, i : i + 1]) for i in range(2)]
+    torch.testing.assert_close(loss(*two), sum(alone) / 2, rtol=1e-4, atol=1e-5)
+
+
 def test_pytorch_files_of_features_alone_are_read_too(tmp_path, pair):
     features = vgg_features()
     torch.save(features.state_dict(), tmp_path / "vgg.pth")

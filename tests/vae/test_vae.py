@@ -32,7 +32,7 @@ def bands() -> np.ndarray:
     position = np.random.default_rng(0).uniform(6, 26, 48)
     rows = np.arange(SIZE_PX)
     profile = np.exp(-0.5 * ((rows[None] - position[:, None]) / 3) ** 2)
-    return np.round(255 * np.repeat(profile[:, :, None], SIZE_PX, axis=2)).astype(np.uint8)
+    return np.round(255 * np.repeat(profile[:, None, :, None], SIZE_PX, axis=3)).astype(np.uint8)
 
 
 def small_vae(seed: int = 0) -> VAE:
@@ -241,7 +241,7 @@ def test_the_view_cuts_rows_and_stretches_the_rest():
 def test_whole_images_are_encoded_as_they_were_seen_in_training(bands):
     torch.manual_seed(0)
     vae = place(VAE(SIZE_PX, LATENT_DIM, 4, crop_rows=6)).eval()
-    x = torch.from_numpy(bands[:5]).unsqueeze(1) / 255
+    x = torch.from_numpy(bands[:5]) / 255
     np.testing.assert_array_equal(encode(vae, bands[:5])[0], vae.encode(vae.view(x))[0].detach().numpy())
 
 

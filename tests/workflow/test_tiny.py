@@ -15,7 +15,7 @@ from covary.store import read_marker
 
 def test_the_dataset_opens_and_is_complete(finished):
     tree = xr.open_datatree(finished.results / "dataset.zarr", engine="zarr", consolidated=True)
-    assert tree["images/image"].shape == (128, 32, 32)
+    assert tree["images/image"].shape == (128, 1, 32, 32)
     assert np.array_equal(tree["subjects/eta"], tree["subjects/z"][:, tree["subjects/eta"].attrs["latents"]])
     assert np.array_equal(tree["longitudinal/noise_0/eta_hat"], tree["subjects/eta"])
     assert not np.allclose(tree["longitudinal/noise_9/eta_hat"], tree["subjects/eta"])
@@ -116,7 +116,7 @@ def test_a_new_noise_level_runs_only_its_own_jobs(finished):
 def test_more_subjects_draw_only_their_own_images(finished, tmp_path):
     project = Project(tmp_path)
     project.take_over(finished)
-    first = project.results / "dataset.zarr/images/image/c/0/0/0"
+    first = project.results / "dataset.zarr/images/image/c/0/0/0/0"
     before = first.stat().st_mtime_ns
     config = project.edited("more.yaml", subjects={"train": 128, "validation": 32, "test": 32})
     target = "results/tiny/markers/images.json"

@@ -12,6 +12,8 @@ SHARD_MB = LAYOUT["shard_subjects"] * LAYOUT["size_px"] ** 2 // 10**6
 
 rule create_dataset:
     """Lay out the empty store."""
+    input:
+        images="<results>/images/attributes.json",
     output:
         specification="<results>/dataset.spec.json",
     log:

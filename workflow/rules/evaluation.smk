@@ -362,6 +362,7 @@ rule write_report:
             rules.plot_workflow.output.workflow_dag,
         ],
         captions=relative("workflow/report/*.rst"),
+        images="<results>/images/attributes.json",
         page=relative(
             "workflow/src/covary/report/*.j2", "workflow/src/covary/report/*.css"
         ),

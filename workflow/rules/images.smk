@@ -3,7 +3,7 @@ Images: from a folder of scans to the arrays that all networks read.
 
 In: procedural phantoms, the digits that ship inside scikit-learn, or a folder of your own (`images.*`).
 Out: `<results>/images/{train,test}.npy` (uint8), `generator_{train,test}.npy` if the generator has a size of its
-own, and `index.parquet` (file, split, class, patient).
+own, `index.parquet` (file, split, class, patient) and `attributes.json` (names of the channels).
 """
 
 
@@ -55,6 +55,7 @@ rule prepare_images:
         source_images,
     output:
         index="<results>/images/index.parquet",
+        attributes="<results>/images/attributes.json",
         train="<results>/images/train.npy",
         test="<results>/images/test.npy",
         generator=expand(

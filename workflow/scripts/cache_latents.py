@@ -14,7 +14,7 @@ with job(snakemake.log[0]):
     latents = Path(snakemake.output.latents)
     autoencoder = place(diffusion.load_autoencoder(config.pretrained))
     diffusion.cache_latents(
-        diffusion.LatentSpace(autoencoder, train.shape[1]),
+        diffusion.LatentSpace(autoencoder, train.shape[-1], train.shape[1]),
         train,
         latents,
         latents.parent / "checkpoints" / snakemake.params.code,

@@ -1,5 +1,6 @@
 """Lay out the empty dataset store."""
 
+import json
 import logging
 from pathlib import Path
 
@@ -11,7 +12,8 @@ log = logging.getLogger("covary")
 with job(snakemake.log[0]):
     specification = Path(snakemake.output.specification)
     dataset = specification.with_name("dataset.zarr")
-    layout = dict(attributes=snakemake.params.attributes, **snakemake.params.layout)
+    channels = json.loads(Path(snakemake.input.images).read_text())["channels"]
+    layout = dict(channels=channels, attributes=snakemake.params.attributes, **snakemake.params.layout)
     try:
         created = store.create(dataset, **layout)
     except FileExistsError:

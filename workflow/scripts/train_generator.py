@@ -20,7 +20,7 @@ def train() -> None:
         encodings["train_mean"],
         encodings["train_log_variance"],
         vae.VAE.load(Path(snakemake.input.vae).parent),
-        prepared.generator_train.shape[1],
+        prepared.generator_train.shape[-1],
         Generator(**snakemake.params.generator),
         seed=snakemake.params.seed,
         checkpoint_dir=folder / "checkpoints" / snakemake.params.code,

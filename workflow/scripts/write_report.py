@@ -1,6 +1,7 @@
 """One self-contained page with everything a reader needs."""
 
 import datetime
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -12,6 +13,7 @@ from covary.jobs.job import job
 with job(snakemake.log[0]):
     page = report.render(
         config=check(snakemake.params.config),
+        channels=json.loads(Path(snakemake.input.images).read_text())["channels"],
         tables={Path(path).stem: pd.read_csv(path) for path in snakemake.input.tables},
         figures={Path(path).stem: Path(path) for path in snakemake.input.figures},
         captions=Path(snakemake.input.captions[0]).parent,

@@ -1,5 +1,7 @@
 """Words and numbers as figures, tables and reports write them."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 _TRAINED_ON = {"ebe_mse": "EBE", "marginal_likelihood": "likelihood"}
@@ -26,6 +28,18 @@ def predictor_label(name: str) -> str:
         if name.endswith(f"_{objective}"):
             return f"{name.removesuffix(f'_{objective}')} ({target})"
     return name
+
+
+def image_in_words(size_px: int, channels: Sequence[str]) -> str:
+    """Size and channels of square images: "64 × 64 pixels (grey)"."""
+    match tuple(channels):
+        case ("red", "green", "blue"):
+            what = "colour"
+        case ("grey",):
+            what = "grey"
+        case names:
+            what = f"{len(names)} channel{'s' * (len(names) > 1)}: {', '.join(names)}"
+    return f"{size_px} × {size_px} pixels ({what})"
 
 
 def percent(fraction: float, decimals: int | None = None) -> str:

@@ -58,14 +58,16 @@ class ImageGenerator:
 
     @classmethod
     def initialise(cls, config: Generator, vae: VAE, size_px: int) -> "ImageGenerator":
-        """A generator for images of `size_px`: with new weights from torch's current random state, or with
-        those of `config.pretrained`."""
+        """A generator for images of `size_px` with the channels that the VAE sees.
+
+        Its weights are new, from torch's current random state, or those of `config.pretrained`.
+        """
         tokens = _PAPER_TOKENS if config.conditioning == "paper" else 1
         if config.pretrained is not None:
             unet, scheduler = load_unet(config.pretrained)
-            space = LatentSpace(place(load_autoencoder(config.pretrained)), size_px)
+            space = LatentSpace(place(load_autoencoder(config.pretrained)), size_px, vae.channels)
             return cls(place(unet), scheduler, vae, space, tokens)
-        space = PixelSpace(size_px, config.patch_px)
+        space = PixelSpace(size_px, config.patch_px, vae.channels)
         blocks = config.block_channels
         unet = UNet2DConditionModel(
             sample_size=space.grid_px,
@@ -138,7 +140,7 @@ class ImageGenerator:
         self,
         x_0: Float[Tensor, "batch c grid_h grid_w"],
         decoding: Float[Tensor, "batch c grid_h grid_w"] | None,
-    ) -> Float[Tensor, "batch 1 h w"]:
+    ) -> Float[Tensor, "batch image_c h w"]:
         """Images with values 0 … 1 of what was drawn."""
         return self.space.to_images(x_0 if decoding is None else decoding + self.residual_scale * x_0)
 
@@ -168,15 +170,16 @@ class ImageGenerator:
                "scheduler/scheduler_config.json")  # fmt: skip
         conditioning = json.loads((directory / _CONDITIONING_FILE).read_text())
         size_px, patch_px = conditioning.pop("size_px"), conditioning.pop("patch_px")
+        vae = VAE.load(directory / "vae")
         if patch_px is None:
             _check(directory, "autoencoder/config.json", "autoencoder/diffusion_pytorch_model.safetensors")
             autoencoder = AutoencoderKL.from_pretrained(directory / "autoencoder", use_safetensors=True)
-            space = LatentSpace(place(autoencoder), size_px)
+            space = LatentSpace(place(autoencoder), size_px, vae.channels)
         else:
-            space = PixelSpace(size_px, patch_px)
+            space = PixelSpace(size_px, patch_px, vae.channels)
         unet = UNet2DConditionModel.from_pretrained(directory / "unet", use_safetensors=True)
         scheduler = DDPMScheduler.from_pretrained(directory / "scheduler")
-        return cls(place(unet).eval(), scheduler, VAE.load(directory / "vae"), space, **conditioning)
+        return cls(place(unet).eval(), scheduler, vae, space, **conditioning)
 
 
 def _check(directory: Path, *names: str) -> None:

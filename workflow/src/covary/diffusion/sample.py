@@ -19,7 +19,7 @@ from covary.config.generator import Sampling
 from covary.diffusion.generator import ImageGenerator
 from covary.diffusion.mock import mock_images
 from covary.errors import UserError
-from covary.images.pixels import to_grey
+from covary.images.pixels import to_uint8
 from covary.training.device import device_of, fixed_threads, mixed_precision
 from covary.training.draws import keyed_generator
 from covary.training.progress import progress
@@ -43,25 +43,26 @@ def generate(
     subjects: Int[np.ndarray, " n"],
     config: Sampling,
     seed: int,
-) -> UInt8[np.ndarray, "n h w"]:
-    """Grey images for z, by a solver that starts from the noise of `subjects` at t = T.
+) -> UInt8[np.ndarray, "n c h w"]:
+    """Images for z, by a solver that starts from the noise of `subjects` at t = T.
 
     An image depends on its own z and its subject's streams only: the batch size changes no pixel by more than
     one grey level. Solvers are deterministic but for `ddpm`, which draws from the stream of each subject.
     """
     if config.mock_images:
         log.warning("sampling.mock_images: patterns stand in for generated images")
-        return mock_images(z, generator.space.size_px)
+        return mock_images(z, generator.space.size_px, generator.space.image_channels)
     generator.unet.eval()
     if config.compile:
         generator.unet.compile()
     device = device_of(generator.unet)
-    images = np.empty((len(z), generator.space.size_px, generator.space.size_px), np.uint8)
+    space = generator.space
+    images = np.empty((len(z), space.image_channels, space.size_px, space.size_px), np.uint8)
     with progress(len(z), 0, "generate images") as bar:
         for i in range(0, len(z), config.batch_size):
             part = slice(i, i + config.batch_size)
-            noise = torch.from_numpy(initial_noise(seed, subjects[part], generator.space.noise_shape))
-            x = generator.space.from_noise(noise.float().to(device))
+            noise = torch.from_numpy(initial_noise(seed, subjects[part], space.noise_shape))
+            x = space.from_noise(noise.float().to(device))
             condition = torch.from_numpy(z[part]).float().to(device)
             decoding = generator.decoding(condition)
             later_noise = [keyed_generator(seed, "sampling_noise", int(s)) for s in subjects[part]]
@@ -71,7 +72,7 @@ def generate(
                 predicted = _predict(generator, x, int(t), condition, decoding, config)
                 options = {"generator": later_noise} if config.solver == "ddpm" else {}
                 x = solver.step(predicted, t, x, **options).prev_sample
-            images[part] = to_grey(generator.images(x, decoding))
+            images[part] = to_uint8(generator.images(x, decoding))
             bar.update(len(x))
     return images
 
@@ -82,7 +83,7 @@ def reconstruct(
     log_variance: Float[np.ndarray, "n latent"],
     config: Sampling,
     seed: int,
-) -> UInt8[np.ndarray, "n h w"]:
+) -> UInt8[np.ndarray, "n c h w"]:
     """Images drawn for z ~ q(z|x), which is N(mean, exp(log_variance)), of some images x."""
     noise = rng.normal(seed, "reconstruction", 0, len(mean), mean.shape[1:])
     return generate(generator, mean + np.exp(0.5 * log_variance) * noise, np.arange(len(mean)), config, seed)
@@ -94,7 +95,7 @@ def traverse(
     values: Float[np.ndarray, " value"],
     config: Sampling,
     seed: int,
-) -> UInt8[np.ndarray, "latent value h w"]:
+) -> UInt8[np.ndarray, "latent value c h w"]:
     """Images along each of some latents, these latents at 0 otherwise; all from one noise and one other z."""
     grid = np.tile(
         rng.normal(seed, "traversal", 0, 1, (generator.vae.latent_dim,))[0], (len(latents), len(values), 1)

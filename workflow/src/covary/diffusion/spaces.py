@@ -16,46 +16,57 @@ from covary.jobs.resumable import Journal, RowWriter
 from covary.training.device import device_of
 from covary.training.progress import progress
 
-_LUMA = 0.299, 0.587, 0.114  # ITU-R 601, as when colour images are read
+_LUMA = 0.299, 0.587, 0.114  # ITU-R 601, as when colour images are read as grey
 _ENCODING_BATCH = 8
 _SYNC_IMAGES = 32 * _ENCODING_BATCH  # a killed job loses at most so many
 
 
 class PixelSpace:
-    """Values -1 … 1, each patch of patch_px × patch_px pixels being the channels of one place."""
+    """Values -1 … 1, each patch of patch_px × patch_px pixels being the channels of one place.
 
-    def __init__(self, size_px: int, patch_px: int):
-        self.size_px, self.patch_px = size_px, patch_px
-        self.channels, self.grid_px = patch_px**2, size_px // patch_px
-        self.noise_shape = (size_px, size_px)
+    An image of `image_channels` channels has image_channels · patch_px² channels in this space.
+    """
+
+    def __init__(self, size_px: int, patch_px: int, image_channels: int = 1):
+        self.size_px, self.patch_px, self.image_channels = size_px, patch_px, image_channels
+        self.channels, self.grid_px = image_channels * patch_px**2, size_px // patch_px
+        self.noise_shape = (image_channels, size_px, size_px)
 
     def read(
-        self, stored: UInt8[np.ndarray, "batch h w"], draws: torch.Generator, device: torch.device
+        self, stored: UInt8[np.ndarray, "batch image_c h w"], draws: torch.Generator, device: torch.device
     ) -> Float[Tensor, "batch c grid_h grid_w"]:
-        """Grey images as they are diffused; draws nothing."""
+        """Images as they are diffused; draws nothing."""
         return self.fold(2 * to_unit_range(stored, device) - 1)
 
-    def from_noise(self, noise: Float[Tensor, "batch h w"]) -> Float[Tensor, "batch c grid_h grid_w"]:
+    def from_noise(self, noise: Float[Tensor, "batch image_c h w"]) -> Float[Tensor, "batch c grid_h grid_w"]:
         """Noise drawn in `noise_shape`, as x_T."""
-        return self.fold(noise.unsqueeze(1))
+        return self.fold(noise)
 
-    def to_images(self, x: Float[Tensor, "batch c grid_h grid_w"]) -> Float[Tensor, "batch 1 h w"]:
+    def to_images(self, x: Float[Tensor, "batch c grid_h grid_w"]) -> Float[Tensor, "batch image_c h w"]:
         """Images with values 0 … 1, not clipped."""
         return 0.5 * (torch.nn.functional.pixel_shuffle(x, self.patch_px) + 1)
 
-    def fold(self, x: Float[Tensor, "batch 1 h w"]) -> Float[Tensor, "batch c grid_h grid_w"]:
+    def fold(self, x: Float[Tensor, "batch image_c h w"]) -> Float[Tensor, "batch c grid_h grid_w"]:
         """Space to depth."""
         return torch.nn.functional.pixel_unshuffle(x, self.patch_px)
 
 
 class LatentSpace:
-    """Scaled latents of a frozen AutoencoderKL; a grey image goes in as equal colours and comes out as luma.
+    """Scaled latents of a frozen AutoencoderKL for images of one or three channels.
+
+    A grey image goes in as three equal colours and comes out as luma. Three channels go in and come out as
+    they are.
 
     Images are stored as the parameters of their posterior (mean and log variance along the channels), of
     which every training step draws anew, as latent diffusion does.
     """
 
-    def __init__(self, autoencoder: AutoencoderKL, size_px: int):
+    def __init__(self, autoencoder: AutoencoderKL, size_px: int, image_channels: int = 1):
+        if image_channels not in (1, autoencoder.config.in_channels):
+            raise UserError(
+                f"generator.pretrained: its autoencoder sees 1 or {autoencoder.config.in_channels} channels, "
+                f"the images have {image_channels}; select with images.channels, or set the key to null"
+            )
         factor = 2 ** (len(autoencoder.config.block_out_channels) - 1)
         if size_px % factor:
             raise UserError(
@@ -64,14 +75,14 @@ class LatentSpace:
             )
         self.autoencoder = autoencoder.requires_grad_(False).eval()
         self.autoencoder.enable_slicing()
-        self.size_px = size_px
+        self.size_px, self.image_channels = size_px, image_channels
         self.channels, self.grid_px = autoencoder.config.latent_channels, size_px // factor
         self.noise_shape = (self.channels, self.grid_px, self.grid_px)
         self._scale, self._shift = autoencoder.config.scaling_factor, autoencoder.config.shift_factor or 0.0
 
     @torch.no_grad()
-    def encode(self, images: UInt8[np.ndarray, "n h w"]) -> Float16[np.ndarray, "n c2 grid_h grid_w"]:
-        """Posterior parameters of grey images, as they are stored."""
+    def encode(self, images: UInt8[np.ndarray, "n image_c h w"]) -> Float16[np.ndarray, "n c2 grid_h grid_w"]:
+        """Posterior parameters of images, as they are stored."""
         x = 2 * to_unit_range(images, device_of(self.autoencoder)) - 1
         posterior = self.autoencoder.encode(x.expand(-1, self.autoencoder.config.in_channels, -1, -1))
         return posterior.latent_dist.parameters.half().cpu().numpy()
@@ -93,10 +104,10 @@ class LatentSpace:
         return noise
 
     @torch.no_grad()
-    def to_images(self, x: Float[Tensor, "batch c grid_h grid_w"]) -> Float[Tensor, "batch 1 h w"]:
+    def to_images(self, x: Float[Tensor, "batch c grid_h grid_w"]) -> Float[Tensor, "batch image_c h w"]:
         """Images with values 0 … 1, not clipped."""
         colours = self.autoencoder.decode(x / self._scale + self._shift).sample
-        if colours.shape[1] == 3:
+        if self.image_channels < colours.shape[1]:
             colours = (colours * colours.new_tensor(_LUMA)[:, None, None]).sum(dim=1, keepdim=True)
         return 0.5 * (colours.float() + 1)
 
@@ -106,7 +117,7 @@ Space = PixelSpace | LatentSpace
 
 def cache_latents(
     space: LatentSpace,
-    images: UInt8[np.ndarray, "n h w"],
+    images: UInt8[np.ndarray, "n image_c h w"],
     path: Path,
     checkpoint_dir: Path,
     identity: str,

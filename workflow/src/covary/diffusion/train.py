@@ -37,7 +37,7 @@ def train_generator(
 ) -> tuple[ImageGenerator, pd.DataFrame]:
     """Fit the network by AdamW, averaging its weights.
 
-    `data` are grey images of `size_px` (uint8) or, with `config.pretrained`, their posterior parameters in
+    `data` are images of `size_px` (uint8) or, with `config.pretrained`, their posterior parameters in
     the space of its autoencoder (`cache_latents`). `mean` and `log_variance` are q(z|x) of the images. With
     `conditioning_source: posterior_sample` each step draws z anew from it, so that over images z ~ N(0, I)
     as at sampling.

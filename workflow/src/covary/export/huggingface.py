@@ -1,16 +1,15 @@
 """A folder that `datasets.load_dataset` reads: Parquet files with the images in them, and a dataset card."""
 
-import io
 import json
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image
 
 from covary.dataset.association import explainable_fraction
-from covary.export.source import Source, image_path
+from covary.export.source import Source, encoded
+from covary.wording import image_in_words
 
 _ROWS_A_FILE = 50_000
 _ROWS_A_GROUP = 1_000  # read at once by a streaming reader
@@ -34,7 +33,7 @@ def write_huggingface(source: Source, target: Path) -> None:
 
 def _rows(source: Source, split: str, part: slice) -> pa.Table:
     images = [
-        {"bytes": _png(image), "path": Path(image_path(split, subject)).name}
+        {"bytes": encoded(image), "path": Path(source.image_path(split, subject)).name}
         for subject, image in source.images(part)
     ]
     columns = {
@@ -65,15 +64,9 @@ def _rows(source: Source, split: str, part: slice) -> pa.Table:
     return pa.table(columns).replace_schema_metadata(metadata)
 
 
-def _png(image: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(image).save(file, format="PNG")
-    return file.getvalue()
-
-
 def _card(source: Source) -> str:
     settings = source.settings
-    size = settings.images.drawn_size_px
+    images = image_in_words(source.tree["images/image"].sizes["x"], source.channels)
     splits = "\n".join(
         f"      - split: {split}\n        path: data/{split}-*.parquet" for split in source.splits()
     )
@@ -93,8 +86,8 @@ configs:
 
 # Covary {settings.experiment}
 
-Synthetic subjects, each with a grey image of {size} × {size} pixels and longitudinal records of an outcome,
-made by Covary with the seed {settings.seed}. No subject is a person.
+Synthetic subjects, each with an image of {images} and longitudinal records of an
+outcome, made by Covary with the seed {settings.seed}. No subject is a person.
 
 Columns: `subject` its number; `image`; `z` the latent vector it was drawn from; `eta` its random effects in
 `z`; and for each noise variance σ², `eta_hat_<σ²>` the random effects that drive the record,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from covary import nlme
 from covary.dataset.subjects import SPLITS
-from covary.export.source import Source, image_path
+from covary.export.source import Source
 from covary.records.study import Study
 
 _README = """# NONMEM tables
@@ -38,6 +38,7 @@ def write_nonmem_tables(source: Source, target: Path) -> None:
             writer.writerow([*next(reader), "IMAGE"])
             for row in reader:
                 subject = int(row[0])
-                writer.writerow([subject + 1, *row[1:], image_path(SPLITS[splits[subject]], subject)])
+                path = source.image_path(SPLITS[splits[subject]], subject)
+                writer.writerow([subject + 1, *row[1:], path])
         numbers.unlink()
     (target / "README.md").write_text(_README.format(first=source.noises[0]), encoding="utf-8")

@@ -6,11 +6,12 @@ import numpy as np
 import pandas as pd
 
 from covary.dataset.subjects import SPLITS
-from covary.export.source import Source, image_path
+from covary.export.source import Source
 
 
 def write_png(source: Source, target: Path) -> None:
-    """Write `images/<split>/<subject>.png`, `subjects.parquet`, `random_effects.parquet`, `records.parquet`.
+    """Write `images/<split>/<subject>.png` (`.tif` unless there are one or three channels),
+    `subjects.parquet`, `random_effects.parquet`, `records.parquet`.
 
     `subjects` has subject, split, image (path) and eta_1 …; `random_effects` one row a subject and noise
     variance with eta_hat_1 … and eta_approx_1 …; `records` one row an observation: subject, noise_variance,
@@ -45,7 +46,7 @@ def subjects_table(source: Source) -> pd.DataFrame:
     """One row a subject: subject, split, image (path), eta_1 …."""
     split = np.array(SPLITS)[source.tree["subjects/split"].values]
     table = pd.DataFrame({"subject": np.arange(len(split)), "split": split})
-    table["image"] = [image_path(s, i) for i, s in enumerate(split)]
+    table["image"] = [source.image_path(s, i) for i, s in enumerate(split)]
     for name, column in zip(source.random_effects, source.tree["subjects/eta"].values.T, strict=True):
         table[name] = column
     return table

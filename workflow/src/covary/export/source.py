@@ -1,5 +1,6 @@
 """What every export reads: a finished dataset and the configuration that made it."""
 
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +49,12 @@ class Source:
         subjects = self.tree["subjects"].to_dataset()
         return {split: members(subjects, split) for split in SPLITS}
 
-    def images(self, subjects: slice) -> Iterator[tuple[int, UInt8[np.ndarray, "y x"]]]:
+    @property
+    def channels(self) -> list[str]:
+        """Names of the channels of the images."""
+        return self.tree["images/channel"].values.tolist()
+
+    def images(self, subjects: slice) -> Iterator[tuple[int, UInt8[np.ndarray, "channel y x"]]]:
         """Each subject's number and image, read in runs of whole chunks."""
         array = self.tree["images/image"]
         for start in range(subjects.start, subjects.stop, _IMAGES_AT_ONCE):
@@ -56,13 +62,30 @@ class Source:
             yield from zip(range(start, stop), array[start:stop].values, strict=True)
 
     def write_images(self, target: Path) -> None:
-        """Write every image as a PNG file to where `image_path` says, in the new folder `target`/images."""
+        """Write every image to where `image_path` says, in the new folder `target`/images."""
         for split, subjects in self.splits().items():
             (target / "images" / split).mkdir(parents=True)
             for subject, image in self.images(subjects):
-                Image.fromarray(image).save(target / image_path(split, subject))
+                (target / self.image_path(split, subject)).write_bytes(encoded(image))
+
+    def image_path(self, split: str, subject: int) -> str:
+        """Where the image of a subject lies in an export that has images as files."""
+        suffix = "png" if _is_picture(len(self.channels)) else "tif"
+        return f"images/{split}/{subject:07d}.{suffix}"
 
 
-def image_path(split: str, subject: int) -> str:
-    """Where the image of a subject lies in an export that has images as files."""
-    return f"images/{split}/{subject:07d}.png"
+def encoded(image: UInt8[np.ndarray, "channel y x"]) -> bytes:
+    """The bytes of a PNG file for one or three channels, or of a TIFF file with a page for each channel."""
+    file = io.BytesIO()
+    if _is_picture(len(image)):
+        pixels = image[0] if len(image) == 1 else np.ascontiguousarray(np.moveaxis(image, 0, -1))
+        Image.fromarray(pixels).save(file, format="PNG")
+    else:
+        first, *others = map(Image.fromarray, image)
+        first.save(file, format="TIFF", save_all=True, append_images=others, compression="tiff_adobe_deflate")
+    return file.getvalue()
+
+
+def _is_picture(channels: int) -> bool:
+    """Whether a PNG file can hold so many channels without one of them being taken for transparency."""
+    return channels in (1, 3)

@@ -12,12 +12,12 @@ from covary.figures.style import BLACK, FROM_IMAGE, WIDTH_IN, styled
 
 @styled
 def examples(
-    real: UInt8[np.ndarray, "n h w"], generated: UInt8[np.ndarray, "n h w"], columns: int = 4
+    real: UInt8[np.ndarray, "n c h w"], generated: UInt8[np.ndarray, "n c h w"], columns: int = 4
 ) -> Figure:
     """Real images in a block on the left, generated ones on the right, both in the order given."""
     rows = -(-len(real) // columns)
     figure = Figure(
-        figsize=(WIDTH_IN, WIDTH_IN / 2 / columns * rows * _aspect(real) + 0.15), layout="constrained"
+        figsize=(WIDTH_IN, WIDTH_IN / 2 / columns * rows * aspect(real) + 0.15), layout="constrained"
     )
     blocks = figure.subfigures(1, 2, wspace=0.04)
     for block, title, images in zip(blocks, ("Real", "Generated"), (real, generated), strict=True):
@@ -34,15 +34,13 @@ def examples(
 
 @styled
 def reconstructions(
-    real: UInt8[np.ndarray, "n h w"],
-    vae: UInt8[np.ndarray, "n h w"],
-    generator: UInt8[np.ndarray, "n h w"],
+    real: UInt8[np.ndarray, "n c h w"],
+    vae: UInt8[np.ndarray, "n c h w"],
+    generator: UInt8[np.ndarray, "n c h w"],
 ) -> Figure:
     """Real images (top), and what VAE and generator draw from their latent vectors (the paper's Figure 4)."""
     names = ("Real", "VAE", "Generator")
-    figure = Figure(
-        figsize=(WIDTH_IN, (WIDTH_IN - 0.2) / len(real) * 3 * _aspect(real)), layout="constrained"
-    )
+    figure = Figure(figsize=(WIDTH_IN, (WIDTH_IN - 0.2) / len(real) * 3 * aspect(real)), layout="constrained")
     axes = figure.subplots(3, len(real), squeeze=False)
     for row, name, images in zip(axes, names, (real, vae, generator), strict=True):
         for axis, image in zip(row, images, strict=True):
@@ -54,14 +52,14 @@ def reconstructions(
 
 @styled
 def traversals(
-    images: UInt8[np.ndarray, "latent value h w"],
+    images: UInt8[np.ndarray, "latent value c h w"],
     latents: Sequence[int],
     values: Float[np.ndarray, " value"],
 ) -> Figure:
     """One latent varied along each row, the rest of z held fixed (the paper's Figure 5)."""
     n_latents, n_values = images.shape[:2]
     figure = Figure(
-        figsize=(WIDTH_IN, (WIDTH_IN - 0.25) / n_values * n_latents * _aspect(images) + 0.25),
+        figsize=(WIDTH_IN, (WIDTH_IN - 0.25) / n_values * n_latents * aspect(images) + 0.25),
         layout="constrained",
     )
     axes = figure.subplots(n_latents, n_values, squeeze=False)
@@ -78,9 +76,12 @@ def traversals(
     return figure
 
 
-def show(axis: Axes, image: UInt8[np.ndarray, "h w"]) -> None:
-    """Draw a grey image with the full range of grey values, without ticks or frame."""
-    axis.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+def show(axis: Axes, image: UInt8[np.ndarray, "c h w"]) -> None:
+    """Draw an image with the full range of values, without ticks or frame.
+
+    One channel is grey and three are colours; any other number is drawn side by side.
+    """
+    axis.imshow(_picture(image), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     axis.set(xticks=[], yticks=[])
     axis.grid(False)
     axis.yaxis.label.set_color(BLACK)
@@ -88,8 +89,15 @@ def show(axis: Axes, image: UInt8[np.ndarray, "h w"]) -> None:
         spine.set_visible(False)
 
 
-def _aspect(images: np.ndarray) -> float:
-    return images.shape[-2] / images.shape[-1]
+def aspect(images: UInt8[np.ndarray, "... c h w"]) -> float:
+    """Height of an image as `show` draws it, over its width."""
+    *_, channels, height, width = images.shape
+    return height / (width if channels in (1, 3) else channels * width)
+
+
+def _picture(image: UInt8[np.ndarray, "c h w"]) -> UInt8[np.ndarray, "h w"] | UInt8[np.ndarray, "h w 3"]:
+    """What Matplotlib draws of an image."""
+    return np.moveaxis(image, 0, -1) if len(image) == 3 else np.hstack(list(image))
 
 
 def _tighten(figure: Figure) -> None:

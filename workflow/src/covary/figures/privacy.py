@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from matplotlib.figure import Figure
 
-from covary.figures.images import show
+from covary.figures.images import aspect, show
 from covary.figures.style import WIDTH_IN, styled
 
 
@@ -17,8 +17,8 @@ class ClosestPairs:
 
     space: str
     title: str
-    images: UInt8[np.ndarray, "pair h w"]
-    nearest: UInt8[np.ndarray, "pair h w"]
+    images: UInt8[np.ndarray, "pair c h w"]
+    nearest: UInt8[np.ndarray, "pair c h w"]
     distance: Float[np.ndarray, " pair"]
 
 
@@ -30,10 +30,10 @@ def closest_pairs(left: Sequence[ClosestPairs], right: Sequence[ClosestPairs]) -
     stand above.
     """
     n = len(left[0].images)
-    height, width = left[0].images.shape[1:]
     side = (WIDTH_IN - 0.7) / (2 * n)
     figure = Figure(
-        figsize=(WIDTH_IN, len(left) * (2 * side * height / width + 0.42) + 0.05), layout="constrained"
+        figsize=(WIDTH_IN, len(left) * (2 * side * aspect(left[0].images) + 0.42) + 0.05),
+        layout="constrained",
     )
     blocks = figure.subfigures(len(left), 2, squeeze=False, wspace=0.03)
     for row, pairs in zip(blocks, zip(left, right, strict=True), strict=True):

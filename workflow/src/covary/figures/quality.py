@@ -5,7 +5,7 @@ import pandas as pd
 from jaxtyping import Float, UInt8
 from matplotlib.figure import Figure
 
-from covary.figures.images import show
+from covary.figures.images import aspect, show
 from covary.figures.style import FROM_IMAGE, GREY, LIGHT_GREY, WIDTH_IN, styled
 
 _MOST = 12
@@ -56,13 +56,15 @@ def generator_quality(quality: pd.DataFrame) -> Figure:
 
 @styled
 def nearest_images(
-    generated: UInt8[np.ndarray, "n h w"],
-    nearest: UInt8[np.ndarray, "n h w"],
+    generated: UInt8[np.ndarray, "n c h w"],
+    nearest: UInt8[np.ndarray, "n c h w"],
     mse: Float[np.ndarray, " n"],
 ) -> Figure:
     """Generated images (top) and the training image nearest to each, with their mean squared error."""
     n = len(generated)
-    figure = Figure(figsize=(WIDTH_IN, (WIDTH_IN - 0.2) / n * 2 + 0.25), layout="constrained")
+    figure = Figure(
+        figsize=(WIDTH_IN, (WIDTH_IN - 0.2) / n * 2 * aspect(generated) + 0.25), layout="constrained"
+    )
     axes = figure.subplots(2, n, squeeze=False)
     for column, image, other, error in zip(axes.T, generated, nearest, mse, strict=True):
         show(column[0], image)

@@ -18,7 +18,7 @@ _LINE_STYLES = ("-", "--", "-.", ":", (0, (1, 3)))
 
 @styled
 def association(
-    images: UInt8[np.ndarray, "subject h w"],
+    images: UInt8[np.ndarray, "subject c h w"],
     times_h: Float[np.ndarray, " time"],
     noise_variances: Sequence[float],
     observation: Float[np.ndarray, "noise subject time"],

@@ -25,6 +25,9 @@ def centre_crop_or_pad(
     return image
 
 
-def resize(image: UInt8[np.ndarray, "height width"], size_px: int) -> UInt8[np.ndarray, "size_px size_px"]:
+def resize(
+    image: UInt8[np.ndarray, "c height width"], size_px: int
+) -> UInt8[np.ndarray, "c size_px size_px"]:
     """Resize to a square with a triangle filter that widens with the reduction, so nothing aliases."""
-    return np.asarray(Image.fromarray(image).resize((size_px, size_px), Image.Resampling.BILINEAR))
+    size = size_px, size_px
+    return np.stack([Image.fromarray(c).resize(size, Image.Resampling.BILINEAR) for c in image])

@@ -1,5 +1,6 @@
-"""From a folder of images to two arrays of equal size, 8-bit and grey, and an index."""
+"""From a folder of images to two arrays of equal size and 8 bits, and an index."""
 
+import json
 import logging
 import shutil
 from collections import Counter
@@ -13,6 +14,7 @@ from jaxtyping import UInt8
 
 from covary.config.images import Images
 from covary.errors import UserError
+from covary.images import channels
 from covary.images.corners import fill_white_corners
 from covary.images.denoise import denoise
 from covary.images.geometry import centre_crop_or_pad, resize
@@ -24,6 +26,7 @@ from covary.jobs.resumable import Journal, RowWriter, identity
 log = logging.getLogger(__name__)
 
 _INDEX = "index.parquet"
+_ATTRIBUTES = "attributes.json"
 _READABLE = "ok"
 _PREFIXES = ("", "generator_")  # of the files at config.sizes_px
 _SYNC_IMAGES = 256  # a killed job loses at most so many
@@ -46,14 +49,15 @@ class PreparedImages:
     `generator_train` and `generator_test` are the same images at the size the generator learns; the very
     arrays `train` and `test` if it has no size of its own. `index` has the columns file, split, class,
     patient, row (in the arrays of its split; missing if unreadable) and status (`ok`, or why the file could
-    not be read).
+    not be read). `channels` are the names along the second axis.
     """
 
-    train: UInt8[np.ndarray, "train_image size size"]
-    test: UInt8[np.ndarray, "test_image size size"]
-    generator_train: UInt8[np.ndarray, "train_image generator_size generator_size"]
-    generator_test: UInt8[np.ndarray, "test_image generator_size generator_size"]
+    train: UInt8[np.ndarray, "train_image channel size size"]
+    test: UInt8[np.ndarray, "test_image channel size size"]
+    generator_train: UInt8[np.ndarray, "train_image channel generator_size generator_size"]
+    generator_test: UInt8[np.ndarray, "test_image channel generator_size generator_size"]
     index: pd.DataFrame
+    channels: tuple[str, ...]
 
 
 def prepare(
@@ -62,9 +66,9 @@ def prepare(
     """Read, clean and resize the images of a folder.
 
     Writes `train.npy` and `test.npy`, with `config.generator_size_px` also `generator_train.npy` and
-    `generator_test.npy`, last `index.parquet`. The files do not depend on `workers`. Unreadable files are
-    named in the log and left out. A job that finds in `checkpoint_dir` what an earlier one with the same
-    settings, seed and files had done goes on from there.
+    `generator_test.npy`, then `attributes.json` with the names of the channels, last `index.parquet`. The
+    files do not depend on `workers`. Unreadable files are named in the log and left out. A job that finds in
+    `checkpoint_dir` what an earlier one with the same settings, seed and files had done goes on from there.
 
     Raises UserError if the folder holds no usable image (see `find_images`), or if a larger share of its
     files than `config.max_unreadable_fraction` is unreadable; then nothing in `out_dir` can be loaded.
@@ -72,7 +76,8 @@ def prepare(
     table = find_images(source_folder, config.test_fraction, seed, patient_disjoint=config.patient_disjoint)
     checkpoint_dir.mkdir(parents=True, exist_ok=True)
     out_dir.mkdir(parents=True, exist_ok=True)
-    (out_dir / _INDEX).unlink(missing_ok=True)
+    for name in (_INDEX, _ATTRIBUTES):
+        (out_dir / name).unlink(missing_ok=True)
     journal = Journal(checkpoint_dir / "journal.json", _identity(source_folder, table, config, seed))
     outcomes = journal.read()
     if outcomes:
@@ -102,6 +107,8 @@ def prepare(
     finally:
         for writer in (w for pair in writers.values() for w in pair):
             writer.close()
+    attributes = {"channels": list(channels.GREY)}
+    (out_dir / _ATTRIBUTES).write_text(json.dumps(attributes, indent=2) + "\n", encoding="utf-8")
     unfinished = out_dir / f"{_INDEX}.part"
     table.to_parquet(unfinished, index=False)
     unfinished.replace(out_dir / _INDEX)
@@ -110,9 +117,15 @@ def prepare(
 
 
 def clean_image(
+    image: UInt8[np.ndarray, "c height width"], config: Images
+) -> UInt8[np.ndarray, "c rows columns"]:
+    """Fill white corners, denoise, crop or pad, as the config says, in the order of the paper's code."""
+    return np.stack([_clean_channel(channel, config) for channel in image])
+
+
+def _clean_channel(
     image: UInt8[np.ndarray, "height width"], config: Images
 ) -> UInt8[np.ndarray, "rows columns"]:
-    """Fill white corners, denoise, crop or pad, as the config says, in the order of the paper's code."""
     if config.fill_white_corners:
         image = fill_white_corners(image)
     if config.denoise_sd is not None:
@@ -123,8 +136,8 @@ def clean_image(
 
 
 def prepare_image(
-    image: UInt8[np.ndarray, "height width"], config: Images
-) -> UInt8[np.ndarray, "size_px size_px"]:
+    image: UInt8[np.ndarray, "c height width"], config: Images
+) -> UInt8[np.ndarray, "c size_px size_px"]:
     """The image as the VAE sees it: cleaned and resized."""
     return resize(clean_image(image, config), config.size_px)
 
@@ -149,16 +162,17 @@ def load(folder: Path) -> PreparedImages:
             if len(array) != expected:
                 raise UserError(f"{path} holds {len(array)} images, {_INDEX} lists {expected}")
             arrays[prefix + split] = array
-    return PreparedImages(**arrays, index=index)
+    attributes = json.loads((folder / _ATTRIBUTES).read_text(encoding="utf-8"))
+    return PreparedImages(**arrays, index=index, channels=tuple(attributes["channels"]))
 
 
-def _prepare_file(config: Images, path: Path) -> tuple[list[UInt8[np.ndarray, "_ _"]], str]:
+def _prepare_file(config: Images, path: Path) -> tuple[list[UInt8[np.ndarray, "_ _ _"]], str]:
     """The image at each size and the conversion it took, or no image and why the file cannot be read."""
     try:
         image, conversion = read_grey(path)
     except UnreadableImage as error:
         return [], str(error)
-    clean = clean_image(image, config)
+    clean = clean_image(image[None], config)
     return [resize(clean, size_px) for size_px in config.sizes_px], conversion
 
 
@@ -180,7 +194,7 @@ def _open_writers(
             RowWriter(
                 out_dir / f"{prefix}{split}.npy",
                 checkpoint_dir / f"{prefix}{split}.part",
-                (size_px, size_px),
+                (1, size_px, size_px),
                 np.uint8,
                 done[split],
             )

@@ -13,7 +13,7 @@ from covary.predict.evidence import Evidence
 from covary.predict.network import ENCODING, input_of
 from covary.store import Images
 
-Inputs = UInt8[np.ndarray, "n h w"] | Images | Float[np.ndarray, "n feature"]
+Inputs = UInt8[np.ndarray, "n c h w"] | Images | Float[np.ndarray, "n feature"]
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ def read_inputs(network: str, dataset: Path, subjects: slice, digest: str) -> In
 
 
 def to_input(batch: np.ndarray, device: torch.device) -> Float[Tensor, "n ..."]:
-    """Grey images as values 0 … 1 with a channel axis, features as they are."""
-    if batch.ndim == 3:
+    """Images as values 0 … 1, features as they are."""
+    if batch.ndim == 4:
         return to_unit_range(batch, device)
     return torch.from_numpy(np.ascontiguousarray(batch)).float().to(device)
 

@@ -4,6 +4,7 @@
 the image VAE's encoding of an image; `oracle` sees the random effects that the image was drawn from.
 """
 
+from inspect import signature
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from covary import plugins
 from covary.errors import UserError
 from covary.plugins import one_line
 from covary.training.modules import SavedModule
-from covary.training.resnet import GreyResNet18
+from covary.training.resnet import ResNet18
 
 IMAGE, ENCODING, ETA = "image", "encoding", "eta"
 _ORACLE_WIDTH = 64
@@ -37,17 +38,19 @@ def source_of(network: str) -> UInt8[np.ndarray, " byte"]:
 class PredictorNetwork(SavedModule):
     """A network of any kind and what is known of its errors: eta_hat | input ~ N(forward(input), covariance).
 
-    `inputs` is the side of square images in pixels, or the number of features. Raises
-    UserError, in one line, if there is no such network or it does not turn a batch of inputs into
-    `random_effects` numbers each.
+    `inputs` is the side of square images in pixels, or the number of features; `channels` those of images.
+    Raises UserError, in one line, if there is no such network, it cannot see images of so many channels, or
+    it does not turn a batch of inputs into `random_effects` numbers each.
     """
 
-    def __init__(self, network: str, random_effects: int, inputs: int, width: int):
-        super().__init__(network=network, random_effects=random_effects, inputs=inputs, width=width)
-        self.network = _build(network, random_effects, inputs, width)
+    def __init__(self, network: str, random_effects: int, inputs: int, width: int, channels: int = 1):
+        super().__init__(
+            network=network, random_effects=random_effects, inputs=inputs, width=width, channels=channels
+        )
+        self.network = _build(network, random_effects, inputs, width, channels)
         self.register_buffer("covariance", torch.eye(random_effects))
         self.register_buffer("centre", torch.zeros(random_effects))
-        shape = (2, 1, inputs, inputs) if input_of(network) == IMAGE else (2, inputs)
+        shape = (2, channels, inputs, inputs) if input_of(network) == IMAGE else (2, inputs)
         _check(network, self.network, shape, random_effects)
 
     def forward(self, x: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch random_effect"]:
@@ -92,33 +95,42 @@ class _Grey(nn.Module):
         return self.network(x.expand(-1, 3, -1, -1))
 
 
-def _build(network: str, random_effects: int, inputs: int, width: int) -> nn.Module:
+def _build(network: str, random_effects: int, inputs: int, width: int, channels: int) -> nn.Module:
     if network == "resnet18":
-        return GreyResNet18(width, random_effects)
+        return ResNet18(width, random_effects, channels)
     if network == "linear_probe":
         return nn.Linear(inputs, random_effects)
     if network == "oracle":
         return _Oracle(inputs, random_effects)
     if ":" in network:
-        return _of_user(network, random_effects)
+        return _of_user(network, random_effects, channels)
     if network not in models.list_models(module=models):
         raise UserError(
             f"{_KEY}: must be resnet18, linear_probe, oracle, a classifier of torchvision or "
             f"my_model.py:MyNet, got {network!r}"
         )
+    if channels not in (1, 3):
+        raise UserError(
+            f"{_KEY}: {network} sees images of 1 or 3 channels, these have {channels}; choose resnet18 or "
+            "my_model.py:MyNet, or select channels with images.channels"
+        )
     # Transformers of this family fix the size of their images when they are made.
     options = {"image_size": inputs} if network.startswith("vit_") else {}
-    return _Grey(models.get_model(network, weights=None, num_classes=random_effects, **options))
+    of_colours = models.get_model(network, weights=None, num_classes=random_effects, **options)
+    return _Grey(of_colours) if channels == 1 else of_colours
 
 
-def _of_user(name: str, random_effects: int) -> nn.Module:
+def _of_user(name: str, random_effects: int, channels: int) -> nn.Module:
+    """The user's network; it is told the number of channels if its constructor has that argument."""
     cls = plugins.load_class(name, (nn.Module,), _KEY)
+    arguments = {"random_effects": random_effects}
+    if "channels" in signature(cls).parameters:
+        arguments["channels"] = channels
     try:
-        return cls(random_effects=random_effects)
+        return cls(**arguments)
     except TypeError as error:
-        raise UserError(
-            f"{_KEY}: {cls.__name__}(random_effects={random_effects}) cannot be made: {one_line(error)}"
-        ) from error
+        given = ", ".join(f"{key}={value}" for key, value in arguments.items())
+        raise UserError(f"{_KEY}: {cls.__name__}({given}) cannot be made: {one_line(error)}") from error
 
 
 @torch.no_grad()

@@ -63,7 +63,10 @@ def train_predictor(
             )
     device = choose_device()
     with seeded(seed, "predictor_weights"):
-        network = PredictorNetwork(config.network, guess.shape[1], train.inputs.shape[-1], config.width)
+        shape = train.inputs.shape
+        network = PredictorNetwork(
+            config.network, guess.shape[1], shape[-1], config.width, shape[1] if len(shape) == 4 else 1
+        )
     # Without information from the image the best prediction is the mean of the estimates. Start there.
     network.start_at(torch.from_numpy(guess.mean(axis=0)))
     network = place(network)
@@ -142,7 +145,7 @@ def train_predictor(
 @fixed_threads(1)
 @torch.no_grad()
 def predict(network: nn.Module, inputs: Inputs) -> Float32[np.ndarray, "n random_effect"]:
-    """eta_pred: the random effects that the network reads from grey images, or from features."""
+    """eta_pred: the random effects that the network reads from images, or from features."""
     network.eval()
     device = device_of(network)
     batches = (inputs[i : i + _INFERENCE_BATCH] for i in range(0, len(inputs), _INFERENCE_BATCH))

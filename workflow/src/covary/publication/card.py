@@ -5,7 +5,9 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from covary import store
 from covary.config.experiment import Config
+from covary.wording import image_in_words
 
 # The classes of the Hugging Face hub.
 _SIZE_CLASSES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"))
@@ -20,9 +22,10 @@ def dataset_card(config: Config, manifest: dict[str, Any], dataset: Path) -> str
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    total = config.subjects.total
+    total, images = config.subjects.total, store.read(dataset, "images")["image"]
     return environment.get_template("dataset_card.md.j2").render(
         config=config,
+        image=image_in_words(images.sizes["x"], images["channel"].values.tolist()),
         manifest=manifest,
         size_class=next((name for limit, name in _SIZE_CLASSES if total < limit), "1M<n<10M"),
         size_mb=sum(file.stat().st_size for file in dataset.rglob("*") if file.is_file()) / 1e6,

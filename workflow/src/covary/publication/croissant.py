@@ -4,7 +4,9 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from covary import store
 from covary.config.experiment import Config
+from covary.wording import image_in_words
 
 _BLOCK_BYTES = 2**24
 
@@ -57,18 +59,19 @@ def croissant(config: Config, manifest: Path, dataset: Path) -> dict[str, Any]:
         "@type": "sc:Dataset",
         "conformsTo": "http://mlcommons.org/croissant/1.0",
         "name": f"covary_{config.experiment}".replace("-", "_"),
-        "description": _description(config),
+        "description": _description(config, dataset),
         "license": config.license,
         "version": "1.0.0",
         "distribution": [_file_object(path, manifest.parent) for path in files],
     }
 
 
-def _description(config: Config) -> str:
+def _description(config: Config, dataset: Path) -> str:
     levels = ", ".join(f"{v:g}" for v in config.association.noise_variances)
-    side = config.images.size_px
+    images = store.read(dataset, "images")["image"]
+    image = image_in_words(images.sizes["x"], images["channel"].values.tolist())
     return (
-        f"{config.subjects.total} synthetic subjects, each with a generated image of {side} × {side} pixels "
+        f"{config.subjects.total} synthetic subjects, each with a generated image of {image} "
         f"and longitudinal records at the noise variances {levels}, made by Covary. A Zarr v3 store; open it "
         "with xarray.open_datatree."
     )

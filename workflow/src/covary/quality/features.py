@@ -26,10 +26,10 @@ _IMAGENET_MEAN, _IMAGENET_SD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class FeatureSpace:
-    """A map from grey images to vectors."""
+    """A map from images to vectors."""
 
     name: str
-    of: Callable[[UInt8[np.ndarray, "n h w"]], Float32[np.ndarray, "n feature"]]
+    of: Callable[[UInt8[np.ndarray, "n c h w"]], Float32[np.ndarray, "n feature"]]
 
 
 def encoder_features(vae: VAE) -> FeatureSpace:
@@ -46,7 +46,8 @@ def inception_features(path: Path) -> FeatureSpace:
     """The pooled features of Inception v3 with the weights in a local file of torchvision's layout.
 
     These are not the weights that define FID, so no distance in this space may be called so; the name has the
-    first eight digits of the file's SHA-256. Raises UserError naming a file that is missing or another.
+    first eight digits of the file's SHA-256. Three channels are seen as colours; of any other number, the
+    mean is seen as grey. Raises UserError naming a file that is missing or another.
     """
     if not path.is_file():
         raise UserError(
@@ -64,7 +65,8 @@ def inception_features(path: Path) -> FeatureSpace:
     mean, sd = (torch.tensor(values)[:, None, None] for values in (_IMAGENET_MEAN, _IMAGENET_SD))
 
     def prepare(x: Tensor) -> Tensor:
-        return (x.expand(-1, 3, -1, -1) - mean.to(x.device)) / sd.to(x.device)
+        colours = x if x.shape[1] == 3 else x.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
+        return (colours - mean.to(x.device)) / sd.to(x.device)
 
     name = f"inception_v3 {sha256(path)[:8]}"
     return FeatureSpace(name, lambda images: _extract(network, images, prepare, network, _INCEPTION_PX))
@@ -76,7 +78,7 @@ def feature_spaces(vae: VAE, inception_file: str | None) -> list[FeatureSpace]:
     return [encoder_features(vae), *given]
 
 
-def read_back(vae: VAE, images: UInt8[np.ndarray, "n h w"]) -> Float32[np.ndarray, "n latent"]:
+def read_back(vae: VAE, images: UInt8[np.ndarray, "n c h w"]) -> Float32[np.ndarray, "n latent"]:
     """Posterior mean of images of any size."""
     vae.eval()
     return _extract(vae, images, vae.view, lambda x: vae.encode(x)[0], vae.arguments["size_px"])
@@ -93,7 +95,7 @@ def resized(x: Tensor, size_px: int) -> Tensor:
 @torch.no_grad()
 def _extract(
     network: nn.Module,
-    images: UInt8[np.ndarray, "n h w"],
+    images: UInt8[np.ndarray, "n c h w"],
     prepare: Callable[[Tensor], Tensor],
     features: Callable[[Tensor], Tensor],
     size_px: int,

@@ -17,19 +17,19 @@ from covary.vae import decode, seen
 class ImageSets:
     """The images that are compared; `real_test` are those of the test split, in its order."""
 
-    real_train: UInt8[np.ndarray, "n h w"]
-    real_test: UInt8[np.ndarray, "m h w"]
-    generated: UInt8[np.ndarray, "k h w"]  # of the test subjects
-    vae_input: UInt8[np.ndarray, "r h2 w2"]  # some test images as the VAE sees them
-    vae_reconstructions: UInt8[np.ndarray, "r h2 w2"]
-    generator_input: UInt8[np.ndarray, "r h w"]  # the same ones as the generator learns them
-    generator_reconstructions: UInt8[np.ndarray, "r h w"]
+    real_train: UInt8[np.ndarray, "n c h w"]
+    real_test: UInt8[np.ndarray, "m c h w"]
+    generated: UInt8[np.ndarray, "k c h w"]  # of the test subjects
+    vae_input: UInt8[np.ndarray, "r c h2 w2"]  # some test images as the VAE sees them
+    vae_reconstructions: UInt8[np.ndarray, "r c h2 w2"]
+    generator_input: UInt8[np.ndarray, "r c h w"]  # the same ones as the generator learns them
+    generator_reconstructions: UInt8[np.ndarray, "r c h w"]
 
 
 def collect(
     prepared: PreparedImages,
     encodings: Mapping[str, Float[np.ndarray, "image latent"]],
-    generated: UInt8[np.ndarray, "k h w"],
+    generated: UInt8[np.ndarray, "k c h w"],
     generator: ImageGenerator,
     config: Quality,
     sampling: Sampling,

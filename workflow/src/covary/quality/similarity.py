@@ -14,13 +14,13 @@ _CHUNK = 4096
 _BATCH = 256
 
 
-def mean_squared_error(a: UInt8[np.ndarray, "n h w"], b: UInt8[np.ndarray, "n h w"]) -> float:
-    """Per pixel, with values 0 … 1."""
+def mean_squared_error(a: UInt8[np.ndarray, "n c h w"], b: UInt8[np.ndarray, "n c h w"]) -> float:
+    """Per pixel and channel, with values 0 … 1."""
     return float(np.square((a.astype(np.float32) - b) / 255).mean(dtype=np.float64))
 
 
 @fixed_threads(1)
-def structural_similarity(a: UInt8[np.ndarray, "n h w"], b: UInt8[np.ndarray, "n h w"]) -> float:
+def structural_similarity(a: UInt8[np.ndarray, "n c h w"], b: UInt8[np.ndarray, "n c h w"]) -> float:
     """Mean SSIM (Wang et al. 2004, doi:10.1109/TIP.2003.819861), Gaussian window of σ = 1.5 pixels."""
     device = torch.device("cpu")
     return structural_similarity_index_measure(
@@ -31,7 +31,7 @@ def structural_similarity(a: UInt8[np.ndarray, "n h w"], b: UInt8[np.ndarray, "n
 @fixed_threads(1)
 @torch.no_grad()
 def nearest(
-    images: UInt8[np.ndarray, "n h w"], among: UInt8[np.ndarray, "m h2 w2"]
+    images: UInt8[np.ndarray, "n c h w"], among: UInt8[np.ndarray, "m c h2 w2"]
 ) -> tuple[Int64[np.ndarray, " n"], Float64[np.ndarray, " n"]]:
     """For each image the number of the nearest of others, and their mean squared error (values 0 … 1).
 
@@ -48,12 +48,12 @@ def nearest(
     return number.numpy(), best.double().numpy()
 
 
-def pixels(images: UInt8[np.ndarray, "n h w"]) -> Float32[np.ndarray, "n pixel"]:
-    """Grey values 0 … 1 of images reduced to no more than 64 × 64 pixels."""
+def pixels(images: UInt8[np.ndarray, "n c h w"]) -> Float32[np.ndarray, "n pixel"]:
+    """Values 0 … 1 of images reduced to no more than 64 × 64 pixels."""
     return _reduced(images).numpy()
 
 
-def _reduced(images: UInt8[np.ndarray, "n h w"]) -> Float[Tensor, "n pixel"]:
+def _reduced(images: UInt8[np.ndarray, "n c h w"]) -> Float[Tensor, "n pixel"]:
     side, cpu = min(_NEAREST_PX, images.shape[-1]), torch.device("cpu")
     batches = (to_unit_range(images[i : i + _BATCH], cpu) for i in range(0, len(images), _BATCH))
     return torch.cat([torch.nn.functional.adaptive_avg_pool2d(x, side).flatten(1) for x in batches])

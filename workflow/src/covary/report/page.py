@@ -5,7 +5,7 @@ import datetime
 import os
 import platform
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from covary.config.experiment import Config
 from covary.dataset.association import explainable_fraction
 from covary.report import answers, summary
 from covary.report.runtime import read_benchmarks
-from covary.wording import predictor_label
+from covary.wording import image_in_words, predictor_label
 
 FIGURES = (
     "examples",
@@ -59,6 +59,7 @@ _PACKAGES = ("covary", "torch", "torchvision", "diffusers", "jax", "diffrax", "o
 def render(
     *,
     config: Config,
+    channels: Sequence[str],
     tables: Mapping[str, pd.DataFrame],
     figures: Mapping[str, Path],
     captions: Path,
@@ -67,6 +68,7 @@ def render(
 ) -> str:
     """The report of one run as HTML that needs no other file and no network.
 
+    `channels` are the names of the channels of the images.
     `tables` has all of `TABLES`: those of `covary.evaluate` and the `latent_ranking` of `covary.vae`, as read
     from their files. `figures` has an SVG or PNG file for each of `FIGURES`; `captions` is a folder with a
     caption `<name>.rst` for every figure and table; `benchmarks` is the folder of Snakemake's benchmarks.
@@ -100,10 +102,11 @@ def render(
     template = environment.get_template("report.html.j2")
     return template.render(
         config=config,
+        image=image_in_words(config.images.drawn_size_px, channels),
         config_yaml=yaml.safe_dump(config.model_dump(), sort_keys=False, allow_unicode=True),
         changes=_changes(Config().model_dump(), config.model_dump()),
         date=date,
-        paragraph=summary.paragraph(config, *main),
+        paragraph=summary.paragraph(config, channels, *main),
         verdicts=summary.verdicts(shown["random_effects"]),
         concerns=summary.concerns(
             config, *main, shown["latent_ranking"], shown["calibration"], shown["privacy"]

@@ -1,6 +1,7 @@
 """What the numbers say, in words. Every sentence is computed; numbers that are poor are called so."""
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -8,7 +9,7 @@ import pandas as pd
 
 from covary.config.experiment import Config
 from covary.report.answers import calibration_concerns, pooled, privacy_verdict
-from covary.wording import joined, levels, noise_label, percent
+from covary.wording import image_in_words, joined, levels, noise_label, percent
 
 _NLL_TOLERANCE = 1.0
 _LOW_READBACK_R2 = 0.5
@@ -27,16 +28,18 @@ def verdicts(random_effects: pd.DataFrame) -> pd.DataFrame:
     return table.reset_index(drop=True)
 
 
-def paragraph(config: Config, random_effects: pd.DataFrame, longitudinal_nll: pd.DataFrame) -> str:
+def paragraph(
+    config: Config, channels: Sequence[str], random_effects: pd.DataFrame, longitudinal_nll: pd.DataFrame
+) -> str:
     """The main numbers of a run in one paragraph."""
     image = _from_image(random_effects)
     record = pooled(random_effects).query("term_2 == 'eta_approx'")["r2"]
     times_h = config.longitudinal.times_h
-    size = config.images.size_px
     sentences = [
-        f"{config.subjects.total:,} synthetic subjects were made, each with an image of {size} × {size} "
-        f"pixels and a record of {len(times_h)} outcomes over {times_h[-1] - times_h[0]:g} hours "
-        f"at each of {image['noise_variance'].nunique()} noise levels.",
+        f"{config.subjects.total:,} synthetic subjects were made, each with an image of "
+        f"{image_in_words(config.images.drawn_size_px, channels)} and a record of {len(times_h)} outcomes "
+        f"over {times_h[-1] - times_h[0]:g} hours at each of {image['noise_variance'].nunique()} noise "
+        "levels.",
         "Image and record share random effects: the generator draws them into the image, and, blurred by "
         "noise of variance σ², they drive the record.",
         "The more noise, the less an image can tell of the record.",

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +26,7 @@ def create(
     path: Path,
     *,
     size_px: int,
+    channels: Sequence[str],
     shard_subjects: int,
     chunk_subjects: int,
     attributes: Mapping[str, Any],
@@ -33,12 +34,14 @@ def create(
 ) -> dict[str, Any]:
     """Lay out an empty dataset whose image array is ready for shards; return its specification.
 
+    Every image has `size_px` rows and columns and the `channels` of these names.
     The number of subjects is no part of it: the array ends where `set_end` says, and shards may come before.
     The same specification again changes nothing, so a resumed run keeps what is written. Another
     specification needs another store: raises FileExistsError if one is in the way.
     """
     specification = {
         "size_px": size_px,
+        "channels": list(channels),
         "shard_subjects": shard_subjects,
         "chunk_subjects": chunk_subjects,
         "compression": compression,
@@ -57,16 +60,25 @@ def create(
     images = zarr.create_group(
         store=path / "images", zarr_format=3, attributes={"long_name": "generated images"}
     )
+    names = images.create_array(
+        "channel",
+        shape=(len(channels),),
+        dtype="string",
+        dimension_names=("channel",),
+        attributes={"long_name": "channel of the image", "units": "1"},
+    )
+    names[:] = np.array(channels, dtype=object)
+    image = (len(channels), size_px, size_px)
     images.create_array(
         "image",
-        shape=(0, size_px, size_px),
+        shape=(0, *image),
         dtype="uint8",
-        chunks=(chunk_subjects, size_px, size_px),
-        shards=(shard_subjects, size_px, size_px),
+        chunks=(chunk_subjects, *image),
+        shards=(shard_subjects, *image),
         compressors=ZstdCodec() if compression else None,
-        dimension_names=("subject", "y", "x"),
+        dimension_names=("subject", "channel", "y", "x"),
         fill_value=0,
-        attributes={"long_name": "generated image", "units": "grey level 0-255"},
+        attributes={"long_name": "generated image", "units": "0-255"},
     )
     root = {"zarr_format": 3, "node_type": "group", "attributes": {"specification": specification}}
     replace_json(path / "zarr.json", root)
@@ -86,7 +98,7 @@ def set_aside(path: Path) -> Path | None:
 def write_image_shard(
     path: Path,
     shard: Shard,
-    images: UInt8[np.ndarray, "subject y x"],
+    images: UInt8[np.ndarray, "subject channel y x"],
     marker: Path,
     record: Mapping[str, Any],
 ) -> None:
@@ -153,8 +165,8 @@ class Images:
         return len(self._subjects)
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """Images, rows and columns."""
+    def shape(self) -> tuple[int, int, int, int]:
+        """Images, channels, rows and columns."""
         return (len(self), *self._array.shape[1:])
 
     @property
@@ -162,13 +174,13 @@ class Images:
         """Whether `take` and `prefetch` can be used."""
         return self._mapped is not None
 
-    def __getitem__(self, rows: slice) -> UInt8[np.ndarray, "image y x"]:
+    def __getitem__(self, rows: slice) -> UInt8[np.ndarray, "image channel y x"]:
         part = self._subjects[rows]
         if self._mapped is None:
             return self._array[part.start : part.stop]
         return self._mapped.take(np.arange(part.start, part.stop))
 
-    def take(self, rows: Int64[np.ndarray, " row"]) -> UInt8[np.ndarray, "row y x"]:
+    def take(self, rows: Int64[np.ndarray, " row"]) -> UInt8[np.ndarray, "row channel y x"]:
         """The images of ascending rows."""
         return self._mapped.take(rows + self._subjects.start)
 
@@ -190,4 +202,4 @@ def open(path: Path) -> xr.DataTree:
 
 def shard_file(start: int, shard_subjects: int) -> str:
     """The file, relative to the dataset, that holds the shard of images whose first subject is `start`."""
-    return f"images/image/c/{start // shard_subjects}/0/0"
+    return f"images/image/c/{start // shard_subjects}/0/0/0"

@@ -25,7 +25,7 @@ class MappedImages:
         self._image_bytes = int(np.prod(self._shape))
         self._maps: dict[int, mmap.mmap] = {}
 
-    def take(self, rows: Int64[np.ndarray, " row"]) -> UInt8[np.ndarray, "row y x"]:
+    def take(self, rows: Int64[np.ndarray, " row"]) -> UInt8[np.ndarray, "row channel y x"]:
         """The images of ascending rows. Raises UserError that names a shard which is not as written."""
         images = np.empty((len(rows), *self._shape), np.uint8)
         for shard, part in self._by_shard(rows):
@@ -55,7 +55,7 @@ class MappedImages:
 
     def _mapped(self, shard: int) -> mmap.mmap:
         if shard not in self._maps:
-            file = self._folder / "c" / str(shard) / "0" / "0"
+            file = self._folder / "c" / str(shard) / "0" / "0" / "0"
             n_chunks = -(-self._length(shard) // self._chunk)
             self._maps[shard] = _map(
                 file, n_chunks, self._shard // self._chunk, self._chunk * self._image_bytes

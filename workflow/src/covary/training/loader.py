@@ -26,7 +26,7 @@ Rows = Int64[np.ndarray, " row"]
 Runs = Int64[np.ndarray, " run"]
 Features = Float[np.ndarray, "n feature"]  # numbers in place of images; all in memory
 Buffer = tuple[Rows, Callable[[Rows], np.ndarray]]  # its rows as they come, and what gives some of them
-Batch = tuple[Rows, UInt8[np.ndarray, "row y x"] | Float[np.ndarray, "row feature"]]
+Batch = tuple[Rows, UInt8[np.ndarray, "row c y x"] | Float[np.ndarray, "row feature"]]
 
 
 class ImageLoader:
@@ -43,7 +43,7 @@ class ImageLoader:
 
     def __init__(
         self,
-        images: UInt8[np.ndarray, "n y x"] | Features | Images,
+        images: UInt8[np.ndarray, "n c y x"] | Features | Images,
         *,
         batch_size: int,
         buffer_images: int,
@@ -145,7 +145,7 @@ class _Pending(Sampler[Rows]):
 class _Buffers(Dataset):
     """Filled buffers: the rows asked for, the runs they lie in, and the images of those runs."""
 
-    def __init__(self, images: UInt8[np.ndarray, "n y x"] | Features | Images):
+    def __init__(self, images: UInt8[np.ndarray, "n c y x"] | Features | Images):
         self._images = images
 
     def __getitem__(self, rows: Rows) -> tuple[Rows, Runs | None, Shaped[Tensor, "image ..."]]:

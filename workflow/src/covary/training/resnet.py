@@ -1,4 +1,4 @@
-"""ResNet-18 for grey images of any size, at any width."""
+"""ResNet-18 for images of any size and any number of channels, at any width."""
 
 from torch import nn
 from torchvision.models.resnet import BasicBlock, ResNet
@@ -6,19 +6,19 @@ from torchvision.models.resnet import BasicBlock, ResNet
 _STAGE_BLOCKS = (2, 2, 2, 2)
 
 
-class GreyResNet18(ResNet):
-    """torchvision's ResNet-18 with one input channel, any width and any number of outputs.
+class ResNet18(ResNet):
+    """torchvision's ResNet-18 with any number of input channels, any width and any number of outputs.
 
     `width` is the number of channels of the first stage; at 64 the network is the ResNet-18 of the literature
     (He et al. 2016, arXiv:1512.03385), apart from its first and last layer. With `outputs` None it ends with
     the 8 · width features that the last layer would see.
     """
 
-    def __init__(self, width: int, outputs: int | None):
+    def __init__(self, width: int, outputs: int | None, in_channels: int = 1):
         nn.Module.__init__(self)
-        self.build(width, outputs)
+        self.build(width, outputs, in_channels)
 
-    def build(self, width: int, outputs: int | None) -> None:
+    def build(self, width: int, outputs: int | None, in_channels: int) -> None:
         """Make the layers. ResNet.__init__ fixes the width at 64, so only its methods are used."""
         self._norm_layer, self.inplanes, self.dilation, self.groups, self.base_width = (
             nn.BatchNorm2d,
@@ -27,7 +27,7 @@ class GreyResNet18(ResNet):
             1,
             64,
         )
-        self.conv1 = nn.Conv2d(1, width, 7, stride=2, padding=3, bias=False)
+        self.conv1 = nn.Conv2d(in_channels, width, 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)

@@ -1,4 +1,4 @@
-"""Convolutional variational autoencoders for grey images."""
+"""Convolutional variational autoencoders for images of any number of channels."""
 
 from itertools import pairwise
 
@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from covary.training.modules import SavedModule
-from covary.training.resnet import GreyResNet18
+from covary.training.resnet import ResNet18
 
 _COMPACT_HALVINGS = 4
 _RESNET_HALVINGS = 5
@@ -18,7 +18,8 @@ class VAE(SavedModule):
 
     Two architectures, in multiples of `base_channels`: `compact`, four convolutions of stride 2 and four
     transposed ones back, and `resnet18`, which at 224 pixels, 128 latents and 64 channels is the paper's
-    Table 3. `crop_rows` says how many rows of an image are cut away before the network sees it (`view`).
+    Table 3. Images have `channels` channels. `crop_rows` says how many rows of an image are cut away before
+    the network sees it (`view`).
     Raises ValueError if `size_px` is not a multiple of 16 (compact) or 32 (resnet18).
     """
 
@@ -29,6 +30,7 @@ class VAE(SavedModule):
         base_channels: int,
         architecture: str = "compact",
         crop_rows: int = 0,
+        channels: int = 1,
     ):
         super().__init__(
             size_px=size_px,
@@ -36,6 +38,7 @@ class VAE(SavedModule):
             base_channels=base_channels,
             architecture=architecture,
             crop_rows=crop_rows,
+            channels=channels,
         )
         halvings, build = {
             "compact": (_COMPACT_HALVINGS, _compact),
@@ -43,21 +46,21 @@ class VAE(SavedModule):
         }[architecture]
         if size_px % 2**halvings:
             raise ValueError(f"size_px must be a multiple of {2**halvings}, got {size_px}")
-        self.latent_dim, self.crop_rows = latent_dim, crop_rows
-        self.encoder, self.decoder = build(size_px // 2**halvings, latent_dim, base_channels)
+        self.latent_dim, self.crop_rows, self.channels = latent_dim, crop_rows, channels
+        self.encoder, self.decoder = build(size_px // 2**halvings, latent_dim, base_channels, channels)
 
     def encode(
-        self, x: Float[Tensor, "batch 1 h w"]
+        self, x: Float[Tensor, "batch c h w"]
     ) -> tuple[Float[Tensor, "batch latent"], Float[Tensor, "batch latent"]]:
         """Mean and log variance of q(z|x) for images with values 0 … 1."""
         mean, log_variance = self.encoder(x).float().chunk(2, dim=1)
         return mean, log_variance
 
-    def decode(self, z: Float[Tensor, "batch latent"]) -> Float[Tensor, "batch 1 h w"]:
+    def decode(self, z: Float[Tensor, "batch latent"]) -> Float[Tensor, "batch c h w"]:
         """Images with values 0 … 1."""
         return self.decoder(z).float()
 
-    def features(self, x: Float[Tensor, "batch 1 h w"]) -> Float[Tensor, "batch feature"]:
+    def features(self, x: Float[Tensor, "batch c h w"]) -> Float[Tensor, "batch feature"]:
         """The encoder's last feature maps, averaged over the image."""
         for layer in self.encoder:
             if isinstance(layer, nn.Flatten | nn.ReLU):
@@ -66,8 +69,8 @@ class VAE(SavedModule):
         return x.float() if x.ndim == 2 else x.float().mean(dim=(2, 3))
 
     def view(
-        self, x: Float[Tensor, "batch 1 h w"], first_row: Tensor | int | None = None
-    ) -> Float[Tensor, "batch 1 h w"]:
+        self, x: Float[Tensor, "batch c h w"], first_row: Tensor | int | None = None
+    ) -> Float[Tensor, "batch c h w"]:
         """What the network sees of whole images: without `crop_rows` rows, stretched to the full height.
 
         `first_row` of what is kept, for each image; None keeps the middle.
@@ -77,7 +80,7 @@ class VAE(SavedModule):
         height = x.shape[2]
         first = torch.as_tensor(self.crop_rows // 2 if first_row is None else first_row, device=x.device)
         rows = first.expand(len(x))[:, None] + torch.arange(height - self.crop_rows, device=x.device)
-        kept = x.gather(2, rows[:, None, :, None].expand(-1, 1, -1, x.shape[3]))
+        kept = x.gather(2, rows[:, None, :, None].expand(-1, x.shape[1], -1, x.shape[3]))
         return nn.functional.interpolate(kept, size=(height, x.shape[3]), mode="bilinear")
 
 
@@ -91,11 +94,11 @@ def draw_posterior(
     return mean + noise * torch.exp(0.5 * log_variance)
 
 
-def _compact(grid_px: int, latent_dim: int, width: int) -> tuple[nn.Sequential, nn.Sequential]:
+def _compact(grid_px: int, latent_dim: int, width: int, channels: int) -> tuple[nn.Sequential, nn.Sequential]:
     """Four convolutions of stride 2, doubling the width each time, and four transposed ones back."""
     widths = [width * 2**i for i in range(_COMPACT_HALVINGS)]
     features = widths[-1] * grid_px**2
-    down = zip([1, *widths], widths, strict=False)
+    down = zip([channels, *widths], widths, strict=False)
     encoder = nn.Sequential(
         *(_halve(i, o) for i, o in down), nn.Flatten(), nn.Linear(features, 2 * latent_dim)
     )
@@ -105,16 +108,16 @@ def _compact(grid_px: int, latent_dim: int, width: int) -> tuple[nn.Sequential, 
         nn.ReLU(),
         nn.Unflatten(1, (widths[-1], grid_px, grid_px)),
         *(_double(i, o) for i, o in pairwise(upwards)),
-        nn.Conv2d(upwards[-1], 1, 3, padding=1),
+        nn.Conv2d(upwards[-1], channels, 3, padding=1),
         nn.Sigmoid(),
     )
     return encoder, decoder
 
 
-def _table_3(grid_px: int, latent_dim: int, width: int) -> tuple[nn.Sequential, nn.Sequential]:
+def _table_3(grid_px: int, latent_dim: int, width: int, channels: int) -> tuple[nn.Sequential, nn.Sequential]:
     """The paper's Table 3: ResNet-18, then pairs of convolutions, with nearest upsampling between."""
-    encoder = nn.Sequential(GreyResNet18(width, None), nn.ReLU(), _Posterior(8 * width, latent_dim))
-    # 1024 → 512 ↑ 512 → 256 ↑ 256 → 128 ↑ 128 → 64 ↑ 64 → 32 ↑ 32 → 1 at width 64.
+    encoder = nn.Sequential(ResNet18(width, None, channels), nn.ReLU(), _Posterior(8 * width, latent_dim))
+    # 1024 → 512 ↑ 512 → 256 ↑ 256 → 128 ↑ 128 → 64 ↑ 64 → 32 ↑ 32 → channels at width 64.
     widths = [8 * width // 2**i for i in range(_RESNET_HALVINGS)]
     decoder = nn.Sequential(
         nn.Linear(latent_dim, 16 * width * grid_px**2),
@@ -126,7 +129,7 @@ def _table_3(grid_px: int, latent_dim: int, width: int) -> tuple[nn.Sequential, 
     for wide, narrow in pairwise(widths):
         decoder.extend([*_convolution(wide, wide), *_convolution(wide, narrow), nn.Upsample(scale_factor=2)])
     decoder.extend(
-        [*_convolution(widths[-1], widths[-1]), nn.Conv2d(widths[-1], 1, 3, padding=1), nn.Sigmoid()]
+        [*_convolution(widths[-1], widths[-1]), nn.Conv2d(widths[-1], channels, 3, padding=1), nn.Sigmoid()]
     )
     return encoder, decoder
 

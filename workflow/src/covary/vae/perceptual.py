@@ -22,7 +22,8 @@ log = logging.getLogger(__name__)
 # The first 16 feature layers of VGG16: convolutions, each with its ReLU, and M for max-pooling.
 _LAYERS = [64, 64, "M", 128, 128, "M", 256, 256, 256]
 _RELU1_2, _RELU3_3 = slice(0, 4), slice(4, 16)
-_MEAN, _SD = 0.449, 0.226  # of ImageNet's colours, averaged over channels
+_MEAN, _SD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's colours
+_GREY_MEAN, _GREY_SD = 0.449, 0.226  # averaged over the colours
 
 
 class PerceptualLoss(nn.Module):
@@ -40,15 +41,27 @@ class PerceptualLoss(nn.Module):
                 module.inplace = False
         self.requires_grad_(False)
 
-    def forward(self, x: Float[Tensor, "batch 1 h w"], y: Float[Tensor, "batch 1 h w"]) -> Float[Tensor, ""]:
-        """The loss between images with values 0 … 1; a grey image is three equal colours."""
-        both = ((torch.cat([x, y]) - _MEAN) / _SD).expand(-1, 3, -1, -1)
+    def forward(self, x: Float[Tensor, "batch c h w"], y: Float[Tensor, "batch c h w"]) -> Float[Tensor, ""]:
+        """The loss between images with values 0 … 1.
+
+        Three channels are three colours. Of any other number, each channel is an image of three equal
+        colours.
+        """
+        both = _normalised(torch.cat([x, y]))
         relu1_2 = self.features[_RELU1_2](both)
         relu3_3 = self.features[_RELU3_3](relu1_2)
         return sum(
             weight * nn.functional.mse_loss(*output.float().chunk(2))
             for weight, output in zip(self.weights, (relu1_2, relu3_3), strict=True)
         )
+
+
+def _normalised(x: Float[Tensor, "batch c h w"]) -> Float[Tensor, "batch2 3 h w"]:
+    """Images as VGG16 expects them."""
+    if x.shape[1] == 3:
+        mean, sd = (x.new_tensor(values)[:, None, None] for values in (_MEAN, _SD))
+        return (x - mean) / sd
+    return ((x.reshape(-1, 1, *x.shape[2:]) - _GREY_MEAN) / _GREY_SD).expand(-1, 3, -1, -1)
 
 
 def perceptual_loss(config: Vae, seed: int) -> PerceptualLoss | None:

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32, UInt8
 
-from covary.images.pixels import to_grey, to_unit_range
+from covary.images.pixels import to_uint8, to_unit_range
 from covary.training.device import device_of, fixed_threads
 from covary.vae.network import VAE
 
@@ -14,9 +14,9 @@ _INFERENCE_BATCH = 256
 @fixed_threads()
 @torch.no_grad()
 def encode(
-    vae: VAE, images: UInt8[np.ndarray, "n h w"]
+    vae: VAE, images: UInt8[np.ndarray, "n c h w"]
 ) -> tuple[Float32[np.ndarray, "n latent"], Float32[np.ndarray, "n latent"]]:
-    """Mean and log variance of q(z|x) for whole grey images."""
+    """Mean and log variance of q(z|x) for whole images."""
     vae.eval()
     device = device_of(vae)
     parts = [vae.encode(vae.view(to_unit_range(batch, device))) for batch in _batches(images)]
@@ -24,19 +24,19 @@ def encode(
     return mean, log_variance
 
 
-def seen(vae: VAE, images: UInt8[np.ndarray, "n h w"]) -> UInt8[np.ndarray, "n h w"]:
-    """Whole grey images as the network sees them: the middle rows, if it was trained with rows cut away."""
-    return to_grey(vae.view(to_unit_range(images, device_of(vae))))
+def seen(vae: VAE, images: UInt8[np.ndarray, "n c h w"]) -> UInt8[np.ndarray, "n c h w"]:
+    """Whole images as the network sees them: the middle rows, if it was trained with rows cut away."""
+    return to_uint8(vae.view(to_unit_range(images, device_of(vae))))
 
 
 @fixed_threads()
 @torch.no_grad()
-def decode(vae: VAE, z: Float[np.ndarray, "n latent"]) -> UInt8[np.ndarray, "n h w"]:
-    """Grey images that the decoder draws for z."""
+def decode(vae: VAE, z: Float[np.ndarray, "n latent"]) -> UInt8[np.ndarray, "n c h w"]:
+    """Images that the decoder draws for z."""
     vae.eval()
     device = device_of(vae)
     parts = [vae.decode(torch.from_numpy(batch).float().to(device)) for batch in _batches(z)]
-    return to_grey(torch.cat(parts))
+    return to_uint8(torch.cat(parts))
 
 
 def _batches(array: np.ndarray) -> list[np.ndarray]:

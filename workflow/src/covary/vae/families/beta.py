@@ -29,8 +29,8 @@ log = logging.getLogger(__name__)
 
 @fixed_threads()
 def train_vae(
-    images: UInt8[np.ndarray, "n h w"],
-    test_images: UInt8[np.ndarray, "m h w"],
+    images: UInt8[np.ndarray, "n c h w"],
+    test_images: UInt8[np.ndarray, "m c h w"],
     config: Vae,
     seed: int,
     checkpoint_dir: Path,
@@ -53,7 +53,12 @@ def train_vae(
     device = choose_device()
     with seeded(seed, "vae_weights"):
         network = VAE(
-            images.shape[1], config.latent_dim, config.base_channels, config.architecture, config.crop_rows
+            images.shape[-1],
+            config.latent_dim,
+            config.base_channels,
+            config.architecture,
+            config.crop_rows,
+            images.shape[1],
         )
     network = place(network)
     perceptual = perceptual_loss(config, seed)
@@ -102,8 +107,8 @@ def train_vae(
 
 
 def _augmented(
-    network: VAE, x: Float[Tensor, "batch 1 h w"], config: Vae, seed: int, step: int
-) -> Float[Tensor, "batch 1 h w"]:
+    network: VAE, x: Float[Tensor, "batch c h w"], config: Vae, seed: int, step: int
+) -> Float[Tensor, "batch c h w"]:
     """Half of the images mirrored, and rows cut away at random heights, as the config says."""
     n = len(x)
     if config.horizontal_flip:
@@ -118,7 +123,7 @@ def _augmented(
 def _loss_terms(
     network: VAE,
     perceptual: PerceptualLoss | None,
-    x: Float[Tensor, "batch 1 h w"],
+    x: Float[Tensor, "batch c h w"],
     draws: torch.Generator,
     config: Vae,
 ) -> dict[str, Float[Tensor, ""]]:
@@ -161,7 +166,7 @@ def _total(terms: Mapping[str, Any], config: Vae, beta: float) -> Any:
 def _test(
     network: VAE,
     perceptual: PerceptualLoss | None,
-    images: UInt8[np.ndarray, "m h w"],
+    images: UInt8[np.ndarray, "m c h w"],
     config: Vae,
     beta: float,
     active_variance: float,

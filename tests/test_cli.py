@@ -10,8 +10,9 @@ from covary.dataset.shards import Shard
 def folder(tmp_path):
     """A finished dataset of images alone."""
     path = tmp_path / "dataset.zarr"
-    store.create(path, size_px=16, shard_subjects=8, chunk_subjects=4, attributes={"seed": 1})
-    images = np.random.default_rng(0).integers(0, 256, (12, 16, 16), np.uint8)
+    layout = dict(size_px=16, channels=["grey"], shard_subjects=8, chunk_subjects=4)
+    store.create(path, attributes={"seed": 1}, **layout)
+    images = np.random.default_rng(0).integers(0, 256, (12, 1, 16, 16), np.uint8)
     markers = [tmp_path / "0.json", tmp_path / "1.json"]
     store.write_image_shard(path, Shard(0, 0, 8), images[:8], markers[0], {})
     store.write_image_shard(path, Shard(1, 8, 12), images[8:], markers[1], {})

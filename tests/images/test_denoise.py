@@ -47,4 +47,4 @@ def test_a_plain_image_stays_as_it_is():
 def test_the_missing_package_is_named_with_the_config_key(monkeypatch):
     monkeypatch.setitem(sys.modules, "bm3d", None)
     with pytest.raises(ValueError, match=r"^images\.denoise_sd: needs the package bm3d[^\n]*$"):
-        clean_image(np.zeros((16, 16), np.uint8), Images(denoise_sd=SD))
+        clean_image(np.zeros((1, 16, 16), np.uint8), Images(denoise_sd=SD))

@@ -38,7 +38,7 @@ def test_digits_go_through_the_preparation(tmp_path):
     )
     assert (summary.train, summary.test) == (1527, 270)
     prepared = images.load(tmp_path / "out")
-    assert prepared.train.shape == (1527, 32, 32)
+    assert prepared.train.shape == (1527, 1, 32, 32)
     assert set(prepared.index["class"]) == set("0123456789")
     # An enlarged digit keeps its mean grey level.
     first = prepared.index[prepared.index["row"] == 0].iloc[0]

@@ -36,15 +36,15 @@ def test_padding_then_cropping_gives_the_image_back(height, width, more_rows, mo
 
 @pytest.mark.parametrize("size_px", [16, 64, 200])
 def test_resizing_keeps_a_constant(size_px):
-    assert (resize(np.full((50, 70), 113, np.uint8), size_px) == 113).all()
+    assert (resize(np.full((2, 50, 70), 113, np.uint8), size_px) == 113).all()
 
 
 def test_resizing_to_the_same_size_changes_nothing():
-    image = np.random.default_rng(1).integers(0, 256, (32, 32)).astype(np.uint8)
+    image = np.random.default_rng(1).integers(0, 256, (3, 32, 32)).astype(np.uint8)
     np.testing.assert_array_equal(resize(image, 32), image)
 
 
 def test_resizing_does_not_alias():
     stripes = np.tile(np.array([0, 255], np.uint8), (128, 64))
-    inner = resize(stripes, 16)[:, 1:-1]
+    inner = resize(stripes[None], 16)[0, :, 1:-1]
     assert np.abs(inner.astype(int) - 127.5).max() < 4  # point sampling would give 0 or 255

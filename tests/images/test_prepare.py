@@ -46,9 +46,9 @@ def test_every_image_is_cropped_and_resized_in_the_order_of_files(source, tmp_pa
     summary = prepare(source, tmp_path / "out", CONFIG)
     assert (summary.train, summary.test, summary.unreadable, summary.conversions) == (8, 4, [], {})
     prepared = images.load(tmp_path / "out")
-    assert prepared.train.shape == (8, 16, 16)
-    np.testing.assert_array_equal(prepared.train, [prepare_image(scan(k), CONFIG) for k in range(8)])
-    np.testing.assert_array_equal(prepared.test, [prepare_image(scan(k), CONFIG) for k in range(4)])
+    assert prepared.train.shape == (8, 1, 16, 16)
+    np.testing.assert_array_equal(prepared.train, [prepare_image(scan(k)[None], CONFIG) for k in range(8)])
+    np.testing.assert_array_equal(prepared.test, [prepare_image(scan(k)[None], CONFIG) for k in range(4)])
     index = prepared.index
     assert index["file"].is_monotonic_increasing
     assert index.loc[index["split"] == "train", "row"].tolist() == list(range(8))
@@ -61,7 +61,7 @@ def test_loaded_images_are_mapped_and_read_only(source, tmp_path):
     prepared = images.load(tmp_path / "out")
     assert isinstance(prepared.train, np.memmap)
     with pytest.raises(ValueError, match="read-only"):
-        prepared.train[0, 0, 0] = 1
+        prepared.train[0, 0, 0, 0] = 1
 
 
 def test_the_files_do_not_depend_on_workers(source, tmp_path):
@@ -74,12 +74,12 @@ def test_the_files_do_not_depend_on_workers(source, tmp_path):
 def test_the_steps_are_those_of_the_config(tmp_path):
     image = np.full((40, 40), 60, np.uint8)
     image[:9, :9] = 255
-    kept = prepare_image(image, CONFIG.model_copy(update={"fill_white_corners": False}))
-    assert kept[0, 0] == 255
-    assert (prepare_image(image, CONFIG) == 60).all()
+    kept = prepare_image(image[None], CONFIG.model_copy(update={"fill_white_corners": False}))
+    assert kept[0, 0, 0] == 255
+    assert (prepare_image(image[None], CONFIG) == 60).all()
     wide = np.full((40, 80), 60, np.uint8)
-    assert (prepare_image(wide[:20], CONFIG)[[0, -1]] == 0).all()  # padded to 40 rows
-    assert (prepare_image(wide[:20], CONFIG.model_copy(update={"crop": None})) == 60).all()
+    assert (prepare_image(wide[None, :20], CONFIG)[:, [0, -1]] == 0).all()  # padded to 40 rows
+    assert (prepare_image(wide[None, :20], CONFIG.model_copy(update={"crop": None})) == 60).all()
 
 
 def test_unreadable_images_are_named_counted_and_left_out(source, tmp_path, caplog):
@@ -93,7 +93,7 @@ def test_unreadable_images_are_named_counted_and_left_out(source, tmp_path, capl
     prepared = images.load(tmp_path / "out")
     assert len(prepared.train) == 7
     left = [0, 1, 3, 4, 5, 6, 7]
-    np.testing.assert_array_equal(prepared.train, [prepare_image(scan(k), CONFIG) for k in left])
+    np.testing.assert_array_equal(prepared.train, [prepare_image(scan(k)[None], CONFIG) for k in left])
     lost = prepared.index[prepared.index["row"].isna()]
     assert lost["file"].tolist() == ["train/CNV/CNV-train1-1.png"]
     assert lost["status"].iloc[0].startswith(("OSError", "SyntaxError"))
@@ -134,12 +134,12 @@ def test_conversions_are_said_once_a_kind(source, tmp_path, caplog):
     rows = prepared.index.set_index("file")["row"]
     for name, original in (("rgb0", 0), ("rgb1", 1), ("deep", 5)):
         found = prepared.train[rows[f"train/CNV/CNV-{name}-1.png"]]
-        np.testing.assert_array_equal(found, prepare_image(scan(original), CONFIG))
+        np.testing.assert_array_equal(found, prepare_image(scan(original)[None], CONFIG))
 
 
 def test_files_that_do_not_belong_together_are_refused(source, tmp_path):
     prepare(source, tmp_path / "out", CONFIG)
-    np.save(tmp_path / "out/test.npy", np.zeros((9, 16, 16), np.uint8))
+    np.save(tmp_path / "out/test.npy", np.zeros((9, 1, 16, 16), np.uint8))
     with pytest.raises(ValueError, match=r"test\.npy holds 9 images, index\.parquet lists 4"):
         images.load(tmp_path / "out")
 
@@ -160,9 +160,9 @@ def test_the_index_is_plain_parquet(source, tmp_path):
 def test_the_generator_can_have_a_size_of_its_own(source, tmp_path):
     prepare(source, tmp_path / "out", CONFIG.model_copy(update={"generator_size_px": 32}))
     prepared = images.load(tmp_path / "out")
-    assert prepared.train.shape == (8, 16, 16) and prepared.generator_test.shape == (4, 32, 32)
+    assert prepared.train.shape == (8, 1, 16, 16) and prepared.generator_test.shape == (4, 1, 32, 32)
     np.testing.assert_array_equal(
-        prepared.generator_train, [resize(clean_image(scan(k), CONFIG), 32) for k in range(8)]
+        prepared.generator_train, [resize(clean_image(scan(k)[None], CONFIG), 32) for k in range(8)]
     )
     prepare(source, tmp_path / "out", CONFIG)
     prepared = images.load(tmp_path / "out")

@@ -41,7 +41,7 @@ def test_croissant_metadata_are_valid_and_have_the_hash_of_every_file(dataset):
     metadata = publication.croissant(SETTINGS, dataset.with_name("manifest.json"), dataset)
     parsed = mlcroissant.Dataset(jsonld=metadata).metadata
     assert parsed.name == "covary_a_b" and not parsed.ctx.issues.errors
-    assert "an image of 32 × 32 pixels (2 channels: DNA, actin)" in " ".join(parsed.description.split())
+    assert "a generated image of 32 × 32 pixels (2 channels: DNA, actin)" in parsed.description
     hashes = {file.id: file.sha256 for file in parsed.distribution}
     stored = {path.relative_to(dataset.parent).as_posix() for path in dataset.rglob("*") if path.is_file()}
     assert hashes.keys() == stored | {"manifest.json"}

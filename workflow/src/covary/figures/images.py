@@ -95,7 +95,7 @@ def aspect(images: UInt8[np.ndarray, "... c h w"]) -> float:
     return height / (width if channels in (1, 3) else channels * width)
 
 
-def _picture(image: UInt8[np.ndarray, "c h w"]) -> UInt8[np.ndarray, "h w"] | UInt8[np.ndarray, "h w 3"]:
+def _picture(image: UInt8[np.ndarray, "c h w"]) -> UInt8[np.ndarray, "h row"] | UInt8[np.ndarray, "h w 3"]:
     """What Matplotlib draws of an image."""
     return np.moveaxis(image, 0, -1) if len(image) == 3 else np.hstack(list(image))
 

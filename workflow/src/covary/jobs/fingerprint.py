@@ -1,76 +1,140 @@
-"""Content hash of the code behind a rule: editing a module reruns the rules that use it and no others.
+"""Content hash of the code behind a rule: an edit reruns the rules that use the edited definition, no others.
 
-Snakemake sees edits of a rule's script but not of the package the script imports.
+Snakemake sees edits of a rule's script, but not of the package that the script imports. This module follows
+the names that a script uses, through the faces of the rooms, to their definitions. What counts:
+
+- of a script: all of it;
+- of a module: the functions, constants and whole classes that are used; if there are any, also the
+  statements that do something when the module is imported;
+- of a module that is used as an object, as in `f(store)`, `getattr(store, x)` or `from store import *`: all;
+- of a module in `LEFT_OUT`: nothing. It decides how a job runs, not what it results in.
+
+Comments, docstrings, layout, descriptions of settings, `__all__`, and blocks for type checkers or for
+`python -m` do not count. Drawing code needs no exception: only rules that draw use `covary.figures`.
 """
 
-import ast
 import hashlib
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-_PACKAGE = Path(__file__).parents[1]
-# Its values reach every rule as params, so a new key or a reworded description must not rerun anything.
-_LEFT_OUT = frozenset({"covary", "covary.config"})
+from covary.jobs.definitions import Name, Source, Statement
+
+LEFT_OUT = frozenset(
+    {
+        "covary.errors",  # the kind of an error; what raises it counts
+        "covary.jobs.definitions",
+        "covary.jobs.fingerprint",
+        "covary.jobs.gpu",
+        "covary.jobs.job",
+        "covary.jobs.lock",
+        "covary.jobs.parallel",  # how many processes work; the order of results is that of the items
+        "covary.training.progress",
+    }
+)
+_STATEMENTS, _ALL = "", "*"  # where the name of a definition would stand
+
+Definition = tuple[str, str]  # module and name
 
 
 def fingerprint(script: Path) -> str:
-    """Hash of a rule script and of every `covary` module it imports, directly or not.
+    """Hash of a rule script and of every definition of the package that it uses, directly or not.
 
-    Comments, docstrings and layout do not count. Raises FileNotFoundError if the script does not exist.
+    Raises FileNotFoundError if the script does not exist.
     """
-    seen: dict[str, str] = {}
-    pending = list(_imports(script))
-    while pending:
-        module = pending.pop()
-        if module in seen or module in _LEFT_OUT:
-            continue
-        source = _source(module)
-        seen[module] = _code(source)
-        pending += _imports(source)
-    joined = "\n".join([_code(script), *(f"{name} {seen[name]}" for name in sorted(seen))])
-    return hashlib.sha256(joined.encode()).hexdigest()[:16]
-
-
-def _source(module: str) -> Path:
-    path = _PACKAGE.joinpath(*module.split(".")[1:])
-    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    return _installed().fingerprint(script)
 
 
 @cache
-def _imports(source: Path) -> frozenset[str]:
-    found = set()
-    for node in ast.walk(_tree(source)):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            base = _absolute(node, source)
-            # `from covary import store` names a module, `from covary.store import shards` may name either.
-            found |= {base} | {f"{base}.{alias.name}" for alias in node.names}
-    return frozenset(m for m in found if m.split(".")[0] == "covary" and _source(m).exists())
+def _installed() -> "Package":
+    return Package(Path(__file__).parents[1])
 
 
-def _absolute(node: ast.ImportFrom, source: Path) -> str:
-    if node.level == 0:
-        return node.module or ""
-    package = source.parents[node.level - 1].relative_to(_PACKAGE.parent)
-    return ".".join([*package.parts, *([node.module] if node.module else [])])
+class Package:
+    """The sources of the package in the folder `root`. Each file is read once."""
 
+    def __init__(self, root: Path):
+        self._root = root
+        self._sources: dict[str, Source | None] = {}
+        self._targets: dict[Definition, set[Definition]] = {}
 
-@cache
-def _code(source: Path) -> str:
-    tree = _tree(source)
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if (
-            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-            and body
-            and isinstance(body[0], ast.Expr)
-            and isinstance(body[0].value, ast.Constant)
-            and isinstance(body[0].value.value, str)
-        ):
-            node.body = body[1:] or [ast.Pass()]
-    return hashlib.sha256(ast.unparse(tree).encode()).hexdigest()
+    def fingerprint(self, script: Path) -> str:
+        """Hash of a script and of the definitions that it uses."""
+        source = Source(script, script.stem, script=True)
+        lines = [statement.digest for statement in source.everything()]
+        for module, name in sorted(self._reached(source)):
+            lines.append(f"{module} {name}")
+            lines += [statement.digest for statement in self._statements(module, name)]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
+    def uses(self, script: Path) -> set[Definition]:
+        """Module and name of every definition that a script uses; the name is empty for other statements."""
+        return self._reached(Source(script, script.stem, script=True))
 
-def _tree(source: Path) -> ast.Module:
-    return ast.parse(source.read_text(encoding="utf-8"), filename=str(source))
+    def _reached(self, script: Source) -> set[Definition]:
+        pending = [target for s in script.everything() for target in self._used(s, script, None)]
+        found: set[Definition] = set()
+        while pending:
+            definition = pending.pop()
+            if definition not in found:
+                found.add(definition)
+                pending += self._targets_of(definition)
+        return {(module, name) for module, name in found if name != _ALL}
+
+    def _targets_of(self, definition: Definition) -> set[Definition]:
+        """What a definition uses itself."""
+        if definition not in self._targets:
+            module, name = definition
+            source = self._sources[module]
+            if name == _ALL:
+                targets = {(module, each) for each in source.definitions}
+                targets |= {t for full_name in source.imports.values() for t in self._resolve(full_name)}
+            else:
+                targets = {t for s in self._statements(module, name) for t in self._used(s, source, module)}
+            self._targets[definition] = targets
+        return self._targets[definition]
+
+    def _statements(self, module: str, name: str) -> list[Statement]:
+        source = self._sources[module]
+        return source.statements if name == _STATEMENTS else source.definitions[name]
+
+    def _used(self, statement: Statement, source: Source, module: str | None) -> Iterator[Definition]:
+        """The definitions behind the names in a statement. A script, which counts whole, has no `module`."""
+        for root, *rest in statement.names:
+            if root in source.imports:
+                yield from self._resolve((*source.imports[root], *rest))
+            if root in source.definitions and module is not None:
+                yield module, root
+        for full_name in statement.imported:
+            yield from self._resolve(full_name)
+
+    def _resolve(self, full_name: Name) -> Iterator[Definition]:
+        """What a name such as ("covary.store", "read", "x") means; nothing if it is not of the package."""
+        name, *rest = full_name
+        source = self._source(name)
+        if source is None or name in LEFT_OUT:
+            return
+        parents = name.split(".")
+        for depth in range(1, len(parents) + 1):  # Python runs the faces of the rooms around a module first
+            if self._source(around := ".".join(parents[:depth])) is not None:
+                yield around, _STATEMENTS
+        if not rest:
+            yield name, _ALL
+        elif rest[0] in source.definitions:
+            yield name, rest[0]
+        elif rest[0] in source.imports:
+            yield from self._resolve((*source.imports[rest[0]], *rest[1:]))
+        elif self._source(inner := f"{name}.{rest[0]}") is not None:
+            yield from self._resolve((inner, *rest[1:]))
+        elif not rest[0].startswith("__"):  # `__file__` and its like name no code
+            yield name, _ALL
+
+    def _source(self, module: str) -> Source | None:
+        """The source of a module of the package; None for any other name."""
+        if module not in self._sources:
+            top, *inner = module.split(".")
+            path = self._root.joinpath(*inner)
+            path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+            known = top == self._root.name and path.exists()
+            self._sources[module] = Source(path, module) if known else None
+        return self._sources[module]

@@ -1,4 +1,4 @@
-"""How much of the outcome was learned from the image, and where the rest went; bootstrap over subjects."""
+"""Scores of predictors on test subjects, with bootstrap intervals over subjects."""
 
 from covary.evaluate.effects import RandomEffects, calibration_table, comparison_table, random_effects_table
 from covary.evaluate.held_out import HeldOut

@@ -28,8 +28,8 @@ LEVELS = (0.5, 0.8, 0.95)
 class RandomEffects:
     """Random effects of the same test subjects at one noise level; arrays of (subject, random_effect).
 
-    `eta_pred` has one array per predictor, by name, and `covariance` what each predictor says of its errors:
-    eta_hat | image ~ N(eta_pred, covariance).
+    `eta_pred` has one array per predictor, by name, and `covariance` the covariance of its errors that each
+    predictor states: eta_hat | image ~ N(eta_pred, covariance).
     """
 
     noise_variance: float
@@ -44,9 +44,9 @@ def random_effects_table(levels: Sequence[RandomEffects], resamples: Resamples) 
 
     Per noise level and pair of terms, (eta_hat, eta_pred), (eta_hat, eta_approx), (eta_approx, eta_pred), one
     row for `all` random effects, pooled as in the paper, and one for each, numbered from 1. R² is the share
-    of term_1's variance that term_2 explains. The theoretical maximum is 1/(1 + σ²) and stands, with the
-    fraction of it that was reached, where an image is asked to explain eta_hat. The column `predictor` is
-    missing where no predictor is involved.
+    of term_1's variance that term_2 explains. Rows of (eta_hat, eta_pred) also have the theoretical maximum
+    1/(1 + σ²) and the fraction of it that was reached. The column `predictor` is missing where no predictor
+    is involved.
 
     Raises ValueError if there is nothing to compare, if shapes differ, or if a value is not finite.
     """
@@ -73,7 +73,7 @@ def random_effects_table(levels: Sequence[RandomEffects], resamples: Resamples) 
 
 
 def comparison_table(levels: Sequence[RandomEffects], resamples: Resamples) -> pd.DataFrame:
-    """By how much R²(eta_hat, eta_pred) of one predictor exceeds that of another, with paired intervals.
+    """Differences in R²(eta_hat, eta_pred) between predictors, with paired intervals.
 
     One row per noise level, pair of predictors and random effect (`all`: pooled): noise_variance,
     predictor_1, predictor_2, random_effect, difference (of predictor_2 less predictor_1), low, high. Empty
@@ -97,11 +97,11 @@ def comparison_table(levels: Sequence[RandomEffects], resamples: Resamples) -> p
 
 
 def calibration_table(levels: Sequence[RandomEffects], resamples: Resamples) -> pd.DataFrame:
-    """How often predictive intervals of the random effects hold eta_hat, with 95 % bootstrap intervals.
+    """Coverage of predictive intervals of the random effects, with 95 % bootstrap intervals.
 
     One row per noise level, predictor, nominal level and random effect (`all`: the share over all of them):
-    noise_variance, predictor, level, random_effect, coverage, low, high, and sd, the standard deviation that
-    the predictor gives (`all`: root mean square). Raises ValueError as `random_effects_table` does.
+    noise_variance, predictor, level, random_effect, coverage, low, high, and sd, the standard deviation
+    that the predictor states (`all`: root mean square). Raises ValueError as `random_effects_table` does.
     """
     rows, covered = [], []
     for level in levels:

@@ -1,4 +1,4 @@
-"""The test subjects of a finished dataset, as the tables want them."""
+"""The test subjects of a finished dataset, in the form that the tables need."""
 
 from collections.abc import Sequence
 from functools import cached_property

@@ -1,9 +1,14 @@
 """The association ledger: where the explainable fraction of the random effects is lost, stage by stage.
 
-Three predictions of the same test subjects are compared with the signal that is theirs to find,
-eta/√(1 + σ²): eta as a network trained on eta itself reads it from the image; what an oracle, trained for the
-objective on eta in place of images, makes of that reading; and what the predictor says. Each differs from the
-one before in one thing, so the losses between them add up to what the predictor lacks.
+Three predictions of the same test subjects are compared with the signal eta/√(1 + σ²):
+
+1. eta as read from the image by a network that was trained on eta itself;
+2. the prediction of an oracle from that reading; the oracle was trained for the objective, on eta in place of
+   images;
+3. the prediction of the predictor from the image.
+
+Each differs from the one before in one thing. The losses between them therefore add up to what the predictor
+does not reach.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +27,7 @@ PARTS = ("lost_in_image", "lost_in_estimator", "lost_in_predictor", "reached")
 
 @dataclass(frozen=True)
 class Chain:
-    """What is left of the signal after each stage, at one noise level; arrays of (subject, random_effect).
+    """Predictions after each stage, at one noise level; arrays of (subject, random_effect).
 
     `read` is eta as the predictor's network reads it from the image. All three have one array per predictor,
     by name.
@@ -42,9 +47,9 @@ def association_ledger(chains: Sequence[Chain], resamples: Resamples) -> pd.Data
     and share, the value as a share of the explainable fraction 1/(1 + σ²). The four parts of a predictor and
     random effect add up to the explainable fraction exactly. All are shares of the variance of eta_hat, 1.
 
-    A prediction p explains 1/(1 + σ²) - E(eta/√(1 + σ²) - p)² of eta_hat: the noise r in eta_hat is known to
-    be independent of the image, so its chance correlations with the predictions are left out, which a plain
-    R² on the same subjects contains. Raises ValueError if shapes differ or a value is not finite.
+    A prediction p explains 1/(1 + σ²) - E(eta/√(1 + σ²) - p)² of eta_hat. The noise r in eta_hat is
+    independent of the image. This formula leaves out its chance correlations with the predictions; R² on the
+    same subjects contains them. Raises ValueError if shapes differ or a value is not finite.
     """
     rows, columns = [], []
     for chain in chains:

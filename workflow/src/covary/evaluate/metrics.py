@@ -1,7 +1,7 @@
 """Agreement of random effects and of records.
 
-Mean squared error and R² are functions of sums over subjects. They are written that way once, so that the
-value on the subjects and its bootstrap distribution come from the same lines.
+Mean squared error and R² are functions of sums over subjects. The same functions therefore give the value on
+all subjects and its bootstrap distribution.
 """
 
 import math
@@ -28,7 +28,8 @@ def r2(
 ) -> float:
     """Share of the reference's variance that the estimate explains, 1 - SS_res / SS_tot.
 
-    SS_tot is taken around one mean, pooled over subjects and random effects. Not symmetric in its arguments.
+    SS_tot is the sum of squares around one mean over subjects and random effects. R² is not symmetric in its
+    arguments.
     """
     sums = subject_statistics(reference, estimate).sum(axis=0)
     return float(r2_of_sums(sums, len(reference))[0])
@@ -72,7 +73,7 @@ def within_normal_interval(
     sd: Float[np.ndarray, " random_effect"],
     level: float,
 ) -> Float64[np.ndarray, "subject random_effect"]:
-    """1 where the central interval of N(mean, sd²) that holds the share `level` has the reference, else 0."""
+    """1 where the reference lies in the central interval of N(mean, sd²) with probability `level`, else 0."""
     half_width = NormalDist().inv_cdf(0.5 + level / 2)
     return (np.abs(reference - mean) <= half_width * sd).astype(np.float64)
 
@@ -99,8 +100,8 @@ def subject_statistics(
 ) -> Float64[np.ndarray, "subject statistic"]:
     """One row per subject, whose sums are all that `mse_of_sums` and `r2_of_sums` need.
 
-    The columns are (a - b)², a and a² of each random effect, a being the reference less its overall mean,
-    which keeps the sums free of cancellation.
+    The columns are (a - b)², a and a² of each random effect. The overall mean is subtracted from a, the
+    reference, to avoid cancellation in the sums.
     """
     a = reference.astype(np.float64) - reference.mean(dtype=np.float64)
     return np.concatenate([(reference.astype(np.float64) - estimate) ** 2, a, a**2], axis=1)

@@ -19,10 +19,10 @@ _LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Forecasts:
-    """Forecasts of the same test subjects' outcomes at one noise level, scored; by name of the forecaster.
+    """Scores of forecasts of the test subjects' outcomes at one noise level, by name of the forecaster.
 
-    Besides predictors there are two to compare with: `ideal` knows eta, all that an image can tell, and
-    `no_image` knows the population alone. `scores` are those of `score_forecast`.
+    Besides the predictors there are two forecasters for comparison: `ideal` is given eta, which is all that
+    an image can contain, and `no_image` uses the population only. `scores` are those of `score_forecast`.
     """
 
     noise_variance: float
@@ -59,7 +59,8 @@ def score_forecast(
 ) -> Float64[np.ndarray, "subject 3"]:
     """Per subject, averaged over times: squared error of the mean, CRPS, share inside the 95 % interval.
 
-    The squared error is that of the predictive mean itself: what the mean of so many draws adds is taken out.
+    The squared error is that of the predictive mean. The variance that the mean of finitely many draws adds
+    is subtracted.
     """
     draws = ensemble.shape[1]
     added = ensemble.var(axis=1, ddof=1, dtype=np.float64) / draws
@@ -71,10 +72,10 @@ def score_forecast(
 def outcome_table(levels: Sequence[Forecasts], resamples: Resamples) -> pd.DataFrame:
     """Scores of forecasts of outcomes, with 95 % bootstrap intervals over subjects.
 
-    One row per noise level and forecaster: noise_variance, predictor, r2, the share of the outcomes' variance
-    around the mean of each time that the predictive mean explains; crps, in the units of the outcome, lower
-    is better; coverage of the 95 % predictive intervals; each with its _low and _high. Raises ValueError if
-    there is nothing to score or a score is not finite.
+    One row per noise level and forecaster, with the columns noise_variance, predictor and, each with its _low
+    and _high: r2, the share of the outcomes' variance around the mean at each time that the predictive mean
+    explains; crps, in the units of the outcome, lower is better; coverage of the 95 % predictive intervals.
+    Raises ValueError if there is nothing to score or a score is not finite.
     """
     rows, columns = [], []
     for level in levels:
@@ -105,9 +106,9 @@ def outcome_table(levels: Sequence[Forecasts], resamples: Resamples) -> pd.DataF
 class Records:
     """Outcomes of the same test subjects at one noise level, simulated with residual error; (subject, time).
 
-    Each is driven by the random effects of one population: `true` by eta_hat (the observation itself),
-    `predicted` by eta_pred (one array per predictor, by name), `approximate` by eta_approx, `average` by
-    zeros, `random` by draws from N(0, I).
+    Each is simulated from the random effects of one population: `true` from eta_hat (the observation itself),
+    `predicted` from eta_pred (one array per predictor, by name), `approximate` from eta_approx, `average`
+    from zeros, `random` from draws from N(0, I).
     """
 
     noise_variance: float
@@ -127,7 +128,7 @@ def longitudinal_nll_table(
 ) -> pd.DataFrame:
     """Mean conditional negative log-likelihood with 95 % bootstrap intervals (the paper's Table 2).
 
-    `prediction` is f(eta), what the random effects in the image say before any noise is added. Every
+    `prediction` is f(eta), the outcome under the random effects in the image, without noise. Every
     population's outcome is scored under it, with `residual_sd` = σ_ε. Columns: noise_variance, predictor
     (missing where none is involved), population, nll, nll_low, nll_high.
 
@@ -151,7 +152,7 @@ def random_population(
 ) -> Float64[np.ndarray, "subject random_effect"]:
     """Random effects of the `random` population for the subjects `start … stop - 1`: draws from N(0, I).
 
-    Each noise level has draws of its own.
+    Noise levels have independent draws.
     """
     return rng.normal(seed, f"random_population/{noise_variance:g}", start, stop, (n_random_effects,))
 

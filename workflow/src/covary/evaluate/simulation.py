@@ -29,7 +29,7 @@ class OutcomeSimulation:
     start: int
 
     def records(self, level: RandomEffects, observation: np.ndarray) -> Records:
-        """Outcomes of every population that Table 2 scores; the true ones are observed."""
+        """Outcomes of every population of the paper's Table 2; those of `true` are the observed ones."""
         n, k = level.eta_hat.shape
         drawn = random_population(level.noise_variance, self.start, self.start + n, k, seed=self.seed)
 
@@ -49,7 +49,7 @@ class OutcomeSimulation:
     def forecasts(
         self, level: RandomEffects, eta: np.ndarray, observation: np.ndarray, draws: int
     ) -> Forecasts:
-        """Scores of ensembles of `draws` outcomes: of each predictor, with eta known, without an image."""
+        """Scores of ensembles of `draws` outcomes, for each predictor, for `ideal` and for `no_image`."""
         k = eta.shape[1]
         distributions = {name: (mean, level.covariance[name]) for name, mean in level.eta_pred.items()}
         distributions[IDEAL] = ideal_forecast(eta, level.noise_variance)

@@ -1,4 +1,4 @@
-"""How good generated images are: what can be read back from them, and how near they are to real ones."""
+"""Quality of generated images: what can be read back from them, and how near they are to real images."""
 
 from covary.quality.distances import frechet_distance, kernel_distance, precision_and_recall
 from covary.quality.features import (

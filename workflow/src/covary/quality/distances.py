@@ -1,4 +1,4 @@
-"""Distances between two sets of feature vectors, in whatever space they are."""
+"""Distances between two sets of feature vectors."""
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64
@@ -11,7 +11,7 @@ _NEIGHBOURS = 3
 def frechet_distance(a: Float[np.ndarray, "n feature"], b: Float[np.ndarray, "m feature"]) -> float:
     """|μ_a - μ_b|² + tr(Σ_a + Σ_b - 2 (Σ_a Σ_b)^½), the squared 2-Wasserstein distance of two normals.
 
-    Biased upwards, the more so the fewer vectors there are: compare only distances of equal n and m.
+    The estimate is biased upwards, and more so with fewer vectors. Compare only distances of equal n and m.
     """
     covariance_a, covariance_b = (np.atleast_2d(np.cov(x, rowvar=False)) for x in (a, b))
     root = sqrtm(covariance_a).real
@@ -25,7 +25,7 @@ def frechet_distance(a: Float[np.ndarray, "n feature"], b: Float[np.ndarray, "m 
 def kernel_distance(a: Float[np.ndarray, "n feature"], b: Float[np.ndarray, "m feature"]) -> float:
     """Squared maximum mean discrepancy with the kernel (x·y/d + 1)³ (Bińkowski et al., arXiv:1801.01401).
 
-    The unbiased estimate: around 0, and below it as often as above, if both sets have one distribution.
+    This is the unbiased estimate. It has the mean 0, and can be negative, if both sets have one distribution.
     """
 
     def kernel(x: np.ndarray, y: np.ndarray) -> Float64[np.ndarray, "_ _"]:
@@ -41,10 +41,10 @@ def kernel_distance(a: Float[np.ndarray, "n feature"], b: Float[np.ndarray, "m f
 def precision_and_recall(
     real: Float[np.ndarray, "n feature"], generated: Float[np.ndarray, "m feature"]
 ) -> tuple[float, float]:
-    """Share of generated vectors among the real ones, and of real among the generated ones.
+    """Precision: share of generated vectors among the real ones. Recall: share of real among generated ones.
 
-    A vector is among others if it is nearer to one of them than that one's third nearest neighbour
-    (Kynkäänniemi et al., arXiv:1904.06991).
+    A vector is among others if its distance to one of them is at most the distance from that one to its third
+    nearest neighbour in its own set (Kynkäänniemi et al., arXiv:1904.06991).
     """
     apart = cdist(real, generated)
     return float(_within(apart, _radius(real)).mean()), float(_within(apart.T, _radius(generated)).mean())

@@ -1,4 +1,4 @@
-"""Feature spaces in which sets of images are compared; the name of one belongs beside every distance."""
+"""Feature spaces in which sets of images are compared. Every distance is reported with its space's name."""
 
 import logging
 from collections.abc import Callable
@@ -35,7 +35,8 @@ class FeatureSpace:
 def encoder_features(vae: VAE) -> FeatureSpace:
     """The last feature maps of the image VAE's own encoder, averaged over the image.
 
-    Knows what matters in these images, and nothing else: not comparable across experiments.
+    The features are specific to the images of one experiment. Distances cannot be compared across
+    experiments.
     """
     vae.eval()
     size_px = vae.arguments["size_px"]
@@ -45,9 +46,10 @@ def encoder_features(vae: VAE) -> FeatureSpace:
 def inception_features(path: Path) -> FeatureSpace:
     """The pooled features of Inception v3 with the weights in a local file of torchvision's layout.
 
-    These are not the weights that define FID, so no distance in this space may be called so; the name has the
-    first eight digits of the file's SHA-256. Three channels are seen as colours; of any other number, the
-    mean is seen as grey. Raises UserError naming a file that is missing or another.
+    These are not the weights that define FID, so no distance in this space may be called FID. The name of the
+    space has the first eight digits of the file's SHA-256. Three channels are taken as colours. With any
+    other number, their mean is taken as grey. Raises UserError, which names the file, if it is missing or
+    holds other weights.
     """
     if not path.is_file():
         raise UserError(
@@ -73,7 +75,7 @@ def inception_features(path: Path) -> FeatureSpace:
 
 
 def feature_spaces(vae: VAE, inception_file: str | None) -> list[FeatureSpace]:
-    """That of the encoder, and that of Inception where its weights are given. Raises what that one raises."""
+    """The space of the encoder and, if a file is given, that of Inception. Raises as `inception_features`."""
     given = [] if inception_file is None else [inception_features(Path(inception_file))]
     return [encoder_features(vae), *given]
 

@@ -1,9 +1,9 @@
 """Is anything copied from the training images? Distances to nearest neighbours and membership inference.
 
 Generated images should be no closer to training images than held-out images are. Images that are smoother
-than real ones are closer to everything, though, so a second comparison turns the view round: a training image
-should be no closer to its nearest generated image than a held-out image is to its own, or else membership in
-the training set can be inferred from the generated images alone.
+than real ones, however, are closer to all images. Therefore the reverse is compared too: a training image
+should be no closer to its nearest generated image than a held-out image is to its nearest generated image.
+Otherwise membership in the training set can be inferred from the generated images.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from covary import rng
 from covary.errors import UserError
 from covary.resampling import percentile_interval
 
-NEAR_COPY = 0.01  # of held-out images are this close to a training image, by definition
+NEAR_COPY = 0.01  # near copies are as close to a training image as the closest 1 % of held-out images
 
 
 @dataclass(frozen=True)

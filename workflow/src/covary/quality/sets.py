@@ -1,4 +1,4 @@
-"""The images whose likeness is measured."""
+"""The sets of images that are compared."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ def collect(
     sampling: Sampling,
     seed: int,
 ) -> ImageSets:
-    """The sets of an experiment, evenly over the order of its images, and some reconstructions.
+    """The sets of an experiment, chosen evenly over the order of its images, and some reconstructions.
 
     `encodings` has `test_mean` and `test_log_variance`, the VAE's posterior of every test image.
     """

@@ -1,4 +1,4 @@
-"""How alike two images are, pixel by pixel."""
+"""Similarity of images, pixel by pixel."""
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ _BATCH = 256
 
 
 def mean_squared_error(a: UInt8[np.ndarray, "n c h w"], b: UInt8[np.ndarray, "n c h w"]) -> float:
-    """Per pixel and channel, with values 0 … 1."""
+    """Mean squared error per pixel and channel, with values 0 … 1."""
     return float(np.square((a.astype(np.float32) - b) / 255).mean(dtype=np.float64))
 
 

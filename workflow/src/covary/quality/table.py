@@ -1,4 +1,4 @@
-"""The table `generator_quality.csv`: every measure, what it compares, in which space, on how many images."""
+"""The table `generator_quality.csv`: measures of the generated images and of their reconstructions."""
 
 import numpy as np
 import pandas as pd
@@ -21,15 +21,15 @@ def generator_quality(
     ranking: pd.DataFrame,
     readback_draws: int,
 ) -> pd.DataFrame:
-    """Columns measure, of, against, feature_space, latent, n, value; one row a number.
+    """Columns measure, of, against, feature_space, latent, n, value; one row per number.
 
-    - readback_r2 of each active latent: `z_read`, the posterior mean of generated images, against the z they
-      were drawn for; beside it the same of the VAE's own decodings, as `ranking` has it.
+    - readback_r2 of each active latent: `z_read`, the posterior mean of generated images, against the z from
+      which they were drawn; also the same for the VAE's own decodings, from `ranking`.
     - frechet_distance, kernel_distance, precision, recall of generated and of real training images against
-      real test images, in each feature space, with equal n; the real ones are the floor.
+      real test images, in each feature space, with equal n; the values of real images are the best possible.
     - mse and ssim of reconstructions of real test images, by the VAE and by the generator.
-    - nearest_mse of generated images, and of real test images as the floor, against real training images: a
-      generator that copies lies below the floor.
+    - nearest_mse of generated images and, for comparison, of real test images, against real training images.
+      A value of generated images far below that of test images is a sign of copies.
     """
     rows = [
         *_read_back(z, z_read, ranking, readback_draws),

@@ -95,7 +95,7 @@ def level(path: Path, eta: np.ndarray, variance: float, fit_subjects: int) -> di
 
     def score(eta, stream):
         y = study.simulate(eta, seed=SEED, stream=stream)
-        return float(evaluate.conditional_nll(y, prediction, Longitudinal().residual_sd).mean())
+        return float(evaluate.conditional_nll(y, prediction, study.truth.residual.sd).mean())
 
     random = evaluate.random_population(variance, 0, len(some), 3, seed=SEED)
     found = {
@@ -103,7 +103,7 @@ def level(path: Path, eta: np.ndarray, variance: float, fit_subjects: int) -> di
         "r2_eta_hat_eta_approx": evaluate.r2(truth["eta_hat"].values, estimates["eta_approx"].values),
         "nll_true": float(
             evaluate.conditional_nll(
-                observation[:SCORED].values.astype(np.float64), prediction, Longitudinal().residual_sd
+                observation[:SCORED].values.astype(np.float64), prediction, study.truth.residual.sd
             ).mean()
         ),
         "nll_average": score(np.zeros_like(some), f"residual_error/average/{noise}"),

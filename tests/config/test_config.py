@@ -80,6 +80,77 @@ def test_committed_schema_and_key_table_match_the_model():
             {"predictors": [{"learning_curve": [0.2, 0.5]}]},
             "predictors[0].learning_curve must be at least 3 different shares, or none, got [0.2, 0.5]",
         ),
+        (
+            {"longitudinal": {"last_time_h": 0.25, "first_time_h": 1}},
+            "last_time_h must be > first_time_h (1)",
+        ),
+        ({"longitudinal": {"times_h": [0, 2, 1]}}, "longitudinal.times_h must increase, got [0.0, 2.0, 1.0]"),
+        ({"longitudinal": {"times_h": []}}, "longitudinal.times_h: must have at least 1 item, got 0"),
+        (
+            {"longitudinal": {"times_h": [0, 1], "interval_h": 1}},
+            "longitudinal.interval_h: has no effect with times_h; remove it",
+        ),
+        (
+            {"longitudinal": {"dose": 2.5}},
+            "longitudinal.dose was replaced: write `regimen: [{time_h: 0, amount: 2.5}]`",
+        ),
+        (
+            {"longitudinal": {"residual_sd": 0.1}},
+            "longitudinal.residual_sd was replaced: write `residual: {error: additive, sd: 0.1}`",
+        ),
+        ({"longitudinal": {"regimen": [{"time_h": 0}]}}, "longitudinal.regimen[0].amount: must be given"),
+        (
+            {"longitudinal": {"regimen": [{"time_h": 0, "amount": 1, "additional": 2}]}},
+            "longitudinal.regimen[0].interval_h must be given where `additional` is 2, got null",
+        ),
+        (
+            {"longitudinal": {"regimen": [{"time_h": 0, "amount": 1, "interval_h": 12}]}},
+            "longitudinal.regimen[0].interval_h: has no effect without `additional`; remove it",
+        ),
+        (
+            {"longitudinal": {"residual": {"sd": 1}}},
+            "residual.error: must be one of 'additive', 'proportional', 'combined', 'log_normal'",
+        ),
+        (
+            {"longitudinal": {"residual": {"error": "poisson"}}},
+            "'log_normal', got 'poisson'",
+        ),
+        (
+            {"longitudinal": {"residual": {"error": "additive", "sd": 1, "proportional_sd": 1}}},
+            "longitudinal.residual.proportional_sd: unknown key; known keys here: error, sd",
+        ),
+        (
+            {"longitudinal": {"residual": {"error": "log_normal", "sd": -1}}},
+            "longitudinal.residual.sd: must be > 0, got -1",
+        ),
+        ({"longitudinal": {"omega": [[1, 2], [2, 1]]}}, "longitudinal.omega: must be a variance > 0 for all"),
+        ({"longitudinal": {"omega": [1, 0]}}, "positive definite matrix, got [1, 0]"),
+        ({"longitudinal": {"omega": [[1], [0, 1]]}}, "positive definite matrix, got [[1], [0, 1]]"),
+        ({"longitudinal": {"omega": "wide"}}, "positive definite matrix, got wide"),
+        (
+            {"longitudinal": {"covariates": {"WT": {"mean": 70, "minimum": 40}}}},
+            "longitudinal.covariates.WT.minimum: has no effect with sd 0; remove it",
+        ),
+        (
+            {"longitudinal": {"covariates": {"WT": {"mean": 0, "sd": 1, "distribution": "log_normal"}}}},
+            "longitudinal.covariates.WT.mean must be > 0 where the distribution is log_normal, got 0",
+        ),
+        (
+            {"longitudinal": {"covariates": {"WT": {"mean": 7, "sd": 1, "minimum": 9, "maximum": 8}}}},
+            "longitudinal.covariates.WT.maximum must be > minimum (9), got 8",
+        ),
+        (
+            {"longitudinal": {"covariates": {"WT": {"sdd": 1, "mean": 70}}}},
+            "longitudinal.covariates.WT.sdd: unknown key; did you mean `sd`?",
+        ),
+        (
+            {"longitudinal": {"covariates": {"WT": {"sd": 1}}}},
+            "longitudinal.covariates.WT.mean: must be given",
+        ),
+        (
+            {"longitudinal": {"covariates": {"WT": "heavy"}}},
+            "longitudinal.covariates.WT: must be a mapping of keys to values, got 'heavy'",
+        ),
         ({"experiment": "../up"}, "experiment: must match"),
         ({"images": {"size_px": 40}}, "images.size_px must be a multiple of 16"),
         (
@@ -111,11 +182,25 @@ def test_faults_name_the_key_and_what_was_expected(raw, message):
 
 
 @pytest.mark.parametrize(
-    "predictors", [[{}], [{"network": "vgg11"}, {"network": "a.py:Net", "name": "mine"}]]
+    "raw",
+    [
+        {},
+        {"predictors": [{"network": "vgg11"}, {"network": "a.py:Net", "name": "mine"}]},
+        {
+            "longitudinal": {
+                "times_h": [0, 0.5, 4],
+                "regimen": [],
+                "covariates": {"WT": 70},
+                "omega": [0.1, 1],
+            }
+        },
+        {"longitudinal": {"residual": {"error": "combined", "additive_sd": 0.1, "proportional_sd": 0.2}}},
+    ],
 )
-def test_a_configuration_written_as_plain_data_reads_back(predictors):
-    config = check({"predictors": predictors})
-    assert check(config.model_dump()) == config
+def test_a_configuration_written_as_plain_data_reads_back(raw):
+    config = check(raw)
+    again = check(config.model_dump())
+    assert again == config and again.model_dump() == config.model_dump()
 
 
 def test_a_predictor_is_named_and_measured_by_its_objective():

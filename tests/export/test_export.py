@@ -90,7 +90,7 @@ def test_nonmem_tables_come_back_and_name_each_image(results, tree, tmp_path):
         np.testing.assert_allclose(
             records.observation, tree[f"longitudinal/noise_{noise}/observation"], rtol=1e-6
         )
-        assert (table.query("EVID == 1")["AMT"] == SETTINGS.longitudinal.dose).all()
+        assert (table.query("EVID == 1")["AMT"] == SETTINGS.longitudinal.regimen[0].amount).all()
     assert "IMAGE=DROP" in (folder / "README.md").read_text()
 
 

@@ -7,7 +7,11 @@ CONFIG = check(
     {
         "images": {"source": "folder", "folder": "x", "size_px": 64},
         "subjects": {"train": 3200, "validation": 400, "test": 2400},
-        "longitudinal": {"residual_sd": 0.01, "last_time_h": 10.0, "interval_h": 0.5},
+        "longitudinal": {
+            "residual": {"error": "additive", "sd": 0.01},
+            "last_time_h": 10.0,
+            "interval_h": 0.5,
+        },
     }
 )
 

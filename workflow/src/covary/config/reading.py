@@ -21,7 +21,7 @@ def check(raw: dict[str, Any]) -> Config:
     except ValidationError as error:
         # A default that follows from a faulty key is not a fault of its own.
         faults = [fault for fault in error.errors() if fault["type"] != "default_factory_not_called"]
-        raise ConfigError("\n".join(explain(fault, raw) for fault in faults)) from None
+        raise ConfigError("\n".join(explain(fault) for fault in faults)) from None
 
 
 def load(*paths: Path) -> Config:

@@ -1,10 +1,18 @@
 """Settings of the longitudinal records and of the population fit."""
 
-from typing import Literal
+import math
+from itertools import pairwise
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+import numpy as np
+from pydantic import Field, ValidationError, WrapValidator, model_validator
+from pydantic_core import PydanticCustomError
 
-from covary.config.base import Positive, Section
+from covary.config.base import Finite, Positive, Section
+
+StandardDeviation = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Time = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+_GRID = ("first_time_h", "last_time_h", "interval_h")
 
 
 class PopulationFit(Section):
@@ -14,39 +22,204 @@ class PopulationFit(Section):
         "foce", description="Approximation of the marginal likelihood"
     )
     subjects: Positive = Field(1000, description="Training subjects used (all, if there are fewer)")
-    initial_fixed_effects: list[float] | None = Field(
-        [1.0, 1.1, 0.6],
-        description="Start of the fixed effects on their natural scale; null: the model's own",
+    initial_fixed_effects: list[Finite] | None = Field(
+        None,
+        description="Start of the fixed effects on their natural scale; null: the model's own start, for "
+        "saturable_elimination 1.0, 1.1, 0.6, for others their default parameters",
     )
     initial_omega: float = Field(0.2, gt=0, description="Start of every variance on the diagonal of Ω")
-    initial_sigma: float = Field(0.1, gt=0, description="Start of the residual standard deviation")
+    initial_sigma: float = Field(0.1, gt=0, description="Start of every residual standard deviation")
+
+
+class Dose(Section):
+    """A dose that every subject gets, and its repetitions, as in a row of a NONMEM table."""
+
+    time_h: Time = Field(description="Time of the dose")
+    amount: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(description="Amount")
+    duration_h: Time = Field(0.0, description="Length of an infusion at a constant rate; 0 is a bolus")
+    compartment: Positive = Field(1, description="Compartment of the model that is dosed, counted from 1")
+    additional: Annotated[int, Field(ge=0)] = Field(0, description="Times that the dose is repeated (ADDL)")
+    interval_h: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
+        None, description="Time between repetitions (II)"
+    )
+
+    def without_effect(self) -> dict[str, str]:
+        """A single dose has no interval."""
+        return {} if self.additional else {"interval_h": "without `additional`"}
+
+    @model_validator(mode="after")
+    def _repetitions_have_an_interval(self):
+        if self.additional and self.interval_h is None:
+            raise ValueError(f"interval_h must be given where `additional` is {self.additional}, got null")
+        return self
+
+
+class AdditiveError(Section):
+    """y = f + ε."""
+
+    error: Literal["additive"] = Field(description="Kind of the residual error")
+    sd: StandardDeviation = Field(description="Standard deviation of ε")
+
+
+class ProportionalError(Section):
+    """y = f (1 + ε)."""
+
+    error: Literal["proportional"] = Field(description="Kind of the residual error")
+    sd: StandardDeviation = Field(description="Standard deviation of ε")
+
+
+class CombinedError(Section):
+    """Additive and proportional error."""
+
+    error: Literal["combined"] = Field(description="Kind of the residual error")
+    additive_sd: StandardDeviation = Field(description="Standard deviation of the additive part")
+    proportional_sd: StandardDeviation = Field(description="Standard deviation of the proportional part")
+    adds: Literal["variances", "standard_deviations"] = Field(
+        "variances", description="What of the two parts is added"
+    )
+
+
+class LogNormalError(Section):
+    """ln y = ln f + ε."""
+
+    error: Literal["log_normal"] = Field(description="Kind of the residual error")
+    sd: StandardDeviation = Field(description="Standard deviation of ε")
+
+
+Residual = Annotated[
+    AdditiveError | ProportionalError | CombinedError | LogNormalError, Field(discriminator="error")
+]
+
+
+class Covariate(Section):
+    """A covariate of the model, constant over time; a number in its place is the same for every subject."""
+
+    mean: Finite = Field(description="Mean over subjects")
+    sd: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+        0.0, description="Standard deviation over subjects; 0: all are equal"
+    )
+    distribution: Literal["normal", "log_normal"] = Field(
+        "normal", description="Distribution with this mean and standard deviation, before it is cut"
+    )
+    minimum: Finite | None = Field(None, description="The distribution is cut off below this")
+    maximum: Finite | None = Field(None, description="The distribution is cut off above this")
+
+    def without_effect(self) -> dict[str, str]:
+        """What describes a distribution says nothing of a constant."""
+        constant = dict.fromkeys(("distribution", "minimum", "maximum"), "with sd 0")
+        return {} if self.sd else constant
+
+    @model_validator(mode="before")
+    @classmethod
+    def _number_is_constant(cls, value: Any) -> Any:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        return {"mean": value} if is_number else value
+
+    @model_validator(mode="after")
+    def _values_exist(self):
+        low, high = (-math.inf if self.minimum is None else self.minimum,
+                     math.inf if self.maximum is None else self.maximum)  # fmt: skip
+        if self.sd and low >= high:
+            raise ValueError(f"maximum must be > minimum ({low:g}), got {high:g}")
+        if self.distribution == "log_normal" and self.mean <= 0:
+            raise ValueError(f"mean must be > 0 where the distribution is log_normal, got {self.mean:g}")
+        if self.distribution == "log_normal" and high <= 0:
+            raise ValueError(f"maximum must be > 0 where the distribution is log_normal, got {high:g}")
+        return self
+
+
+def _variances(value: Any, handler: Any) -> Any:
+    """Ω as a number, its diagonal or the matrix: one fault in place of one for each kind."""
+    try:
+        checked = handler(value)
+        omega = np.asarray(checked, dtype=np.float64)
+        matrix = np.diag(np.atleast_1d(omega)) if omega.ndim < 2 else omega
+        is_covariance = (
+            np.isfinite(matrix).all()
+            and matrix.shape == matrix.T.shape
+            and (matrix == matrix.T).all()
+            and (np.linalg.eigvalsh(matrix) > 0).all()
+        )
+    except (ValidationError, ValueError):
+        is_covariance = False
+    if not is_covariance:
+        raise PydanticCustomError(
+            "omega",
+            "must be a variance > 0 for all random effects, a list with one for each, or a symmetric, "
+            "positive definite matrix, got {got}",
+            {"got": str(value)},
+        )
+    return checked
+
+
+Omega = Annotated[float | list[float] | list[list[float]], WrapValidator(_variances)]
 
 
 class Longitudinal(Section):
-    """The records: structural model, observation times, residual error, fit."""
+    """The records: structural model, visits, doses, covariates, residual error, fit."""
 
-    model: str = Field(
+    model: Annotated[str, Field(min_length=1)] = Field(
         "saturable_elimination", description="A shipped structural model, or `my_model.py:MyModel`"
     )
-    first_time_h: float = Field(0.0, ge=0, description="First observation")
-    last_time_h: float = Field(10.0, gt=0, description="Last observation")
-    interval_h: float = Field(0.5, gt=0, description="Spacing of the observations")
-    dose: float = Field(1.0, gt=0, description="Bolus at time 0")
-    residual_sd: float = Field(
-        0.01, gt=0, description="σ_ε, standard deviation of the additive residual error"
+    first_time_h: Time = Field(0.0, description="First visit of evenly spaced ones")
+    last_time_h: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
+        10.0, description="No visit is later"
     )
+    interval_h: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
+        0.5, description="Spacing of the visits"
+    )
+    times_h: list[Time] = Field(
+        default_factory=lambda settings: _evenly_spaced(*(settings[key] for key in _GRID)),
+        min_length=1,
+        description="The visits, in place of first_time_h, last_time_h and interval_h",
+    )
+    regimen: list[Dose] = Field(
+        default_factory=lambda: [Dose(time_h=0.0, amount=1.0)],
+        description="The doses of every subject; left out, a bolus of 1 at time 0; [] is none",
+    )
+    covariates: dict[Annotated[str, Field(min_length=1)], Covariate] = Field(
+        default_factory=dict,
+        description="Covariates of the model by name, each a number or a distribution over subjects",
+    )
+    omega: Omega | None = Field(
+        None,
+        description="True covariance Ω of the random effects: a variance for all, a list of variances, or a "
+        "matrix; null: the model's own",
+    )
+    residual: Residual | None = Field(None, description="True residual error; null: the model's own")
     fit: PopulationFit = Field(default_factory=PopulationFit, description="Population fit")
+
+    def without_effect(self) -> dict[str, str]:
+        """Visits are a list, or evenly spaced."""
+        if "times_h" in self.model_fields_set:
+            return dict.fromkeys(_GRID, "with times_h")
+        return {"times_h": "where visits are evenly spaced"}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _old_keys(cls, value: Any) -> Any:
+        for old, new in _REPLACED.items():
+            if isinstance(value, dict) and old in value:
+                raise ValueError(f"{old} was replaced: write `{new.format(value[old])}`")
+        return value
 
     @model_validator(mode="after")
     def _times_increase(self):
-        if self.last_time_h <= self.first_time_h:
+        if "times_h" not in self.model_fields_set and self.last_time_h <= self.first_time_h:
             raise ValueError(
                 f"last_time_h must be > first_time_h ({self.first_time_h:g}), got {self.last_time_h:g}"
             )
+        if any(late <= early for early, late in pairwise(self.times_h)):
+            raise ValueError(f"times_h must increase, got {self.times_h}")
         return self
 
-    @property
-    def times_h(self) -> list[float]:
-        """Observation times."""
-        count = int((self.last_time_h - self.first_time_h) / self.interval_h + 1e-9) + 1
-        return [self.first_time_h + i * self.interval_h for i in range(count)]
+
+_REPLACED = {
+    "dose": "regimen: [{{time_h: 0, amount: {}}}]",
+    "residual_sd": "residual: {{error: additive, sd: {}}}",
+}
+
+
+def _evenly_spaced(first_h: float, last_h: float, interval_h: float) -> list[float]:
+    count = int((last_h - first_h) / interval_h + 1e-9) + 1
+    return [first_h + i * interval_h for i in range(count)]

@@ -1,13 +1,15 @@
 """The files that follow from the configuration model: the JSON schema and the table of keys."""
 
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel
-
+from covary.config.base import Section
 from covary.config.experiment import Config
-from covary.config.faults import section_of
+from covary.config.faults import sections_of
+
+_LONG = 6  # lists of more numbers are shown by their ends
 
 
 def json_schema() -> str:
@@ -22,25 +24,50 @@ def key_table() -> str:
     return "\n".join(rows) + "\n"
 
 
-def _leaves(model: type[BaseModel], prefix: str = ""):
+Row = tuple[str, str, str, str]  # key, type, default, meaning
+
+
+def _leaves(model: type[Section], prefix: str = "") -> Iterator[Row]:
     example = model.model_construct()
     for name, field in model.model_fields.items():
-        section = section_of(field.annotation)
-        key, default = f"{prefix}{name}", getattr(example, name, None)
+        sections, key = sections_of(field.annotation), f"{prefix}{name}"
+        default = getattr(example, name, None)
         meaning = (field.description or "").replace("|", "\\|")
-        if section is not None and not isinstance(default, list):
-            yield from _leaves(section, f"{key}.")
-        elif section is not None:
-            yield key, "list", f"{len(default)} items", meaning
-            yield from _leaves(section, f"{key}[].")
-        else:
-            text = "null" if default is None else json.dumps(default, ensure_ascii=False)
+        if isinstance(default, Section):
+            yield from _leaves(type(default), f"{key}.")
+        elif not sections:
+            text = "must be given" if field.is_required() else _as_text(default)
             yield key, _kind_of(field.annotation), text, meaning
+        else:
+            kind, inner = {list: ("list", "[]."), dict: ("mapping", ".<name>.")}.get(
+                type(default), ("mapping or null", ".")
+            )
+            yield key, kind, _as_text(default), meaning
+            yield from _merged([list(_leaves(section, f"{key}{inner}")) for section in sections])
+
+
+def _merged(sections: Sequence[Sequence[Row]]) -> Iterator[Row]:
+    """The keys of sections of which one is chosen, each key once with all its types."""
+    rows: dict[str, Row] = {}
+    for key, kind, text, meaning in (row for section in sections for row in section):
+        before = rows.get(key, (key, kind, text, meaning))[1]
+        rows[key] = key, kind if kind in before else f"{before} or {kind}", text, meaning
+    yield from rows.values()
+
+
+def _as_text(default: Any) -> str:
+    if isinstance(default, list) and len(default) > _LONG:
+        return f"[{default[0]}, {default[1]}, …, {default[-1]}]"
+    return "null" if default is None else json.dumps(default, ensure_ascii=False, default=_as_given)
+
+
+def _as_given(section: Section) -> dict[str, Any]:
+    return section.model_dump(exclude_unset=True)
 
 
 def _kind_of(annotation: Any) -> str:
     names = {int: "whole number", float: "number", str: "text", bool: "true or false", type(None): "null"}
-    if annotation in names:
+    if isinstance(annotation, type) and annotation in names:
         return names[annotation]
     if getattr(annotation, "__origin__", None) is Literal:
         return " or ".join(f"`{a}`" for a in annotation.__args__)

@@ -50,6 +50,10 @@ class StructuralModel(eqx.Module):
         """Population parameters of a sensible example. Raises UserError if the model has none."""
         raise UserError(f"{type(self).__name__} has no default_parameters(); give the parameters")
 
+    def initial_fixed_effects(self) -> dict[str, float]:
+        """The fixed effects from which a fit starts unless told otherwise: those of `default_parameters`."""
+        return self.default_parameters().theta
+
     def parameters(
         self, fixed_effects: dict[str, float] | Sequence[float | int], omega, residual: ResidualError
     ) -> Parameters:

@@ -23,6 +23,10 @@ class SaturableElimination(OdeModel):
         """The truth of the paper."""
         return self.parameters([1.0, 2.1, 0.4], omega=1.0, residual=Additive(0.01))
 
+    def initial_fixed_effects(self):
+        """The start of the paper, away from its truth."""
+        return {"tvKa": 1.0, "tvImax": 1.1, "tvIC50": 0.6}
+
     def individual(self, theta, eta, covariates):
         """Individual parameters, log-normal."""
         return {

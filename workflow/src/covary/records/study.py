@@ -1,7 +1,5 @@
 """The records of a dataset: from the configuration to the NLME engine and back to labelled arrays."""
 
-import dataclasses
-
 import numpy as np
 import xarray as xr
 from jaxtyping import Float, Float64
@@ -9,6 +7,8 @@ from jaxtyping import Float, Float64
 from covary import nlme
 from covary.config.records import Longitudinal, PopulationFit
 from covary.errors import UserError
+from covary.records.regimens import planned_design
+from covary.records.truth import initial_parameters, true_parameters
 
 
 class Study:
@@ -17,14 +17,15 @@ class Study:
     def __init__(self, settings: Longitudinal):
         nlme.configure()
         self.model = nlme.load_model(settings.model)
+        self.settings = settings
         self.times_h = settings.times_h
-        self.dose = settings.dose
-        truth = self.model.default_parameters()
-        self.truth = dataclasses.replace(truth, residual=nlme.Additive(settings.residual_sd))
+        self.truth = true_parameters(self.model, settings)
+        if any(covariate.sd for covariate in settings.covariates.values()):
+            raise UserError("longitudinal.covariates: must be numbers; each subject is observed alike")
 
     def design(self, n_subjects: int) -> nlme.Design:
         """The design for so many subjects."""
-        return nlme.Design.regular(self.times_h, n_subjects=n_subjects, dose=self.dose)
+        return planned_design(self.settings, n_subjects, seed=0)
 
     def predictions(
         self, eta: Float[np.ndarray, "subject random_effect"]
@@ -56,9 +57,7 @@ class Study:
 
     def initial(self, fit: PopulationFit) -> nlme.Parameters:
         """Where the population fit starts."""
-        start = fit.initial_fixed_effects
-        fixed_effects = self.truth.theta if start is None else start
-        return self.model.parameters(fixed_effects, fit.initial_omega, nlme.Additive(fit.initial_sigma))
+        return initial_parameters(self.model, self.truth, fit)
 
     def label_records(
         self,

@@ -7,7 +7,9 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
+from covary import nlme
 from covary.config.experiment import Config
+from covary.records.truth import true_parameters
 from covary.report.answers import calibration_concerns, pooled, privacy_verdict
 from covary.wording import image_in_words, joined, levels, noise_label, percent
 
@@ -116,8 +118,11 @@ def _concerns_of_random_effects(name: str, rows: pd.DataFrame) -> list[str]:
 
 
 def _concerns_of_outcomes(config: Config, longitudinal_nll: pd.DataFrame) -> list[str]:
-    sd, n_times = config.longitudinal.residual_sd, len(config.longitudinal.times_h)
-    expected = n_times * (0.5 * math.log(2 * math.pi) + math.log(sd) + 0.5)
+    settings = config.longitudinal
+    residual = true_parameters(nlme.load_model(settings.model), settings).residual
+    # Only an additive error has the same density whatever is predicted.
+    sd = residual.sd if isinstance(residual, nlme.Additive) else math.nan
+    expected = len(settings.times_h) * (0.5 * math.log(2 * math.pi) + math.log(sd) + 0.5)
     notes = [
         f"The negative log-likelihood of the true record at σ²\u00a0=\u00a00 is {row.nll:.1f}; it should be "
         f"{expected:.1f}. Simulation and evaluation do not agree."

@@ -1,4 +1,4 @@
-"""Ways out of Covary: a finished dataset as NONMEM tables, as PNG and Parquet, as a Hugging Face dataset."""
+"""Export a finished dataset as NONMEM tables, as PNG and Parquet files, or as a Hugging Face dataset."""
 
 from covary.export.folders import FORMATS, export
 from covary.export.source import Source

@@ -1,4 +1,4 @@
-"""Write an export whole or not at all."""
+"""Write an export completely or not at all."""
 
 import shutil
 from collections.abc import Callable

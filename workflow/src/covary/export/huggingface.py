@@ -12,7 +12,7 @@ from covary.export.source import Source, encoded
 from covary.wording import image_in_words
 
 _ROWS_A_FILE = 50_000
-_ROWS_A_GROUP = 1_000  # read at once by a streaming reader
+_ROWS_A_GROUP = 1_000  # a streaming reader reads one group at a time
 
 
 def write_huggingface(source: Source, target: Path) -> None:
@@ -59,7 +59,7 @@ def _rows(source: Source, split: str, part: slice) -> pa.Table:
             "length": values.shape[1],
             "_type": "Sequence",
         }
-    # Where the `datasets` library looks for the types of columns; without it an image is a mere struct.
+    # The `datasets` library reads the types of columns from here. Without it, an image would be a struct.
     metadata = {"huggingface": json.dumps({"info": {"features": features}})}
     return pa.table(columns).replace_schema_metadata(metadata)
 

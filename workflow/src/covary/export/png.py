@@ -13,8 +13,8 @@ def write_png(source: Source, target: Path) -> None:
     """Write `images/<split>/<subject>.png` (`.tif` unless there are one or three channels),
     `subjects.parquet`, `random_effects.parquet`, `records.parquet`.
 
-    `subjects` has subject, split, image (path) and eta_1 …; `random_effects` one row a subject and noise
-    variance with eta_hat_1 … and eta_approx_1 …; `records` one row an observation: subject, noise_variance,
+    `subjects` has subject, split, image (path) and eta_1 …; `random_effects` one row per subject and noise
+    variance with eta_hat_1 … and eta_approx_1 …; `records` one row per observation: subject, noise_variance,
     time_h, observation.
     """
     source.write_images(target)
@@ -43,7 +43,7 @@ def write_png(source: Source, target: Path) -> None:
 
 
 def subjects_table(source: Source) -> pd.DataFrame:
-    """One row a subject: subject, split, image (path), eta_1 …."""
+    """One row per subject: subject, split, image (path), eta_1 …."""
     split = np.array(SPLITS)[source.tree["subjects/split"].values]
     table = pd.DataFrame({"subject": np.arange(len(split)), "split": split})
     table["image"] = [source.image_path(s, i) for i, s in enumerate(split)]

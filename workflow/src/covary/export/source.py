@@ -1,4 +1,4 @@
-"""What every export reads: a finished dataset and the configuration that made it."""
+"""The source of every export: a finished dataset and its configuration."""
 
 import io
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""One function per figure; each returns a matplotlib Figure, `save` writes it."""
+"""One function per figure. Each returns a matplotlib Figure; `save` writes it to a file."""
 
 from covary.figures.calibration import calibration
 from covary.figures.effects import r2_against_explainable_fraction

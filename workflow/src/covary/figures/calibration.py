@@ -1,4 +1,4 @@
-"""Do predictive intervals hold what they promise?"""
+"""Coverage of predictive intervals."""
 
 import numpy as np
 import pandas as pd

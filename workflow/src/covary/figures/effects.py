@@ -1,4 +1,4 @@
-"""How much was found against how much could be."""
+"""R² of the random effects against the most that an image can explain."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""Which latents the images depend on."""
+"""The influence of the latents on the image."""
 
 import numpy as np
 import pandas as pd

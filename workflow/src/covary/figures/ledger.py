@@ -1,4 +1,4 @@
-"""Where the explainable fraction went."""
+"""The parts of the explainable fraction."""
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -9,7 +9,7 @@ from matplotlib.ticker import PercentFormatter
 from covary.figures.style import BLACK, FROM_IMAGE, FROM_RECORD, LIGHT_GREY, SKY, WIDTH_IN, styled
 from covary.wording import noise_label, percent, predictor_label
 
-# From the left of a bar to its right: what was reached, then the losses, the last of the chain first.
+# From left to right in a bar: the part that was reached, then the losses, beginning with the last stage.
 _PARTS = {
     "reached": ("found by the predictor", FROM_IMAGE, "", "white"),
     "lost_in_predictor": ("lost in the predictor", LIGHT_GREY, "", BLACK),
@@ -24,8 +24,9 @@ _BAR, _THIN, _GAP = 0.44, 0.085, 0.03
 def association_ledger(ledger: pd.DataFrame) -> Figure:
     """Bars of the four parts as shares of the explainable fraction; a panel per predictor, a row per level.
 
-    `ledger` is the table that `evaluate.association_ledger` returns. Under the bar of all random effects a
-    thin one stands for each, in order. The whisker is the 95 % interval of what was found.
+    `ledger` is the table that `evaluate.association_ledger` returns. The thick bar is for all random effects;
+    the thin bars below it are for the single ones, in order. The whisker is the 95 % interval of the part
+    reached.
     """
     predictors = dict(list(ledger.groupby("predictor", sort=False)))
     variances = list(ledger["noise_variance"].unique())

@@ -1,4 +1,4 @@
-"""The stages of the workflow and what depends on what."""
+"""The rules of the workflow and their dependencies."""
 
 import re
 from itertools import pairwise
@@ -35,7 +35,7 @@ _FAMILIES = {
 _OTHERS = "evaluation and report"
 
 _LAYER_IN, _BOX_HEIGHT_IN, _GAP_IN, _CHARACTER_IN = 0.5, 0.25, 0.14, 0.069
-_SWEEPS = 25  # odd, so that the last one runs downwards and leaves chains of rules straight
+_SWEEPS = 25  # odd: the last sweep runs downwards, after which chains of rules are straight
 
 
 def parse_rulegraph(dot: str) -> nx.DiGraph:
@@ -54,7 +54,7 @@ def parse_rulegraph(dot: str) -> nx.DiGraph:
 
 @styled
 def workflow_dag(rules: nx.DiGraph) -> Figure:
-    """Boxes for rules, from the top down, without the target `all` and edges that follow from others."""
+    """Boxes for rules, from top to bottom. The target `all` and edges implied by others are left out."""
     graph = nx.transitive_reduction(rules.subgraph(set(rules) - {"all"}))
     position, routes = _layout(graph)
     depth = -min(y for _, y in position.values())
@@ -87,8 +87,8 @@ def workflow_dag(rules: nx.DiGraph) -> Figure:
 def _layout(graph: nx.DiGraph) -> tuple[dict[str, tuple[float, float]], list[list[tuple[float, float]]]]:
     """Layered drawing: centres of the boxes in inches, and the corner points that each edge passes.
 
-    Rules stand below all that they need. An edge that skips layers gets a place of its own in each of them;
-    a few sweeps then order every layer by the mean position of its neighbours and pull it towards them.
+    A rule is below all rules that it depends on. An edge that skips layers has a position in each of them.
+    Sweeps then order every layer by the mean position of its neighbours and move it towards them.
     """
     layer = {rule: i for i, rules in enumerate(nx.topological_generations(graph)) for rule in rules}
     for rule in graph:
@@ -121,7 +121,7 @@ def _layout(graph: nx.DiGraph) -> tuple[dict[str, tuple[float, float]], list[lis
 
 
 def _apart(row: list, target: list[float]) -> list[float]:
-    """Positions nearest to the targets in least squares that keep the order and let no boxes overlap."""
+    """Positions closest to the targets in least squares, in the same order and without overlapping boxes."""
     widths = np.array([_width_in(node) if isinstance(node, str) else 0.0 for node in row])
     offset = np.concatenate([[0.0], np.cumsum((widths[1:] + widths[:-1]) / 2 + _GAP_IN)])
     return (isotonic_regression(np.asarray(target) - offset).x + offset).tolist()
@@ -143,7 +143,7 @@ def _colour(rule: str) -> str:
 def _curve(route: list[tuple[float, float]]) -> Path:
     """A smooth line from the lower edge of a box to the upper edge of another.
 
-    Where it passes a layer on its way, it is straight for the height of the boxes there.
+    It is straight over the height of the boxes in each layer that it passes.
     """
     half_box = _BOX_HEIGHT_IN / 2
     exits = [(x, y - half_box) for x, y in route[:-1]]

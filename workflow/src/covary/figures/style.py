@@ -1,8 +1,8 @@
 """Sizes, colours and fonts of all figures, and how they are written to disk.
 
-Figures are made without pyplot, hence without global state. The colours are those of Okabe and Ito, which
-people with any common colour vision tell apart; what is told apart by colour is also told apart by a marker,
-a line style or its place.
+Figures are made without pyplot, hence without global state. The colours are those of Okabe and Ito, which can
+be distinguished with every common kind of colour vision. Things that differ by colour also differ by marker,
+line style or position.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,7 @@ ORANGE = "#E69F00"
 SKY = "#56B4E9"
 PURPLE = "#CC79A7"
 
-# One colour a thing, in every figure.
+# A thing has the same colour in every figure.
 OBSERVED = BLACK
 FROM_IMAGE = VERMILION
 FROM_RECORD = BLUE
@@ -72,7 +72,7 @@ _Arguments = ParamSpec("_Arguments")
 
 
 def styled(draw: Callable[_Arguments, Figure]) -> Callable[_Arguments, Figure]:
-    """Draw a figure in the project's style, whatever the caller's own settings are."""
+    """Draw a figure in the project's style, whatever the caller's matplotlib settings are."""
 
     @wraps(draw)
     def in_style(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> Figure:
@@ -85,7 +85,7 @@ def styled(draw: Callable[_Arguments, Figure]) -> Callable[_Arguments, Figure]:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure as SVG or PNG by the path's suffix; the same figure gives the same bytes.
+    """Write a figure as SVG or PNG, by the suffix of the path. The same figure gives the same bytes.
 
     Raises ValueError for another suffix.
     """

@@ -1,4 +1,4 @@
-"""Loss curves of everything that was trained."""
+"""Loss curves of all trainings."""
 
 from collections.abc import Mapping
 

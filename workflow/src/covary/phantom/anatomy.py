@@ -23,7 +23,7 @@ class Layer:
 
 
 # From the vitreous down to Bruch's membrane. Parafoveal and perifoveal means are those of normal eyes
-# (PMC6042244, table 6); the photoreceptor bands divide its photoreceptor + RPE thickness.
+# (PMC6042244, table 6). The thickness of photoreceptors and RPE in that table is divided among their bands.
 LAYERS = (
     Layer("rnfl", (15, 19, 17, 2, 20, 46, 70), 0.80),
     Layer("gcl", (26, 37, 47, 1, 50, 40, 24), 0.53),
@@ -53,7 +53,7 @@ def healthy_thickness_um(
 ) -> Float[np.ndarray, "layer width"]:
     """Thickness of each layer at signed distances from the fovea (nasal positive).
 
-    `pit_depth` 1 gives the table's foveal centre and 0 no pit at all; `pit_width` scales the distance at
+    `pit_depth` 1 gives the foveal centre of the table, 0 gives no pit. `pit_width` scales the distance at
     which the parafoveal thickness is reached (1: 1 mm).
     """
     table = _TABLE_UM.copy()

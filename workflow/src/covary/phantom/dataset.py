@@ -17,11 +17,11 @@ _JPEG_QUALITY = 90
 
 
 def write_dataset(folder: Path, config: Phantom, seed: int, workers: int) -> None:
-    """Write `{train,test}/CLASS/CLASS-<patient>-<scan>.jpeg` and, last of all, `factors.parquet`.
+    """Write `{train,test}/CLASS/CLASS-<patient>-<scan>.jpeg`, and `factors.parquet` last.
 
-    The table holds the columns of `draw_factors` after `file` and `split`. Patients are not shared between
-    the splits. The pictures do not depend on `workers`, nor the test images on the number of training ones.
-    The folder is this function's own: what an earlier call left there is replaced.
+    The table has the columns `file` and `split`, then those of `draw_factors`. No patient is in both splits.
+    The images do not depend on `workers`, and test images do not depend on the number of training images.
+    Files of an earlier call in the folder are replaced.
     """
     listing = folder / "factors.parquet"
     listing.unlink(missing_ok=True)

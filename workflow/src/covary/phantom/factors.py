@@ -1,4 +1,4 @@
-"""The known factors behind each phantom: one row an image."""
+"""The known factors of the phantoms: one row per image."""
 
 import numpy as np
 import pandas as pd
@@ -10,16 +10,16 @@ from covary.config.images import Phantom
 CLASSES = ("NORMAL", "CNV", "DME", "DRUSEN")
 CLASS_FREQUENCIES = (0.47, 0.34, 0.11, 0.08)  # of the OCT2017 training images
 
-# Mean and standard deviation of factors drawn from a normal distribution cut at ±2.5 standard deviations.
-# The first four are what a small VAE is meant to find; the others stay in the background.
+# Mean and standard deviation of factors drawn from a normal distribution that is cut at ±2.5 standard
+# deviations. A small VAE should find the first four. The effects of the others on the image are smaller.
 IMAGE_FACTORS = {
     "position_um": (1060.0, 130.0),  # depth of Bruch's membrane below the top of the frame, at its centre
     "tilt_deg": (0.0, 3.2),  # positive: the right-hand side lies deeper
     "luminance": (-0.02, 0.05),  # added to the display value
     "curvature_um_per_mm2": (8.0, 13.0),  # positive: edges rise towards the vitreous
     "gain": (1.1, 0.04),  # multiplies the display value
-    "fovea_mm": (0.0, 0.25),  # of the fovea, from the centre of the frame
-    "looks": (9.0, 2.0),  # frames averaged, for the speckle
+    "fovea_mm": (0.0, 0.25),  # position of the fovea relative to the centre of the frame
+    "looks": (9.0, 2.0),  # number of averaged frames, which decides the contrast of the speckle
 }
 PATIENT_FACTORS = {
     "thickness": (1.0, 0.06),  # multiplies every layer
@@ -35,8 +35,8 @@ _BLOCK_PATIENTS = 4
 def draw_factors(seed: int, start: int, stop: int, config: Phantom) -> pd.DataFrame:
     """Factors of the images `start … stop - 1`.
 
-    A row depends on its image number alone, so ranges can be drawn in any pieces. Scans of one patient
-    share class, eye, severity, layer thickness, pit and choroid.
+    A row depends on the number of its image only, so a range can be drawn in any pieces. Scans of one patient
+    have the same class, eye, severity, layer thickness, pit and choroid.
 
     Columns: image, patient, scan (1 to 4 within the patient), class, eye (OD or OS), severity (0 in
     NORMAL), corner (whether the scan has a white corner), IMAGE_FACTORS and PATIENT_FACTORS.

@@ -7,7 +7,7 @@ from jaxtyping import Float32
 def smooth_curve(
     rng: np.random.Generator, width: int, knots: int, curves: int = 1
 ) -> Float32[np.ndarray, "curve width"]:
-    """Curves of mean 0 and unit variance with about `knots` independent stretches."""
+    """Random curves with mean 0, unit variance and about `knots` independent sections."""
     coefficients = rng.standard_normal((knots + 3, curves), dtype=np.float32)
     return np.ascontiguousarray(_spline(coefficients, width).T)
 
@@ -15,7 +15,7 @@ def smooth_curve(
 def smooth_field(
     rng: np.random.Generator, shape: tuple[int, int], knots: tuple[int, int]
 ) -> Float32[np.ndarray, "height width"]:
-    """A field of mean 0 and unit variance with about `knots` independent patches along each axis."""
+    """A random field with mean 0, unit variance and about `knots` independent patches along each axis."""
     coefficients = rng.standard_normal((knots[1] + 3, knots[0] + 3), dtype=np.float32)
     return _spline(np.ascontiguousarray(_spline(coefficients, shape[1]).T), shape[0])
 

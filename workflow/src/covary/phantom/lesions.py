@@ -27,7 +27,7 @@ class Body:
 
 @dataclass
 class Lesions:
-    """What disease does to a healthy retina, sampled at the columns of a frame."""
+    """Changes of a healthy retina by disease, at the columns of a frame."""
 
     sub_rpe_um: Float[np.ndarray, " width"]  # drusen or pigment epithelial detachment
     fluid_um: Float[np.ndarray, " width"]  # subretinal
@@ -54,7 +54,7 @@ def _normal(lesions: Lesions, severity: float, x_mm: np.ndarray, rng: np.random.
 
 
 def _drusen(lesions: Lesions, severity: float, x_mm: np.ndarray, rng: np.random.Generator) -> None:
-    """Add deposits 20–120 µm high with bases of about 100–350 µm; neighbours run into each other."""
+    """Add deposits 20–120 µm high with bases of about 100–350 µm. Neighbouring deposits merge."""
     count = 3 + rng.poisson(10 * severity)
     centre = rng.normal(0, 1.0, (count, 1))
     height_um = 18 + 100 * severity * rng.beta(1.3, 3, (count, 1))
@@ -81,7 +81,7 @@ def _cnv(lesions: Lesions, severity: float, x_mm: np.ndarray, rng: np.random.Gen
     if rng.random() < 0.65:
         lens_um = rng.uniform(60, 120 + 160 * severity)
         lens = lens_um * _dome(x_mm, centre + rng.normal(0, 0.3), rng.uniform(0.6, 1.5), 1.3)
-        # Fluid levels out over a detachment: it gathers on the flanks.
+        # Fluid has a flat surface, so there is less of it over a detachment and more beside it.
         lesions.fluid_um += np.maximum(lens - 0.7 * (lesions.sub_rpe_um + lesions.material_um), 0)
     lesions.thickening_um += rng.uniform(0, 130) * severity * np.exp(-(((x_mm - centre) / 0.9) ** 2) / 2)
     if rng.random() < 0.4:
@@ -90,7 +90,7 @@ def _cnv(lesions: Lesions, severity: float, x_mm: np.ndarray, rng: np.random.Gen
 
 
 def _dme(lesions: Lesions, severity: float, x_mm: np.ndarray, rng: np.random.Generator) -> None:
-    """Thicken the macula and open cysts in it; hard exudates, and subretinal fluid in some."""
+    """Thicken the macula, add cysts and hard exudates, and in some scans subretinal fluid."""
     centre = rng.normal(0, 0.3)
     spread_mm = rng.uniform(0.8, 1.4)
     swelling_um = rng.uniform(50, 90) + 170 * severity
@@ -117,7 +117,7 @@ def _lumpy(x_mm: np.ndarray, rng: np.random.Generator, amount: float) -> np.ndar
 def _cysts(
     lesions: Lesions, count: int, centre_mm: float, spread_mm: float, rng: np.random.Generator
 ) -> None:
-    """Add large upright cysts in the outer nuclear layer near the fovea, and smaller ones further in."""
+    """Add large upright cysts in the outer nuclear layer near the fovea, smaller ones in inner layers."""
     for _ in range(count):
         x_mm = rng.normal(centre_mm, spread_mm)
         outer = rng.random() < 0.7 * np.exp(-(x_mm**2))

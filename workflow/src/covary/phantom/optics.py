@@ -9,7 +9,7 @@ _NEPERS = np.float32(_DECADES * np.log(10))
 
 
 def power(display: Float[np.ndarray, "..."] | float) -> Float32[np.ndarray, "..."]:
-    """Linear power of a display value, 1 at the white point."""
+    """Linear power of a display value; display value 1 has power 1."""
     return np.asarray(np.exp((np.asarray(display, dtype=np.float32) - 1) * _NEPERS))
 
 
@@ -21,11 +21,11 @@ def blur(image: Float32[np.ndarray, "height width"]) -> Float32[np.ndarray, "hei
 def log_speckle(
     shape: tuple[int, int], looks: float, rng: np.random.Generator
 ) -> Float32[np.ndarray, "height width"]:
-    """Speckle as it adds to the display value: log10(G)/4 with G ~ Gamma(looks, 1/looks).
+    """Speckle as a term of the display value: log10(G)/4 with G ~ Gamma(looks, 1/looks).
 
-    The power of fully developed speckle plus detector noise is exponentially distributed about its mean,
-    and Gamma after averaging `looks` frames. A normal field, correlated over 0.7 pixels in depth and 1 along
-    the scan, is turned into G by the Wilson–Hilferty cube, G ≈ (1 − 1/9L + x/3√L)³.
+    The power of fully developed speckle plus detector noise has an exponential distribution, and a Gamma
+    distribution after `looks` frames are averaged. G is computed from a normal field x, correlated over 0.7
+    pixels in depth and 1 pixel along the scan, by the Wilson–Hilferty cube, G ≈ (1 − 1/9L + x/3√L)³.
     """
     height, width = shape
     white = rng.standard_normal((height + 2, width + 4), dtype=np.float32)
@@ -41,7 +41,7 @@ def log_speckle(
 def display(
     reflected: Float32[np.ndarray, "height width"], luminance: float, gain: float
 ) -> Float32[np.ndarray, "height width"]:
-    """Grey levels 255·(luminance + gain·value), not yet rounded, of power on top of the noise floor."""
+    """Grey levels 255·(luminance + gain·value), not rounded, of the power plus the noise floor."""
     grey = np.log(reflected + power(NOISE_FLOOR))
     grey *= np.float32(255 * gain) / _NEPERS
     grey += np.float32(255 * (gain + luminance))

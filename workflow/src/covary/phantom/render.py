@@ -18,7 +18,7 @@ from covary.phantom.optics import blur, display, log_speckle, power, quantise
 
 VITREOUS = 0.05  # display reflectivity
 _WHITE = 255
-_STIFFNESS_MM = 0.18  # the inner retina does not follow bumps of the outer retina narrower than this
+_STIFFNESS_MM = 0.18  # bumps of the outer retina narrower than this do not deform the inner retina
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Scan:
 
 
 def render(factors_row: pd.Series, config: Phantom, seed: int) -> Scan:
-    """Draw the scan of one row of `draw_factors`; all else comes from streams of its image and patient."""
+    """Draw the scan of one row of `draw_factors`. Other draws are keyed by its image and its patient."""
     row = factors_row
     height, width = config.height_px, config.width_px
     rows_per_um = height / DEPTH_UM
@@ -68,7 +68,7 @@ def render(factors_row: pd.Series, config: Phantom, seed: int) -> Scan:
     uneven = 0.03 * smooth_curve(random, width, 12, len(LAYERS))
     thickness_um *= np.exp(uneven + 0.012 * smooth_curve(random, width, 110, len(LAYERS)))
     _deform(thickness_um, lesions)
-    # Stacked upwards from Bruch's membrane, so boundaries cannot cross.
+    # Layers are stacked upwards from Bruch's membrane, so boundaries cannot cross.
     bottom_um = bruch_um + thickness_um[-1]
     boundaries_um = bottom_um - np.vstack([thickness_um[::-1].cumsum(axis=0)[::-1], np.zeros(width)])
     boundaries = boundaries_um * rows_per_um
@@ -124,7 +124,7 @@ def _amplitudes(
     )
     shown[INDEX["sub_rpe"]] += lesions.sub_rpe_reflectivity - LAYERS[INDEX["sub_rpe"]].reflectivity
     shown[INDEX["sub_rpe"]] += 0.05 * smooth_curve(random, width, 25)[0]
-    # Photoreceptors over deposits are damaged: their bands fade.
+    # Photoreceptors over deposits are damaged, so their bands are darker.
     damage = np.clip(lesions.material_um / 60 + lesions.sub_rpe_um / 130 + lesions.fluid_um / 400, 0, 1)
     for name, loss in {"elm": 0.1, "ellipsoid": 0.35, "interdigitation": 0.3, "rpe": 0.05}.items():
         shown[INDEX[name]] -= loss * damage
@@ -153,7 +153,7 @@ def _draw_vessels(x_mm: np.ndarray, random: np.random.Generator) -> list[Body]:
 def _fill_layers(
     boundaries: np.ndarray, amplitude: Float32[np.ndarray, "region width"], height: int
 ) -> Float32[np.ndarray, "height width"]:
-    """Constant power between boundaries, exact where they cut a pixel; nothing below the last one."""
+    """Constant power between boundaries, with the exact mean in pixels that a boundary divides, else 0."""
     width = boundaries.shape[1]
     column = np.arange(width)
     steps = np.diff(amplitude, axis=0, append=np.float32(0))
@@ -180,7 +180,7 @@ def _label_layers(boundaries: np.ndarray, height: int) -> UInt8[np.ndarray, "hei
 
 
 def _accumulate_down(image: np.ndarray) -> None:
-    """Cumulative sum along depth in place; row by row, which is several times faster than `cumsum`."""
+    """Cumulative sum along depth in place. By rows, this is several times faster than `cumsum`."""
     for above, here in pairwise(image):
         here += above
 
@@ -208,7 +208,7 @@ def _add_choroid(
     lumen = np.clip((0.5 + 0.7 * deep) * large + (0.9 - 0.5 * deep) * small, -0.3, 1)
     lumen *= within * np.clip(depth_um / 30, 0, 1)
     shown = 0.08 + fading * (0.56 - 0.17 * lumen + 0.05 * (1 - within))
-    # A row of zeros on top is what rows above the boundary take.
+    # Rows above the boundary take the row of zeros on top.
     flat = np.vstack([np.zeros((1, width), np.float32), power(shown) * transmission])
     row = np.arange(first + 1, height + 1)[:, None] - np.ceil(top).astype(np.intp)
     reflected[first:] += np.take_along_axis(flat, np.maximum(row, 0), axis=0)
@@ -247,7 +247,7 @@ def _add_bodies(
 
 
 def _add_white_corners(image: np.ndarray, random: np.random.Generator) -> None:
-    """White wedges that rotating a scan into place leaves, at one corner or at two opposite ones."""
+    """Add white wedges at one corner or at two opposite ones, as the registration of scans leaves them."""
     height, width = image.shape
     across, down = random.uniform(0.15, 1.0), random.uniform(0.04, 0.2)
     edge = down * (1 - (np.arange(width) + 0.5) / (across * width))

@@ -1,4 +1,4 @@
-"""The card of a dataset: what it holds, how it was made, how to read and to check it."""
+"""The card of a dataset: its content, its origin, and how to read and check it."""
 
 from pathlib import Path
 from typing import Any

@@ -51,7 +51,7 @@ _CONTEXT = {
 def croissant(config: Config, manifest: Path, dataset: Path) -> dict[str, Any]:
     """Metadata in the Croissant 1.0 vocabulary: the dataset and each of its files with size and SHA-256.
 
-    Record sets are left out, since Croissant has no way to read records from Zarr.
+    Record sets are left out, because Croissant cannot describe how to read records from Zarr.
     """
     files = [manifest, *sorted(path for path in dataset.rglob("*") if path.is_file())]
     return {

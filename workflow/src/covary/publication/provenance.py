@@ -1,4 +1,4 @@
-"""Where results come from: code, environment, machine, configuration, seed, data and what each rule cost."""
+"""The origin of results: code, environment, machine, configuration, seed, data and the cost of each rule."""
 
 import hashlib
 import json
@@ -18,9 +18,9 @@ _PACKAGES = ("covary", "diffrax", "diffusers", "jax", "numpy", "snakemake", "tor
 
 
 def record(config: Config, *, manifest: Path, environment_lock: Path, stages: pd.DataFrame) -> dict[str, Any]:
-    """All that is known about how the results beside `manifest` came about, as plain data for a JSON file.
+    """The origin of the results beside `manifest`, as plain data for a JSON file.
 
-    `stages` has one row a rule: stage, jobs and what they cost.
+    `stages` has one row per rule: stage, jobs and their time and memory.
     """
     costs = stages.set_index("stage").round(2).to_json(orient="index")
     return {
@@ -37,7 +37,7 @@ def record(config: Config, *, manifest: Path, environment_lock: Path, stages: pd
 
 
 def versions() -> dict[str, str]:
-    """The versions of Covary and of the libraries that make the numbers."""
+    """The versions of Covary and of the libraries that its numbers depend on."""
     return {name: metadata.version(name) for name in _PACKAGES}
 
 
@@ -51,7 +51,7 @@ def git_state(folder: Path) -> dict[str, Any] | None:
 
 
 def hardware() -> dict[str, Any]:
-    """The machine that this process runs on; `gpus` is empty where there is no NVIDIA driver."""
+    """The machine that this process runs on; `gpus` is empty if there is no NVIDIA driver."""
     gpus = _output("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
     return {
         "system": platform.platform(),
@@ -72,7 +72,7 @@ def _processor() -> str:
 
 
 def _output(*command: str) -> str | None:
-    """What a command prints; None if it is not installed or fails."""
+    """The output of a command; None if it is not installed or fails."""
     if shutil.which(command[0]) is None:
         return None
     run = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""The association report: one HTML page that stands alone."""
+"""The association report: one HTML page that needs no other file."""
 
 from covary.report.page import FIGURES, TABLES, render
 from covary.report.runtime import read_benchmarks

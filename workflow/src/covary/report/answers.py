@@ -1,4 +1,4 @@
-"""Answers in words to what readers ask of the newer tables. Every sentence is computed."""
+"""Sentences about the ledger, comparisons, calibration, power and privacy, computed from the tables."""
 
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ _CALIBRATED = (0.93, 0.97)
 
 
 class Answer(NamedTuple):
-    """A text, and whether it should worry the reader."""
+    """A text, and whether it reports a problem."""
 
     text: str
     poor: bool
@@ -25,7 +25,7 @@ def pooled(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def ledger_in_words(ledger: pd.DataFrame) -> str:
-    """What the association ledger says, in two sentences."""
+    """The association ledger in two sentences."""
     shares = pooled(ledger).pivot_table(
         index=["predictor", "noise_variance"], columns="part", values="share", sort=False
     )
@@ -46,7 +46,7 @@ def ledger_in_words(ledger: pd.DataFrame) -> str:
 
 
 def comparison_in_words(comparison: pd.DataFrame) -> list[str]:
-    """Which predictor finds more than which, and where, one sentence a pair."""
+    """Which of two predictors finds more, and at which noise levels; one sentence per pair."""
     sentences = []
     for (one, two), rows in pooled(comparison).groupby(["predictor_1", "predictor_2"], sort=False):
         better, worse = rows[rows["low"] > 0], rows[rows["high"] < 0]
@@ -65,7 +65,7 @@ def comparison_in_words(comparison: pd.DataFrame) -> list[str]:
 
 
 def calibration_in_words(calibration: pd.DataFrame) -> list[str]:
-    """How many random effects the 95 % intervals of each predictor hold, one sentence a predictor."""
+    """Coverage of the 95 % intervals of the random effects, one sentence per predictor."""
     rows = pooled(calibration)
     rows = rows[np.isclose(rows["level"], _COVERAGE)]
     return [
@@ -76,7 +76,7 @@ def calibration_in_words(calibration: pd.DataFrame) -> list[str]:
 
 
 def calibration_concerns(calibration: pd.DataFrame) -> list[str]:
-    """Where 95 % intervals hold clearly less than 93 % or more than 97 %."""
+    """Where the coverage of 95 % intervals is clearly below 93 % or above 97 %."""
     rows = pooled(calibration)
     rows = rows[np.isclose(rows["level"], _COVERAGE)]
     low, high = _CALIBRATED
@@ -89,7 +89,7 @@ def calibration_concerns(calibration: pd.DataFrame) -> list[str]:
 
 
 def power_in_words(power: pd.DataFrame, smallest: float) -> list[str]:
-    """How many subjects a study needs, one sentence a predictor; `smallest` is the least size trained on."""
+    """How many subjects a study needs, one sentence per predictor; `smallest` is the least training size."""
     sentences = []
     for name, rows in power.groupby("predictor", sort=False):
         needed = rows.assign(needed=[subjects(n, smallest) for n in rows["from_scratch"]])
@@ -107,7 +107,7 @@ def power_in_words(power: pd.DataFrame, smallest: float) -> list[str]:
 
 
 def subjects(count: float, smallest: float = 0.0) -> str:
-    """A number of subjects to print; below the least size that was trained on, no more is said than that."""
+    """A number of subjects to print. Numbers below the smallest training size are given as `< smallest`."""
     if not np.isfinite(count):
         return "no number"
     return f"<\u00a0{smallest:,.0f}" if count < smallest else f"{count:,.0f}"

@@ -1,4 +1,4 @@
-"""The page itself: gathers what it shows and fills the template."""
+"""The page: collect its content and fill the template."""
 
 import base64
 import datetime

@@ -1,4 +1,4 @@
-"""What every stage of the run cost, from the benchmark files that Snakemake writes."""
+"""Time and memory of every stage, from the benchmark files that Snakemake writes."""
 
 from pathlib import Path
 
@@ -10,9 +10,9 @@ from covary.errors import UserError
 def read_benchmarks(folder: Path) -> pd.DataFrame:
     """One row per stage, the most expensive first: stage, jobs, total_s, longest_s, cpu_s, max_rss_mb.
 
-    The stage is the first part of a file's path below the folder, so that the jobs of one rule, kept as
-    `<rule>/<wildcards>.tsv`, are added up. Values that Snakemake could not measure in a short job count as
-    missing. Raises UserError, naming the file, if one is not a benchmark file or the folder holds none.
+    The stage is the first part of a file's path below the folder. The jobs of one rule, in files
+    `<rule>/<wildcards>.tsv`, are therefore added up. Values that Snakemake could not measure in a short job
+    are missing. Raises UserError, naming the file, if one is not a benchmark file or the folder holds none.
     """
     jobs = []
     for path in sorted(folder.rglob("*.tsv")):

@@ -1,4 +1,4 @@
-"""What the numbers say, in words. Every sentence is computed; numbers that are poor are called so."""
+"""The results in words. Every sentence is computed, and poor results are called poor."""
 
 import math
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ _LOW_READBACK_R2 = 0.5
 
 
 def verdicts(random_effects: pd.DataFrame) -> pd.DataFrame:
-    """What was found in images, one row per noise level (and predictor).
+    """What predictors found in images, one row per noise level and predictor.
 
     Columns: noise_variance, r2, r2_low, r2_high, theoretical_max, fraction_of_max, verdict (in words) and
     poor (true if less than half of what can be found was found).
@@ -61,7 +61,7 @@ def concerns(
     calibration: pd.DataFrame,
     privacy: pd.DataFrame,
 ) -> list[str]:
-    """What a reader must know before relying on the numbers: poor results, and checks that did not hold."""
+    """Poor results and failed checks, which a reader must know before using the numbers."""
     notes = []
     copied = privacy_verdict(privacy)
     if copied.poor:

@@ -1,4 +1,4 @@
-"""How many subjects it takes."""
+"""Learning curves, and the number of subjects needed."""
 
 import numpy as np
 import pandas as pd
@@ -31,8 +31,8 @@ def learning_curve(curve: pd.DataFrame, power: pd.DataFrame) -> Figure:
     """Above, R² against the number of training subjects; below, subjects for 80 % power at each noise level.
 
     `curve` and `power` are the tables that `evaluate.learning_curves` returns. The fitted curve is dashed
-    where it is extrapolated. An arrow stands for a number that is not to be had, a hollow mark for one below
-    the smallest size that was trained on.
+    where it is extrapolated. An arrow means that no number is enough. A hollow mark means that the number is
+    below the smallest training size.
     """
     if curve.empty:
         figure = Figure(figsize=(WIDTH_IN, 0.5))

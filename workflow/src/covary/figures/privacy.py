@@ -1,4 +1,4 @@
-"""Generated images beside the training images that they are closest to."""
+"""Generated and held-out images, each with the training image closest to it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,8 +26,8 @@ class ClosestPairs:
 def closest_pairs(left: Sequence[ClosestPairs], right: Sequence[ClosestPairs]) -> Figure:
     """Pairs of generated images on the left, of held-out images on the right; a block of rows for each space.
 
-    In each block the upper row has the images, the lower one the training images closest to them; distances
-    stand above.
+    In each block the upper row has the images, and the lower row the training images closest to them.
+    Distances are above the pairs.
     """
     n = len(left[0].images)
     side = (WIDTH_IN - 0.7) / (2 * n)

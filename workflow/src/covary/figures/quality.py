@@ -1,4 +1,4 @@
-"""How good the generated images are."""
+"""Quality of the generated images."""
 
 import numpy as np
 import pandas as pd
@@ -16,8 +16,8 @@ _NAMES = {"vae_encoder": "the VAE's encoder"}
 def generator_quality(quality: pd.DataFrame) -> Figure:
     """Read-back of each active latent; distances to real test images beside those of real training images.
 
-    `quality` is the table of `covary.quality`. The distances shown are those in its first feature space; of
-    more than 12 active latents, those that are read back best are shown.
+    `quality` is the table of `covary.quality`. Distances are those in its first feature space. At most 12
+    active latents are shown, those that are read back best.
     """
     r2 = quality[quality["measure"] == "readback_r2"].pivot(index="latent", columns="of", values="value")
     r2 = r2.sort_values("vae decodings", ascending=False).head(_MOST)

@@ -1,4 +1,4 @@
-"""Longitudinal records: what drives them, and what is predicted from the image."""
+"""Longitudinal records, observed and as predicted from the image."""
 
 from collections.abc import Mapping, Sequence
 
@@ -24,7 +24,7 @@ def association(
     observation: Float[np.ndarray, "noise subject time"],
     prediction: Float[np.ndarray, "subject time"],
 ) -> Figure:
-    """A subject's image and its records, with f(eta), the record that the image encodes, drawn into each."""
+    """Images and records of some subjects. Each panel also has f(eta), the record that the image encodes."""
     n_subjects = len(images)
     figure = Figure(figsize=(WIDTH_IN, _ROW_IN * n_subjects + 0.85), layout="constrained")
     grid = figure.subplots(n_subjects, 1 + len(noise_variances), squeeze=False)

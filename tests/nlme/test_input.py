@@ -1,5 +1,7 @@
 """Parameters, designs and NONMEM tables: round trips, and one clear line for whatever is wrong."""
 
+from typing import ClassVar
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -179,3 +181,101 @@ def test_user_code_may_return_an_array():
     np.testing.assert_array_equal(
         nlme.predictions(Stacked(), *arguments), nlme.predictions(MODEL, *arguments)
     )
+
+
+def user_model(tmp_path, **methods):
+    """A model in a file of its own, one of its methods replaced."""
+    body = {
+        "individual": "return {'k': theta['k'] * jnp.exp(eta[0])}",
+        "initial_state": "return (1.0, 0.0)",
+        "vector_field": "return -p['k'] * y[0], p['k'] * y[0]",
+        "prediction": "return y[1]",
+    } | methods
+    arguments = {
+        "individual": "theta, eta, covariates",
+        "initial_state": "p",
+        "vector_field": "t, y, p",
+        "prediction": "t, y, p",
+    }
+    text = "import math\nimport numpy as np\nimport jax.numpy as jnp\nfrom covary import nlme\n"
+    text += "class M(nlme.OdeModel):\n    fixed_effects = {'k': 'positive'}\n"
+    text += "    random_effects = ['a', 'b', 'c']\n"
+    for method, code in body.items():
+        text += f"    def {method}(self, {arguments[method]}):\n        {code}\n"
+    (tmp_path / "m.py").write_text(text)
+    return nlme.load_model(f"{tmp_path}/m.py:M")
+
+
+@pytest.mark.parametrize(
+    ("method", "code", "message"),
+    [
+        (
+            "individual",
+            "return {'k': theta['k'] * jnp.exp(eta[3])}",
+            r"eta\[0\] … eta\[2\] \(a, b, c\): index 3",
+        ),
+        ("individual", "return {'k': theta['k'] * jnp.exp(eta[-4])}", "there are 3 random effects"),
+        ("individual", "return {'k': theta['k'] * np.exp(eta[0])}", "line 9.: NumPy, math and float"),
+        ("individual", "return {'k': theta['k'] * math.exp(eta[0])}", "line 9.: NumPy, math and float"),
+        ("individual", "return {'k': theta['k'] if eta[0] > 0 else 1.0}", "line 9.: `if`, .* use jnp.where"),
+        ("individual", "return theta['k']", "must return a dictionary of numbers"),
+        (
+            "vector_field",
+            "return -p['k'] * max(y[0], 0.0), 0.0",
+            "M.vector_field .line 13.: `if`, .* jnp.where",
+        ),
+        (
+            "vector_field",
+            "return -p['ke'] * y[0], 0.0",
+            "M.vector_field .line 13. needs 'ke', which individual",
+        ),
+        ("vector_field", "return -p['k'] * y[2], 0.0", "M.vector_field .line 13.: the model has 2 states"),
+        ("prediction", "return y[1] * np.sqrt(y[0])", "M.prediction .line 15.: NumPy"),
+        ("prediction", "return {'a': y[1]}", "M.prediction must return a number, got outputs a"),
+    ],
+)
+def test_slips_in_a_model_are_named_in_one_line(tmp_path, method, code, message):
+    model = user_model(tmp_path, **{method: code})
+    parameters = model.parameters([1.0], 1.0, nlme.Additive(1.0))
+    design = nlme.Design.regular([1.0], n_subjects=1)
+    with pytest.raises(ValueError, match=message) as error:
+        nlme.predictions(model, parameters, np.zeros((1, 3)), design)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_a_list_of_random_effects_will_do_but_no_single_string(tmp_path):
+    model = user_model(tmp_path)
+    parameters = model.parameters([1.0], 1.0, nlme.Additive(1.0))
+    design = nlme.Design.regular([1.0], n_subjects=1)
+    found = nlme.predictions(model, parameters, np.zeros((1, 3)), design)
+    np.testing.assert_allclose(found, 1 - np.exp(-1), rtol=1e-5)
+    type(model).random_effects = "eta"
+    with pytest.raises(ValueError, match=r"M.random_effects must be a tuple of names, got 'eta'"):
+        model.parameters([1.0], 1.0, nlme.Additive(1.0))
+
+
+def test_residual_errors_and_ranges_that_are_none():
+    with pytest.raises(ValueError, match=r"must be an error model such as nlme.Additive\(0.1\), got 0.1"):
+        MODEL.parameters([1.0, 1.0, 1.0], 1.0, 0.1)
+
+    class Misspelt(nlme.SaturableElimination):
+        fixed_effects: ClassVar = {"tvKa": "postive", "tvImax": "positive", "tvIC50": "positive"}
+
+    with pytest.raises(ValueError, match="fixed effect tvKa must be real or positive, got 'postive'"):
+        Misspelt().parameters([1.0, 1.0, 1.0], 1.0, nlme.Additive(0.1))
+
+
+def test_doses_into_a_compartment_that_does_not_exist_name_the_subject(tmp_path):
+    (tmp_path / "t.csv").write_text("ID,TIME,AMT,CMT,DV\nA,0,1,1,.\nA,1,.,.,2\nB,3,1,4,.\nB,4,.,.,2\n")
+    design = nlme.read_nonmem(tmp_path / "t.csv").design
+    with pytest.raises(ValueError, match=r"subject B: doses must go to compartments 1 … 2 .*, got 4 at 3 h"):
+        nlme.predictions(MODEL, MODEL.default_parameters(), np.zeros((2, 3)), design)
+
+
+def test_proportional_error_where_the_prediction_is_zero():
+    design = nlme.Design.regular([0.0, 1.0, 2.0], n_subjects=1, dose=100.0)
+    oral = nlme.OneCompartmentOral()
+    initial = oral.parameters([0.45, 1.0, 3.45], 0.1, nlme.Proportional(0.1))
+    records = nlme.Records.of(design, np.array([[0.1, 2.0, 1.5]]))
+    with pytest.raises(ValueError, match=r"subject 0 .* observation 1, .* leave that row out \(MDV = 1\)"):
+        nlme.fit_population(oral, records, initial)

@@ -104,14 +104,16 @@ class Design(eqx.Module):
         n_subjects: int,
         dose: float | int = 0.0,
         doses: Sequence[Dose] = (),
+        outputs: Sequence[int] = (),
         covariates: Mapping[str, float | int | Sequence[float | int] | Float[np.ndarray, " subject"]]
         | None = None,
     ) -> "Design":
         """One design for all subjects: the same times and the same doses.
 
         `dose` is short for `doses=[Dose(0.0, dose)]`. An observation at the time of a dose comes after it.
-        A covariate is one number for all subjects, or one per subject. Time starts at 0, or at the first
-        dose or observation if that comes before 0.
+        A covariate is one number for all subjects, or one per subject. Of a model with several outputs those
+        in `outputs` are observed at each time, in this order, by the numbers that the model gives them.
+        Time starts at 0, or at the first dose or observation if that comes before 0.
 
         Raises UserError if times are missing, not finite or do not increase, or if a dose or a covariate
         makes no sense.
@@ -130,6 +132,8 @@ class Design(eqx.Module):
         ]
         single.sort(key=lambda d: d.time_h)
         dose_time = np.array([d.time_h for d in single], dtype=np.float64)
+        output = np.tile(np.array(outputs, dtype=np.int64), time.size) if outputs else None
+        time = np.repeat(time, max(len(outputs), 1))
         return cls(
             n_subjects,
             np.array([min(0.0, time[0], *dose_time[:1])]),
@@ -141,6 +145,7 @@ class Design(eqx.Module):
             np.array([[d.compartment - 1 for d in single]], dtype=np.int64),
             np.searchsorted(dose_time, time, side="right")[None],
             {name: _covariate(name, value, n_subjects) for name, value in (covariates or {}).items()},
+            output=None if output is None else output[None],
         )
 
     def rows(self, subjects: np.ndarray) -> "Design":

@@ -9,9 +9,10 @@ import pandas as pd
 from covary import rng
 from covary.nlme import joint
 from covary.nlme.blocks import lane_program, map_lanes
+from covary.nlme.check import check_model
 from covary.nlme.design import Records
 from covary.nlme.empirical_bayes import empirical_bayes
-from covary.nlme.lanes import check_model, lanes_of, predict
+from covary.nlme.lanes import lanes_of, predict
 from covary.nlme.model import ClosedFormModel, OdeModel
 from covary.nlme.parameters import Parameters
 from covary.nlme.simulate import simulate
@@ -98,7 +99,7 @@ def predictive_check(
 @lane_program(n_shared=2)
 def _residuals(model, parameters, eta, lanes):
     """PRED, IPRED, IWRES, the residual from the linearisation, and its covariance (time, time, lane)."""
-    residual = parameters.residual
+    residual = parameters.residual.of(lanes.output)
     pred = predict(model, parameters.theta, jnp.zeros_like(eta), lanes)[0]
 
     def transformed(e):

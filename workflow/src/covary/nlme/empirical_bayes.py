@@ -19,9 +19,10 @@ from scipy.special import chdtri, ndtri
 from covary.nlme import joint
 from covary.nlme.arrays import Array
 from covary.nlme.blocks import lane_program, map_lanes, take
+from covary.nlme.check import check_model
 from covary.nlme.design import Records
 from covary.nlme.lane_algebra import eigh, inverse
-from covary.nlme.lanes import Lanes, check_model, lanes_of, predict_program
+from covary.nlme.lanes import Lanes, lanes_of, predict_program
 from covary.nlme.model import ClosedFormModel, OdeModel
 from covary.nlme.parameters import Parameters
 from covary.nlme.solvers.lanes import DEFAULT, Tolerance
@@ -245,7 +246,7 @@ def _poorly_fitted(model, parameters, lanes, frozen, eta) -> Bool[np.ndarray, " 
         eta.shape[1],
         lambda index: (eta[:, index], lanes.select(index)),
     )
-    return _squared_residuals(parameters.residual, lanes, f, frozen) > chdtri(
+    return _squared_residuals(parameters.residual.of(lanes.output), lanes, f, frozen) > chdtri(
         lanes.present.sum(axis=0), _POOR_FIT
     )
 
@@ -268,7 +269,7 @@ class _Starts:
         self.steps = np.zeros(size, dtype=np.int64)
         self._arguments = model, parameters, lanes, frozen
         if lanes.alike:
-            plan = Lanes(lanes.n_times, True, lanes.plan, lanes.covariates)
+            plan = Lanes(lanes.n_times, True, lanes.plan, lanes.covariates, output=lanes.output)
             points = self.points
             self._predictions, _, self.steps = map_lanes(
                 partial(predict_program, model, parameters.theta, _COARSE),
@@ -309,7 +310,7 @@ class _Starts:
 @lane_program(n_shared=5)
 def _lowest_shared(parameters, white, points, f, frozen, centres, lanes):
     """The best point for each subject away from its centre, where subjects are alike, and Φ there."""
-    scores = _shared_scores(parameters, points, f, frozen, lanes.y, lanes.present)
+    scores = _shared_scores(parameters, points, f, frozen, lanes)
     return _lowest_away(white, centres, scores)
 
 
@@ -325,10 +326,10 @@ def _coarse_joint(model, parameters, eta, lanes, frozen):
     return joint.joint(model, parameters, eta, lanes, frozen, _COARSE)
 
 
-def _shared_scores(parameters, points, f, frozen, y, present):
+def _shared_scores(parameters, points, f, frozen, lanes):
     """Φ of every point for every subject: the square expands, so that the sums over time are matrix
     products."""
-    residual = parameters.residual
+    y, present, residual = lanes.y, lanes.present, parameters.residual.of(lanes.output)
     r = residual.variance(f) if frozen is None else jnp.broadcast_to(residual.variance(frozen), f.shape)
     usable = jnp.all(jnp.isfinite(f), axis=0)
     u, g = jnp.where(present, residual.transform(y), 0.0), residual.transform(f)

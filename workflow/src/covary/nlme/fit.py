@@ -12,9 +12,10 @@ from scipy.optimize import minimize
 
 from covary.errors import UserError
 from covary.nlme.blocks import map_lanes
+from covary.nlme.check import check_model
 from covary.nlme.design import Records
 from covary.nlme.empirical_bayes import Status
-from covary.nlme.lanes import Lanes, check_model, lanes_of, predict_program
+from covary.nlme.lanes import Lanes, lanes_of, predict_program
 from covary.nlme.marginal import Marginal, check_method, marginal
 from covary.nlme.model import ClosedFormModel, OdeModel
 from covary.nlme.parameters import Parameters
@@ -180,13 +181,16 @@ def fit_population(
     slope = at.gradient[free].sum(axis=1)
     ofv = float(at.ofv.sum())
     n_observations = int(lanes.present.sum())
+    n_exact = (
+        n_observations if lanes.bounds is None else int(np.sum(lanes.present & np.isnan(lanes.bounds.low)))
+    )
     converged, verdict = _verdict(
         slope, hessian if covariance else np.linalg.inv(result.hess_inv), at, result.nit, max_iterations
     )
     return PopulationFit(
         whole.parameters(result.x),
         ofv,
-        ofv + n_observations * _LOG_2PI,
+        ofv + n_exact * _LOG_2PI,
         method,
         converged,
         verdict,
@@ -208,7 +212,7 @@ def _cause(model, parameters: Parameters, lanes: Lanes, subject: int) -> str:
     found = map_lanes(program, 1, lambda index: (eta[:, index], one.select(index)))
     if failure := Failure(int(found.failure[0])):
         return f"{failure.sentence}; choose other initial values"
-    variance = np.asarray(parameters.residual.variance(found.prediction[:, 0]))
+    variance = np.asarray(parameters.residual.of(one.output).variance(found.prediction))[:, 0]
     unusable = one.present[:, 0] & ~(variance > 0)
     if unusable.any():
         return (

@@ -37,7 +37,7 @@ def data_terms(
 ) -> Float[Array, "time lane"]:
     """Each observation's ½ [(y − f)²/R + ln R], or its −ln probability if it is censored; 0 where there is
     none. R is taken at the prediction, or at `frozen`."""
-    f = jnp.where(lanes.present, f, 1.0)
+    residual, f = residual.of(lanes.output), jnp.where(lanes.present, f, 1.0)
     r = residual.variance(f if frozen is None else jnp.where(lanes.present, frozen, 1.0))
     deviation = residual.transform(lanes.y) - residual.transform(f)
     terms = 0.5 * (jnp.square(deviation) / r + jnp.log(r)) - residual.log_jacobian(lanes.y)
@@ -54,7 +54,7 @@ def information(
 ) -> Float[Array, "time lane"]:
     """Each observation's Fisher information about its prediction: (d transform/df)²/R + ½ (R'/R)², or the
     curvature of its probability if it is censored."""
-    f = jnp.where(lanes.present, f, 1.0)
+    residual, f = residual.of(lanes.output), jnp.where(lanes.present, f, 1.0)
     ones = jnp.ones_like(f)
     slope = jax.jvp(residual.transform, (f,), (ones,))[1]
     if frozen is not None:

@@ -11,10 +11,8 @@ from jaxtyping import Bool, Float, Int
 from covary.errors import UserError
 from covary.nlme.arrays import Array
 from covary.nlme.blocks import lane_program, take
-from covary.nlme.configuration import check_configured
 from covary.nlme.design import Bounds, Design, Records
 from covary.nlme.model import ClosedFormModel, Doses, OdeModel
-from covary.nlme.parameters import Parameters
 from covary.nlme.schedule import Schedule
 from covary.nlme.solvers.lanes import DEFAULT, Failure, Solution, Tolerance, solve
 
@@ -36,6 +34,7 @@ class Lanes(eqx.Module):
     y: Float[Array, "time lane"] | None = None
     present: Bool[Array, "time lane"] | None = None
     bounds: Bounds | None = None  # (time, lane)
+    output: Int[Array, "time *lane"] | None = None  # which of several outputs is observed
 
     @property
     def alike(self) -> bool:
@@ -51,17 +50,21 @@ class Lanes(eqx.Module):
         plan = self.plan if self.shared else take(self.plan, index)
         covariates = {n: take(v, index) if v.ndim else v for n, v in self.covariates.items()}
         own = take((self.y, self.present, self.bounds), index)
-        return Lanes(self.n_times, self.shared, plan, covariates, *own)
+        output = self.output if self.shared else take(self.output, index)
+        return Lanes(self.n_times, self.shared, plan, covariates, *own, output)
 
 
 def lanes_of(model: OdeModel | ClosedFormModel, source: Design | Records) -> Lanes:
     """The subjects of a design or of records, as lanes."""
     design = source.design if isinstance(source, Records) else source
-    plan = Schedule.of(design) if isinstance(model, OdeModel) else _regimen(design)
+    plan = Schedule.of(design) if isinstance(model, OdeModel) else regimen_of(design)
     covariates = {n: v[0] if len(v) == 1 else v for n, v in design.covariates.items()}
     n_times = design.time_h.shape[1]
+    output = output_index(model, design)
+    if output is not None:
+        output = output[0] if design.shared else np.ascontiguousarray(output.T)
     if not isinstance(source, Records):
-        return Lanes(n_times, design.shared, plan, covariates)
+        return Lanes(n_times, design.shared, plan, covariates, output=output)
     y = np.where(source.present, source.observation, 1.0).astype(np.float64)  # any finite number will do
     return Lanes(
         n_times,
@@ -71,6 +74,7 @@ def lanes_of(model: OdeModel | ClosedFormModel, source: Design | Records) -> Lan
         np.ascontiguousarray(y.T),
         np.ascontiguousarray(source.present.T),
         jax.tree.map(lambda values: np.ascontiguousarray(values.T), source.bounds),
+        output,
     )
 
 
@@ -90,8 +94,9 @@ def predict(
     axes = jax.tree.map(lambda v: 0 if jnp.ndim(v) else None, (theta, lanes.covariates))
     p = jax.vmap(model.individual, in_axes=(axes[0], -1, axes[1]))(theta, eta, lanes.covariates)
     if isinstance(model, OdeModel):
-        return solve(model, p, lanes.plan, lanes.n_times, tolerance)
+        return solve(model, p, lanes.plan, lanes.n_times, lanes.output, tolerance)
     f = jax.vmap(model.closed_form, in_axes=(design_axis, design_axis, 0), out_axes=-1)(*lanes.plan, p)
+    f = model.choose(f, lanes.output)
     finite = jnp.all(jnp.isfinite(jax.lax.stop_gradient(f)), axis=0)
     failure = jnp.where(finite, int(Failure.NONE), int(Failure.NOT_FINITE))
     return Solution(f, failure, jnp.zeros(failure.shape, dtype=jnp.int64))
@@ -103,64 +108,36 @@ def predict_program(model, theta, tolerance, eta, lanes):
     return predict(model, theta, eta, lanes, tolerance)
 
 
-def check_model(model: OdeModel | ClosedFormModel, parameters: Parameters, design: Design) -> None:
-    """Raise UserError if the model's methods do not fit together, naming the model, the method and the
-    shape; RuntimeError if nobody called `nlme.configure()`."""
-    check_configured()
+def output_index(model: OdeModel | ClosedFormModel, design: Design) -> Int[np.ndarray, "row time"] | None:
+    """Which of the model's outputs each observation is of; None for a model with one output.
+
+    Raises UserError if observations are of an output that the model does not have, or of several where it
+    has one.
+    """
     name = type(model).__name__
-    scalar = jax.ShapeDtypeStruct((), jnp.float64)
-    theta = {n: scalar for n in parameters.theta}
-    eta = jax.ShapeDtypeStruct((len(model.random_effects),), jnp.float64)
-    if set(parameters.theta) != set(model.fixed_effects) or parameters.random_effects != model.random_effects:
-        raise UserError(
-            f"the parameters are not those of {name}: fixed effects {', '.join(parameters.theta)}"
-        )
-    try:
-        p = jax.eval_shape(model.individual, theta, eta, {n: scalar for n in design.covariates})
-    except KeyError as missing:
-        why = design.unusable.get(missing.args[0], ", ".join(design.covariates) or "there are none")
-        raise UserError(
-            f"{name}.individual needs {missing}, which is neither a fixed effect nor a covariate ({why})"
-        ) from None
-    for key, value in p.items():
-        if value.shape != ():
-            raise UserError(f"{name}.individual must return a number for {key}, got shape {value.shape}")
-    if isinstance(model, ClosedFormModel):
-        regimen = jax.tree.map(
-            lambda v: jax.ShapeDtypeStruct(v.shape, v.dtype), _regimen(design.rows(np.array([0])))
-        )
-        f = jax.eval_shape(model.closed_form, *regimen, p)
-        if f.shape != (design.time_h.shape[1],):
+    observed = np.where(design.observed, 0 if design.output is None else design.output, 0)
+    asked = sorted(set(observed[design.observed].tolist()))
+    if not model.outputs:
+        if len(asked) > 1:
+            row = int(np.argmax((observed != asked[0]).any(axis=1)))
             raise UserError(
-                f"{name}.closed_form must return shape ({design.time_h.shape[1]},), got {f.shape}"
+                f"subject {design.name(row)}: observations are of CMT or DVID {', '.join(map(str, asked))}, "
+                f"but {name} has one output; choose rows with `accept`, or declare `outputs` in the model"
             )
-        return
-    y = jax.eval_shape(model.initial_state, p)
-    state = tuple(scalar for _ in range(len(y)))
-    for method, value in (
-        ("initial_state", y),
-        ("vector_field", jax.eval_shape(model.vector_field, scalar, state, p)),
-    ):
-        shapes = (
-            [np.shape(part) for part in value]
-            if isinstance(value, tuple | list)
-            else [value.shape[1:]] * len(value)
-        )
-        if len(shapes) != len(state) or any(shapes):
-            raise UserError(
-                f"{name}.{method} must return {len(state)} numbers, one a state, got shapes {shapes}"
-            )
-    f = jax.eval_shape(model.prediction, scalar, state, p)
-    if f.shape != ():
-        raise UserError(f"{name}.prediction must return a number, got shape {f.shape}")
-    if np.any(design.dose_compartment >= len(state)) or np.any(design.dose_compartment < 0):
+        return None
+    numbers = list(model.outputs)
+    if unknown := [number for number in asked if number not in numbers]:
+        row = int(np.argmax(((observed == unknown[0]) & design.observed).any(axis=1)))
+        known = ", ".join(f"{number} ({output})" for number, output in model.outputs.items())
         raise UserError(
-            f"doses must go to compartments 1 … {len(state)} of {name}, "
-            f"got {int(design.dose_compartment.max()) + 1}"
+            f"subject {design.name(row)}: observations must be of CMT or DVID {known} of {name}, "
+            f"got {unknown[0] or 'neither'}"
         )
+    return np.argmax(observed[:, :, None] == np.array(numbers), axis=2)
 
 
-def _regimen(design: Design) -> Regimen:
+def regimen_of(design: Design) -> Regimen:
+    """What a closed form needs of a design."""
     elapsed = design.time_h[:, :, None] - design.dose_time_h[:, None, :]
     order = np.arange(design.dose_amount.shape[1])
     given = order < design.doses_before[:, :, None]

@@ -8,8 +8,9 @@ from jaxtyping import Float, Float64, Int
 
 from covary.nlme import joint
 from covary.nlme.blocks import lane_program, map_lanes
+from covary.nlme.check import check_model
 from covary.nlme.design import Records
-from covary.nlme.lanes import check_model, lanes_of
+from covary.nlme.lanes import lanes_of
 from covary.nlme.model import ClosedFormModel, OdeModel
 from covary.nlme.parameters import Parameters
 from covary.nlme.solvers.lanes import DEFAULT, Tolerance

@@ -21,10 +21,11 @@ from covary.errors import UserError
 from covary.nlme import joint
 from covary.nlme.arrays import Array
 from covary.nlme.blocks import lane_program, map_lanes
+from covary.nlme.check import check_model
 from covary.nlme.design import Records
 from covary.nlme.empirical_bayes import Status, estimate
 from covary.nlme.lane_algebra import inverse, log_determinant, solve
-from covary.nlme.lanes import Lanes, check_model, lanes_of, predict
+from covary.nlme.lanes import Lanes, lanes_of, predict
 from covary.nlme.model import ClosedFormModel, OdeModel
 from covary.nlme.parameters import Parameters
 
@@ -222,7 +223,7 @@ def _approximate(structure, lanes, vector, eta, at: _Derivatives) -> Float[Array
 def _linearised(structure, lanes, vector, eta, at: _Derivatives) -> Float[Array, " lane"]:
     """FO: ln|C| + (y − f)' C⁻¹ (y − f) with C = J Ω J' + R at η = 0."""
     parameters = structure.from_vector(vector)
-    residual = parameters.residual
+    residual = parameters.residual.of(lanes.output)
     f = jnp.where(lanes.present, at.f, 1.0)
     slope = jax.jvp(residual.transform, (f,), (jnp.ones_like(f),))[1]
     j = at.a * slope

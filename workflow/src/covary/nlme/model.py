@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 import equinox as eqx
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from covary.errors import UserError
 from covary.nlme.arrays import Array
 from covary.nlme.parameters import Parameters
-from covary.nlme.residual import ResidualError
+from covary.nlme.residual import PerOutput, ResidualError
 
 State = Sequence[Float[Array, ""] | float] | Float[Array, " state"]
 
@@ -35,16 +36,26 @@ class StructuralModel(eqx.Module):
     """What every structural model declares. Derive from `OdeModel` or `ClosedFormModel` instead.
 
     `fixed_effects` names the typical values and the range each lives in; `random_effects` names the entries
-    of eta.
+    of eta. A model with several outputs names them in `outputs` by their CMT or DVID in a table; its
+    prediction is then a dictionary of all of them, and its residual error one error model per output.
     """
 
     fixed_effects: ClassVar[dict[str, Literal["real", "positive"]]]
     random_effects: ClassVar[tuple[str, ...]]
+    outputs: ClassVar[dict[int, str]] = {}
 
     @abc.abstractmethod
     def individual(self, theta: dict, eta: Float[Array, " k"], covariates: dict) -> dict:
         """Individual parameters of one subject from fixed effects, random effects and covariates, all by
         name."""
+
+    def choose(self, f, output: Int[Array, "time *lane"] | None) -> Float[Array, "*time lane"]:
+        """Of the predictions of all outputs, each (time, lane) or (lane,), the one that is observed."""
+        if output is None:
+            return f
+        output = output if output.ndim > 1 else output[:, None]
+        values = [f[name] for name in self.outputs.values()]
+        return jnp.select([output == i for i in range(len(values))], values)
 
     def default_parameters(self) -> Parameters:
         """Population parameters of a sensible example. Raises UserError if the model has none."""
@@ -55,16 +66,21 @@ class StructuralModel(eqx.Module):
         return self.default_parameters().theta
 
     def parameters(
-        self, fixed_effects: dict[str, float] | Sequence[float | int], omega, residual: ResidualError
+        self, fixed_effects: dict[str, float] | Sequence[float | int], omega, residual
     ) -> Parameters:
         """Checked population parameters of this model.
 
         `fixed_effects` by name, or in the order of the model's own; `omega` a number (times the identity),
-        the diagonal, or the matrix, whose non-zero off-diagonal entries are the ones a fit estimates.
+        the diagonal, or the matrix, whose non-zero off-diagonal entries are the ones a fit estimates;
+        `residual` an error model such as `Additive(0.1)`, or one per output by name.
 
         Raises UserError if a name is missing or unknown, a value is outside its range, or Ω is not a
         positive definite matrix of the right size.
         """
+        if isinstance(self.random_effects, str):
+            raise UserError(
+                f"{type(self).__name__}.random_effects must be a tuple of names, got {self.random_effects!r}"
+            )
         names = list(self.fixed_effects)
         if not isinstance(fixed_effects, dict):
             if len(fixed_effects) != len(names):
@@ -84,9 +100,24 @@ class StructuralModel(eqx.Module):
             {name: float(fixed_effects[name]) for name in names},
             dict(self.fixed_effects),
             omega,
-            self.random_effects,
-            residual,
+            tuple(self.random_effects),
+            self._residual(residual),
         )
+
+    def _residual(self, residual) -> ResidualError:
+        """The residual error of all outputs."""
+        example = "an error model such as nlme.Additive(0.1)"
+        if not self.outputs:
+            if not isinstance(residual, ResidualError):
+                raise UserError(f"residual must be {example}, got {residual!r}")
+            return residual
+        names = tuple(self.outputs.values())
+        if not isinstance(residual, dict) or set(residual) != set(names):
+            raise UserError(f"residual must be a dictionary of {', '.join(names)}, got {residual!r}")
+        for name, error in residual.items():
+            if not isinstance(error, ResidualError):
+                raise UserError(f"residual of {name} must be {example}, got {error!r}")
+        return PerOutput(names, tuple(residual[name] for name in names))
 
 
 class OdeModel(StructuralModel):
@@ -104,13 +135,16 @@ class OdeModel(StructuralModel):
         """Time derivative of each state; infusions are added by the engine."""
 
     @abc.abstractmethod
-    def prediction(self, t: Float[Array, ""], y: State, p: dict) -> Float[Array, ""]:
-        """What is observed, without residual error."""
+    def prediction(self, t: Float[Array, ""], y: State, p: dict) -> Float[Array, ""] | dict:
+        """What is observed, without residual error; by name if there are several `outputs`."""
 
 
 class ClosedFormModel(StructuralModel):
     """A structural model whose prediction is a formula."""
 
     @abc.abstractmethod
-    def closed_form(self, time_h: Float[Array, " time"], doses: Doses, p: dict) -> Float[Array, " time"]:
-        """What is observed at each time since the start of the record, without residual error."""
+    def closed_form(
+        self, time_h: Float[Array, " time"], doses: Doses, p: dict
+    ) -> Float[Array, " time"] | dict:
+        """What is observed at each time since the start of the record, without residual error; by name if
+        there are several `outputs`."""

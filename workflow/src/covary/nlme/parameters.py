@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 
 from covary.errors import UserError
 from covary.nlme.arrays import Array
-from covary.nlme.residual import RESIDUAL_ERRORS, ResidualError
+from covary.nlme.residual import RESIDUAL_ERRORS, PerOutput, ResidualError
 
 Blocks = tuple[tuple[int, ...], ...]
 
@@ -43,10 +43,13 @@ class Parameters(eqx.Module):
         Raises UserError if a value is outside its range or Ω is not a positive definite matrix of the
         right size.
         """
+        for name, domain in domains.items():
+            if domain not in ("real", "positive"):
+                raise UserError(f"the range of fixed effect {name} must be real or positive, got {domain!r}")
         for name, value in theta.items():
             if not np.isfinite(value) or (domains[name] == "positive" and value <= 0):
                 raise UserError(f"fixed effect {name} must be a {domains[name]} number, got {value:g}")
-        for field, value in _standard_deviations(residual).items():
+        for field, value in residual.standard_deviations().items():
             if not (np.isfinite(value) and value > 0):
                 raise UserError(f"residual {field} must be > 0, got {value:g}")
         k = len(random_effects)
@@ -69,14 +72,14 @@ class Parameters(eqx.Module):
                 for i in range(len(block))
                 for j in range(i + 1)
             ]
-        values += [np.log(v) for v in _standard_deviations(self.residual).values()]
+        values += [np.log(v) for v in self.residual.standard_deviations().values()]
         return np.array(values, dtype=np.float64)
 
     def logarithms(self) -> Bool[np.ndarray, " p"]:
         """Which entries of `to_vector` are logarithms."""
         fixed = [domain == "positive" for _, domain in self.domains]
         omega = [i == j for block in self.blocks for i in range(len(block)) for j in range(i + 1)]
-        return np.array([*fixed, *omega, *(True for _ in _standard_deviations(self.residual))])
+        return np.array([*fixed, *omega, *(True for _ in self.residual.standard_deviations())])
 
     def from_vector(self, vector: Float[Array, " p"]) -> "Parameters":
         """Parameters of this structure from an unconstrained vector; differentiable."""
@@ -89,8 +92,8 @@ class Parameters(eqx.Module):
                 for j, column in enumerate(block[: i + 1]):
                     value = vector[next(values)]
                     factor = factor.at[row, column].set(jnp.exp(value) if i == j else value)
-        sds = {name: jnp.exp(vector[next(values)]) for name in _standard_deviations(self.residual)}
-        residual = dataclasses.replace(self.residual, **sds)
+        sds = {name: jnp.exp(vector[next(values)]) for name in self.residual.standard_deviations()}
+        residual = self.residual.with_standard_deviations(sds)
         return Parameters(theta, factor @ factor.T, residual, self.domains, self.random_effects, self.blocks)
 
     def theta_from(self, unconstrained: Float[Array, "fixed *lane"]) -> dict[str, Float[Array, "*lane"]]:
@@ -109,16 +112,16 @@ class Parameters(eqx.Module):
                     entries[f"omega({self.random_effects[row]},{self.random_effects[column]})"] = self.omega[
                         row, column
                     ]
-        residual = {f"residual {name}": value for name, value in _standard_deviations(self.residual).items()}
+        residual = {f"residual {name}": value for name, value in self.residual.standard_deviations().items()}
         return {n: self.theta[n] for n, _ in self.domains} | entries | residual
 
     def concrete(self) -> "Parameters":
         """The same with plain floats and a NumPy matrix."""
-        sds = {name: float(value) for name, value in _standard_deviations(self.residual).items()}
+        sds = {name: float(value) for name, value in self.residual.standard_deviations().items()}
         return Parameters(
             {n: float(self.theta[n]) for n, _ in self.domains},
             np.asarray(self.omega, dtype=np.float64),
-            dataclasses.replace(self.residual, **sds),
+            self.residual.with_standard_deviations(sds),
             self.domains,
             self.random_effects,
             self.blocks,
@@ -128,14 +131,13 @@ class Parameters(eqx.Module):
 def parameters_to_json(parameters: Parameters) -> str:
     """Parameters as JSON text; `parameters_from_json` gives back the same numbers to the last bit."""
     concrete = parameters.concrete()
-    options = {f.name: getattr(concrete.residual, f.name) for f in dataclasses.fields(concrete.residual)}
     return json.dumps(
         {
             "theta": concrete.theta,
             "domains": dict(concrete.domains),
             "random_effects": list(concrete.random_effects),
             "omega": concrete.omega.tolist(),
-            "residual": {"error": type(concrete.residual).__name__} | options,
+            "residual": _residual_to_json(concrete.residual),
         },
         indent=2,
     )
@@ -148,8 +150,7 @@ def parameters_from_json(text: str) -> Parameters:
     """
     try:
         raw = json.loads(text)
-        residual = dict(raw["residual"])
-        error = RESIDUAL_ERRORS[residual.pop("error")](**residual)
+        error = _residual_from_json(raw["residual"])
         return Parameters.checked(
             raw["theta"], raw["domains"], np.array(raw["omega"]), tuple(raw["random_effects"]), error
         )
@@ -159,12 +160,18 @@ def parameters_from_json(text: str) -> Parameters:
         ) from None
 
 
-def _standard_deviations(residual: ResidualError) -> dict:
-    return {
-        f.name: getattr(residual, f.name)
-        for f in dataclasses.fields(residual)
-        if not f.metadata.get("static")
-    }
+def _residual_to_json(residual: ResidualError) -> dict:
+    if isinstance(residual, PerOutput):
+        return {"outputs": dict(zip(residual.names, map(_residual_to_json, residual.errors), strict=True))}
+    options = {f.name: getattr(residual, f.name) for f in dataclasses.fields(residual)}
+    return {"error": type(residual).__name__} | options
+
+
+def _residual_from_json(raw: dict) -> ResidualError:
+    if "outputs" in raw:
+        return PerOutput(tuple(raw["outputs"]), tuple(map(_residual_from_json, raw["outputs"].values())))
+    options = dict(raw)
+    return RESIDUAL_ERRORS[options.pop("error")](**options)
 
 
 def _connected(omega: np.ndarray) -> Blocks:

@@ -6,10 +6,10 @@ import numpy as np
 from scipy.special import chdtri, gammaln
 
 from covary import rng
+from covary.nlme.check import check_model
 from covary.nlme.design import Records
 from covary.nlme.draws import Draws
 from covary.nlme.empirical_bayes import EmpiricalBayes
-from covary.nlme.lanes import check_model
 from covary.nlme.likelihood import LogJoint
 from covary.nlme.model import ClosedFormModel, OdeModel
 from covary.nlme.parameters import Parameters

@@ -9,8 +9,9 @@ from jaxtyping import Float, Float64, Int8
 
 from covary import rng
 from covary.nlme.blocks import map_lanes
+from covary.nlme.check import check_model
 from covary.nlme.design import Design
-from covary.nlme.lanes import check_model, lanes_of, predict_program
+from covary.nlme.lanes import lanes_of, output_index, predict_program
 from covary.nlme.model import ClosedFormModel, OdeModel
 from covary.nlme.parameters import Parameters
 from covary.nlme.solvers.lanes import DEFAULT
@@ -73,7 +74,8 @@ def simulate(
         raise ValueError(f"subjects must be {design.n_subjects} consecutive numbers, got {subjects}")
     prediction = predictions(model, parameters, eta, design)
     epsilon = rng.normal(seed, stream, subjects.start, subjects.stop, (design.time_h.shape[1],))
-    observation = np.array(parameters.residual.observation(prediction, epsilon))
+    residual = parameters.residual.of(output_index(model, design))
+    observation = np.array(residual.observation(prediction, epsilon))
     failed = np.any(np.isnan(prediction) & design.observed, axis=1)
     prediction[failed], observation[failed] = np.nan, np.nan
     return Simulation(prediction, observation, failed.astype(np.int8))

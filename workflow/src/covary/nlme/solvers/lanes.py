@@ -85,12 +85,17 @@ class _State(NamedTuple):
 
 
 def solve(
-    model: OdeModel, p: dict, schedule: Schedule, n_times: int, tolerance: Tolerance = DEFAULT
+    model: OdeModel,
+    p: dict,
+    schedule: Schedule,
+    n_times: int,
+    output: Int[Array, "time *lane"] | None = None,
+    tolerance: Tolerance = DEFAULT,
 ) -> Solution:
     """Integrate every lane through its schedule.
 
-    `p` holds the individual parameters, each (lane,). Where a lane fails, all its predictions are NaN and
-    `failure` says why.
+    `p` holds the individual parameters, each (lane,); `output` says which of several outputs is
+    observed. Where a lane fails, all its predictions are NaN and `failure` says why.
     """
     lanes = jax.tree.leaves(p)[0].shape
     initial = jax.vmap(lambda p: _scalars(model.initial_state(p)))(p)
@@ -140,7 +145,7 @@ def solve(
         y = tuple(jnp.where(accepted, new, old) for new, old in zip(y, state.y, strict=True))
         t = jnp.where(arrives, end, jnp.where(accepted, state.t + h, state.t))
         hits = (observation_index == at(jnp.asarray(schedule.record), state.segment)) & arrives
-        prediction = jnp.where(hits, predict(t, y, p), state.prediction)
+        prediction = jnp.where(hits, model.choose(predict(t, y, p), output), state.prediction)
         segment = state.segment + arrives
         acted_y, acted_rate = act(segment, y, state.rate)
         y = tuple(jnp.where(arrives, a, b) for a, b in zip(acted_y, y, strict=True))

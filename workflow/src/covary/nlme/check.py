@@ -1,0 +1,151 @@
+"""Whether a model, its parameters and a design fit together; if not, one line names the method."""
+
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from covary.errors import UserError
+from covary.nlme.configuration import check_configured
+from covary.nlme.design import Design
+from covary.nlme.lanes import output_index, regimen_of
+from covary.nlme.model import ClosedFormModel, OdeModel
+from covary.nlme.parameters import Parameters
+
+_SCALAR = jax.ShapeDtypeStruct((), np.float64)
+
+
+def check_model(model: OdeModel | ClosedFormModel, parameters: Parameters, design: Design) -> None:
+    """Trace every method of a model once, as the engine will.
+
+    Raises UserError that names the model, the method, and what it should have done; RuntimeError if nobody
+    called `nlme.configure()`.
+    """
+    check_configured()
+    name = type(model).__name__
+    effects = tuple(model.random_effects)
+    if set(parameters.theta) != set(model.fixed_effects) or parameters.random_effects != effects:
+        raise UserError(
+            f"the parameters are not those of {name}: fixed effects {', '.join(parameters.theta)}"
+        )
+    p = _check_individual(model, parameters, design)
+    if isinstance(model, ClosedFormModel):
+        regimen = regimen_of(design.rows(np.array([0])))
+        shapes = jax.tree.map(lambda v: jax.ShapeDtypeStruct(v.shape, v.dtype), regimen)
+        f = _trace(model, "closed_form", *shapes, p)
+        _check_outputs(model, "closed_form", f, (design.time_h.shape[1],))
+    else:
+        _check_ode(model, p, design)
+    output_index(model, design)
+
+
+def _check_individual(model, parameters: Parameters, design: Design) -> dict:
+    """The individual parameters as shapes."""
+    name, k = type(model).__name__, len(model.random_effects)
+    theta = dict.fromkeys(parameters.theta, _SCALAR)
+    covariates = dict.fromkeys(design.covariates, _SCALAR)
+    # JAX takes the last entry for an index beyond the end. NumPy does not.
+    try:
+        jax.eval_shape(lambda t, c: model.individual(t, np.zeros(k), c), theta, covariates)
+    except IndexError as fault:
+        raise UserError(
+            f"{name}.individual{_place('individual', fault)}: there are {k} random effects, eta[0] … "
+            f"eta[{k - 1}] ({', '.join(model.random_effects)}): {fault}"
+        ) from fault
+    except Exception:
+        pass
+    try:
+        p = _trace(model, "individual", theta, jax.ShapeDtypeStruct((k,), np.float64), covariates)
+    except KeyError as missing:
+        why = design.unusable.get(missing.args[0], ", ".join(design.covariates) or "there are none")
+        raise UserError(
+            f"{name}.individual needs {missing}, which is neither a fixed effect nor a covariate ({why})"
+        ) from missing
+    if not isinstance(p, dict):
+        raise UserError(f"{name}.individual must return a dictionary of numbers, got {type(p).__name__}")
+    for key, value in p.items():
+        if value.shape != ():
+            raise UserError(f"{name}.individual must return a number for {key}, got shape {value.shape}")
+    return p
+
+
+def _check_ode(model: OdeModel, p: dict, design: Design) -> None:
+    name = type(model).__name__
+    y = _trace(model, "initial_state", p)
+    state = tuple(_SCALAR for _ in range(len(y)))
+    for method, value in (
+        ("initial_state", y),
+        ("vector_field", _trace(model, "vector_field", _SCALAR, state, p)),
+    ):
+        shapes = (
+            [np.shape(part) for part in value]
+            if isinstance(value, tuple | list)
+            else [value.shape[1:]] * len(value)
+        )
+        if len(shapes) != len(state) or any(shapes):
+            raise UserError(
+                f"{name}.{method} must return {len(state)} numbers, one per state, got shapes {shapes}"
+            )
+    _check_outputs(model, "prediction", _trace(model, "prediction", _SCALAR, state, p), ())
+    given = np.asarray(design.dose_amount) > 0
+    wrong = given & (design.dose_compartment >= len(state))
+    if wrong.any():
+        row, dose = np.argwhere(wrong)[0]
+        of_subject = "" if design.shared and design.subject_ids is None else f"subject {design.name(row)}: "
+        raise UserError(
+            f"{of_subject}doses must go to compartments 1 … {len(state)} of {name}, "
+            f"got {int(design.dose_compartment[row, dose]) + 1} at {design.dose_time_h[row, dose]:g} h"
+        )
+
+
+def _check_outputs(model, method: str, f, shape: tuple[int, ...]) -> None:
+    name, wanted = type(model).__name__, "a number" if shape == () else f"shape {shape}"
+    if not model.outputs:
+        if isinstance(f, dict) or f.shape != shape:
+            got = f"outputs {', '.join(f)}; declare `outputs`" if isinstance(f, dict) else f"shape {f.shape}"
+            raise UserError(f"{name}.{method} must return {wanted}, got {got}")
+        return
+    names = list(model.outputs.values())
+    if not isinstance(f, dict) or set(f) != set(names):
+        got = ", ".join(f) if isinstance(f, dict) else type(f).__name__
+        raise UserError(f"{name}.{method} must return a dictionary of {', '.join(names)}, got {got}")
+    for output, value in f.items():
+        if value.shape != shape:
+            raise UserError(f"{name}.{method} must return {wanted} for {output}, got shape {value.shape}")
+
+
+def _trace(model, method: str, *arguments) -> Any:
+    """What a method returns, as shapes."""
+    function: Callable = getattr(model, method)
+    try:
+        return jax.eval_shape(lambda *a: jax.tree.map(jnp.asarray, function(*a)), *arguments)
+    except jax.errors.TracerBoolConversionError as fault:
+        advice = "`if`, `and`, `or`, min and max cannot depend on values; use jnp.where(condition, a, b)"
+        raise UserError(f"{type(model).__name__}.{method}{_place(method, fault)}: {advice}") from fault
+    except (jax.errors.TracerArrayConversionError, jax.errors.ConcretizationTypeError) as fault:
+        advice = "NumPy, math and float() cannot take values of a model; use jax.numpy (jnp.exp, …)"
+        raise UserError(f"{type(model).__name__}.{method}{_place(method, fault)}: {advice}") from fault
+    except IndexError as fault:
+        if method not in ("vector_field", "prediction"):
+            raise
+        n = len(arguments[1])
+        raise UserError(
+            f"{type(model).__name__}.{method}{_place(method, fault)}: the model has {n} states, "
+            f"y[0] … y[{n - 1}]"
+        ) from fault
+    except KeyError as missing:
+        if method == "individual":
+            raise
+        raise UserError(
+            f"{type(model).__name__}.{method}{_place(method, missing)} needs {missing}, which individual "
+            f"does not return"
+        ) from missing
+
+
+def _place(method: str, fault: Exception) -> str:
+    """` (line 12)`: the last line of the method that the error went through."""
+    lines = [frame.lineno for frame in traceback.extract_tb(fault.__traceback__) if frame.name == method]
+    return f" (line {lines[-1]})" if lines else ""

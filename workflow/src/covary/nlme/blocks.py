@@ -16,9 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int
 
-# Small enough for a core's cache, large enough to vectorise; a GPU wants all the lanes it can get.
+# Small enough for a core's cache, large enough to vectorise.
 _CPU_LANES, _CPU_BLOCKS = 64, 64
-_GPU_LANES = 65_536
+# A GPU wants all the lanes it can get, but the last few subjects of a search need not pay for them.
+_GPU_LANES = 1_024, 65_536
 
 # Fused multiply-add and sums in any order, but NaN, infinity, division and functions as IEEE has them: twice
 # the speed on CPUs with wide vectors. Other backends ignore it.
@@ -36,14 +37,14 @@ def lane_program(n_shared: int, static_argnums: tuple[int, ...] = ()) -> Callabl
     """Decorator: compile a function whose first `n_shared` arguments all lanes share.
 
     The others, and what it returns, are pytrees of arrays whose last axis is the lane; anything with a method
-    `select(index)` chooses its lanes itself. The program takes one keyword more, `n_blocks`: how many
-    blocks of its arguments are to be computed. It is called by `map_lanes`.
+    `select(index)` chooses its lanes itself. The program takes three keywords more: `lanes` in a block,
+    `blocks` in its arguments, and `n_blocks`, how many of them are to be computed. It is called by
+    `map_lanes`.
     """
 
     def decorate(function):
         @wraps(function)
-        def program(*arguments, n_blocks):
-            lanes, blocks = _capacity()
+        def program(*arguments, n_blocks, lanes, blocks):
             inner = jax.jit(function, static_argnums=static_argnums)
 
             def block(i):
@@ -64,7 +65,13 @@ def lane_program(n_shared: int, static_argnums: tuple[int, ...] = ()) -> Callabl
 
             return jax.lax.fori_loop(0, n_blocks, put, result)
 
-        return jax.jit(program, static_argnums=static_argnums, compiler_options=_COMPILER_OPTIONS)
+        del program.__wrapped__  # whose signature lacks the keywords
+        return jax.jit(
+            program,
+            static_argnums=static_argnums,
+            static_argnames=("lanes", "blocks"),
+            compiler_options=_COMPILER_OPTIONS,
+        )
 
     return decorate
 
@@ -75,7 +82,7 @@ def map_lanes(program: Callable, n: int, select: Callable[[Int[np.ndarray, " lan
     `select(index)` gives the remaining arguments for some lanes. Returns the program's pytree as NumPy arrays
     with `n` lanes. Uses as many threads as OMP_NUM_THREADS says, by default one a core.
     """
-    lanes, blocks = _capacity()
+    lanes, blocks = _capacity(n)
     threads = 1 if blocks == 1 else _threads()
     n_blocks = -(-n // lanes)
     n_chunks = max(-(-n_blocks // blocks), min(threads, n_blocks))
@@ -83,7 +90,7 @@ def map_lanes(program: Callable, n: int, select: Callable[[Int[np.ndarray, " lan
 
     def run(chunk, n_blocks):
         index = chunk[0] * lanes + np.arange(lanes * blocks)
-        return program(*select(np.minimum(index, n - 1)), n_blocks=n_blocks)
+        return program(*select(np.minimum(index, n - 1)), n_blocks=n_blocks, lanes=lanes, blocks=blocks)
 
     if n_chunks == 1:
         parts = [run(chunks[0], n_blocks)]
@@ -108,9 +115,11 @@ def take(tree: Any, index: Int[Any, " lane"]) -> Any:
     )
 
 
-def _capacity() -> tuple[int, int]:
-    """Lanes in a block and blocks in a call, on the machine that JAX uses."""
-    return (_CPU_LANES, _CPU_BLOCKS) if jax.default_backend() == "cpu" else (_GPU_LANES, 1)
+def _capacity(n: int) -> tuple[int, int]:
+    """Lanes in a block and blocks in a call for n lanes, on the machine that JAX uses."""
+    if jax.default_backend() == "cpu":
+        return _CPU_LANES, _CPU_BLOCKS
+    return next((lanes for lanes in _GPU_LANES if lanes >= n), _GPU_LANES[-1]), 1
 
 
 def _threads() -> int:

@@ -46,11 +46,11 @@ class Scale:
     trained_images: int  # of the comparison with the CPU
     compared_subjects: int  # of the comparison with the CPU
     subjects: int  # of the engine's rates
-    paper_subjects: int
+    many_subjects: int
     small_px: int  # sides of the images of the two VAEs and predictors
     large_px: int
     width: int  # channels of the first convolution
-    epoch_images: int
+    steps_per_epoch: int
     batch_size: int
     sampled_batch: int
     sampling_steps: int
@@ -59,24 +59,19 @@ class Scale:
     autoencoder_channels: tuple[int, ...]
     latent_px: int
     stable_diffusion_batches: tuple[int, ...]
-    compiled: bool
 
 
 FULL = Scale(
     seconds=3.0, updates=5, trained_images=512, compared_subjects=4096, subjects=65_536,
-    paper_subjects=PAPER_IMAGES, small_px=128, large_px=224, width=64, epoch_images=6400, batch_size=64,
-    sampled_batch=512, sampling_steps=20,
-    block_channels=[64, 128, 256, 256], unet_channels=(320, 640, 1280, 1280),
-    autoencoder_channels=(128, 256, 512, 512),
-    latent_px=64, stable_diffusion_batches=(4, 16), compiled=True,
+    many_subjects=262_144, small_px=128, large_px=224, width=64, steps_per_epoch=100, batch_size=64,
+    sampled_batch=512, sampling_steps=20, block_channels=[64, 128, 256, 256], unet_channels=(320, 640, 1280, 1280),
+    autoencoder_channels=(128, 256, 512, 512), latent_px=64, stable_diffusion_batches=(4, 16),
 )  # fmt: skip
 SMALLEST = Scale(
-    seconds=0.0, updates=1, trained_images=64, compared_subjects=64, subjects=64,
-    paper_subjects=64, small_px=32, large_px=32, width=4, epoch_images=8, batch_size=4,
-    sampled_batch=2, sampling_steps=2,
-    block_channels=[16], unet_channels=(32, 32, 32, 32),
-    autoencoder_channels=(32, 32, 32, 32),
-    latent_px=8, stable_diffusion_batches=(2,), compiled=False,
+    seconds=0.0, updates=1, trained_images=64, compared_subjects=64, subjects=64, many_subjects=96,
+    small_px=32, large_px=32, width=4, steps_per_epoch=2, batch_size=4, sampled_batch=2,
+    sampling_steps=2, block_channels=[16], unet_channels=(32, 32, 32, 32),
+    autoencoder_channels=(32, 32, 32, 32), latent_px=8, stable_diffusion_batches=(2,),
 )  # fmt: skip
 
 
@@ -251,13 +246,14 @@ def _synchronised_s() -> float:
     return time.perf_counter()
 
 
-def rate(module: ModuleType, work: Callable[[], object], scale: Scale, *, warm_up: int, images: int) -> float:
+def rate(module: ModuleType, work: Callable[[], object], *, scale: Scale, warm_up: int, images: int) -> float:
     """Images per second of `work`, which shows a progress bar of `module`; an update is worth `images`."""
     watch = Stopwatch(scale, warm_up)
     with mock.patch.object(module, "progress", watch), contextlib.suppress(_Enough):
         work()
+    found = images * watch.counted / watch.elapsed_s
     _free()
-    return images * watch.counted / watch.elapsed_s
+    return found
 
 
 def _free() -> None:
@@ -280,31 +276,25 @@ def precision(module: ModuleType, bf16: bool) -> Iterator[None]:
         yield
 
 
-@contextlib.contextmanager
-def peak_memory(table: Table, task: str, setting: str) -> Iterator[None]:
-    """Write a row with the most GPU memory that PyTorch used."""
+Setting = tuple[str, bool, bool]  # name, bf16, compile
+FP32: Setting = ("fp32", False, False)
+BF16: Setting = ("bf16", True, False)
+
+
+def add_rate(table: Table, scale: Scale, task: str, setting: str, *arguments, **options) -> float:
+    """Rows with the `rate` of the other arguments, which is returned, and with the most memory in use."""
     import torch
 
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
-    yield
+    images_per_s = rate(*arguments, scale=scale, **options)
+    table.add(task, setting, images_per_s, "images/s")
     if torch.cuda.is_available():
         table.add(f"{task}: memory", setting, torch.cuda.max_memory_allocated() / 1e9, "GB")
+    return images_per_s
 
 
-def precisions(scale: Scale) -> list[tuple[str, bool, bool]]:
-    """Name, bf16 and compile of each setting."""
-    compiled = [("bf16, compiled", True, True)] if scale.compiled else []
-    return [("fp32", False, False), ("bf16", True, False), *compiled]
-
-
-def add_images_per_s(table: Table, task: str, setting: str, images_per_s: float) -> None:
-    """A row for the rate of sampling, and one for the paper's 1.1 million images."""
-    table.add(task, setting, images_per_s, "images/s")
-    table.add(f"{task}: 1.1 million images", setting, PAPER_IMAGES / images_per_s / 3600, "h")
-
-
-def network_of(name: str):
+def module_of(name: str):
     """A module of the package; `covary.vae` and others give functions the names of their modules."""
     return importlib.import_module(f"covary.{name}")
 
@@ -375,19 +365,19 @@ def measure_engine(table: Table, scale: Scale, sizes: list[int]) -> None:
     for n in sizes:
         model, parameters, eta, design = population(n)
         simulate = functools.partial(nlme.predictions, model, parameters, eta, design)
-        first_s = [timed(simulate)]
+        simulate_s = timed(simulate)
         *_, records = simulated_records(n)
         estimate = functools.partial(nlme.empirical_bayes, model, parameters, records)
-        first_s.append(timed(estimate))
-        for task, work, seconds in zip(
-            ("simulate", "empirical Bayes"), (simulate, estimate), first_s, strict=True
+        for task, work, seconds in (
+            ("simulate", simulate, simulate_s),
+            ("empirical Bayes", estimate, timed(estimate)),
         ):
             if n == sizes[0]:
                 table.add(f"{task}: first call, with compilation", platform, seconds, "s")
-            again_s = timed(work)
-            table.add(f"{task} {n:,} subjects", platform, n / again_s, "subjects/s")
-            if n == PAPER_IMAGES:
-                table.add(f"{task} 1.1 million subjects, five levels", platform, 5 * again_s / 60, "min")
+                seconds = timed(work)
+            table.add(f"{task}, {n:,} subjects", platform, n / seconds, "subjects/s")
+            minutes = 5 * PAPER_IMAGES * seconds / n / 60
+            table.add(f"{task}, {n:,} subjects: five levels of 1.1 million", platform, minutes, "min")
 
 
 def timed(work: Callable[[], object]) -> float:
@@ -407,7 +397,7 @@ def engine_on_cpu(table: Table, scale: Scale, work: Path) -> None:
 @part(100)
 def engine(table: Table, scale: Scale, work: Path) -> None:
     """Rates of the NLME engine on the GPU."""
-    measure_engine(table, scale, [scale.subjects, scale.paper_subjects])
+    measure_engine(table, scale, [scale.subjects, scale.many_subjects])
 
 
 # Agreement with the CPU.
@@ -423,7 +413,7 @@ def reference(table: Table, scale: Scale, work: Path) -> None:
     np.savez(work / "reference.npz", **losses, **apply_all(networks, scale, bf16=False), **engine)
 
 
-@part(60)
+@part(90)
 def agreement(table: Table, scale: Scale, work: Path) -> None:
     """The same on the GPU: differences of outputs with the same weights, and of losses after training."""
     import torch
@@ -436,17 +426,17 @@ def agreement(table: Table, scale: Scale, work: Path) -> None:
     expected = np.load(work / "reference.npz")
     networks = {name: kind.load(work / name) for name, kind in kinds.items()}
     strict = functools.partial(torch.backends.cudnn.flags, enabled=True, allow_tf32=False)
-    settings = [("fp32 without TF32", strict, False), ("fp32", contextlib.nullcontext, False)]
-    for setting, numbers, bf16 in [
-        *settings,
+    for setting, numbers, bf16 in (
+        ("fp32 without TF32", strict, False),
+        ("fp32", contextlib.nullcontext, False),
         ("bf16 where the package uses it", contextlib.nullcontext, True),
-    ]:
+    ):
         with numbers():
             for task, found in apply_all(networks, scale, bf16).items():
                 if found.dtype == np.uint8:
                     error = np.abs(found.astype(int) - expected[task]).max()
                     table.add(f"{task}: largest difference", setting, error, "grey levels")
-                else:
+                elif not bf16:  # encodings and predictions are never computed in bf16
                     table.add(f"{task}: relative difference", setting, distance(found, expected[task]))
             for task, found in train_all(scale, bf16)[0].items():
                 table.add(f"{task}: CPU, GPU", setting, f"{expected[task]:.5f}, {found:.5f}")
@@ -473,7 +463,7 @@ def train_all(scale: Scale, bf16: bool) -> tuple[dict[str, float], dict]:
     from covary.predict import Examples, MeanSquaredError, make_objective, train_predictor
     from covary.vae import encode, train_vae
 
-    beta, train, size_px = network_of("vae.families.beta"), network_of("predict.train"), scale.small_px // 2
+    beta, train, size_px = module_of("vae.families.beta"), module_of("predict.train"), scale.small_px // 2
     n = scale.trained_images
     images = synthetic_images(n, size_px)
     parts, evidence = (slice(0, n // 2), slice(n // 2, n)), records_evidence(n)
@@ -541,99 +531,115 @@ def records_evidence(n: int) -> dict:
 # Rates of training and sampling.
 
 
-@part(75)
-def image_vae(table: Table, scale: Scale, work: Path) -> None:
-    """Training of the VAE in the shape of the paper's."""
+def add_vae_training(table: Table, scale: Scale, settings: list[Setting], batch_size: int) -> None:
+    """Rows for the VAE in the shape of the paper's, with its perceptual loss."""
     from covary.config.vae import Vae
 
-    beta = network_of("vae.families.beta")
-    images = synthetic_images(scale.epoch_images, scale.large_px)
-    task = f"train the VAE of Table 3, {scale.large_px} px, batches of"
-    batches = ((scale.batch_size, setting) for setting in precisions(scale))
-    for batch_size, (setting, bf16, compiled) in [*batches, (5, ("bf16", True, False))]:
+    beta, n = module_of("vae.families.beta"), scale.steps_per_epoch * batch_size
+    images = synthetic_images(n, scale.large_px)
+    task = f"train the VAE of Table 3, {scale.large_px} px, batches of {batch_size}"
+    for setting, bf16, compiled in settings:
         config = Vae(
             architecture="resnet18", latent_dim=128, base_channels=scale.width, epochs=100, compile=compiled,
             batch_size=batch_size, perceptual="random", sleep_weight=0.0,
         )  # fmt: skip
-        some = images if batch_size == scale.batch_size else images[: 160 * batch_size]
         with tempfile.TemporaryDirectory() as folder, precision(beta, bf16):
-            work = functools.partial(beta.train_vae, some, images[:8], config, SEED, Path(folder))
-            with peak_memory(table, f"{task} {batch_size}", setting):
-                images_per_s = rate(beta, work, scale, warm_up=1, images=len(some))
-        table.add(f"{task} {batch_size}", setting, images_per_s, "images/s")
+            work = functools.partial(beta.train_vae, images, images[:8], config, SEED, Path(folder))
+            add_rate(table, scale, task, setting, beta, work, warm_up=1, images=n)
 
 
-@part(75)
-def generator(table: Table, scale: Scale, work: Path) -> None:
-    """Training of the generator of config/workstation.yaml, and sampling from it."""
-    import torch
-
-    from covary.config.generator import Generator, Sampling
-    from covary.diffusion import ImageGenerator
-    from covary.training.device import place
-    from covary.vae import VAE
-
-    sample, train = network_of("diffusion.sample"), network_of("diffusion.train")
-    size_px, n = scale.small_px, scale.batch_size * 8
-    vae = place(VAE(size_px, 32, scale.width // 2, "resnet18"))
-    images, z = synthetic_images(n, size_px), draw_z(scale.sampled_batch * 200, 32)
-    layers = {"block_channels": scale.block_channels, "layers_per_block": 2}
-    task = f"train a generator, {size_px} px, batches of {scale.batch_size}"
-    for setting, bf16, compiled in precisions(scale):
-        config = Generator(
-            **layers, steps=100_000, checkpoint_steps=100_000, batch_size=scale.batch_size, compile=compiled,
-            mixed_precision="bf16" if bf16 else "no",
-        )  # fmt: skip
-        with tempfile.TemporaryDirectory() as folder, peak_memory(table, task, setting):
-            work = functools.partial(
-                train.train_generator, images, *posterior(n, 32), vae, size_px, config, SEED, Path(folder)
-            )
-            images_per_s = rate(train, work, scale, warm_up=scale.updates, images=scale.batch_size)
-        table.add(task, setting, images_per_s, "images/s")
-    with torch.random.fork_rng():
-        drawn = ImageGenerator.initialise(Generator(**layers), vae, size_px)
-    task = f"sample from it, 12 steps, batches of {scale.sampled_batch}"
-    for setting, bf16, compiled in precisions(scale):
-        config = Sampling(
-            solver="dpmsolver++", steps=12, batch_size=scale.sampled_batch, mixed_precision=bf16,
-            compile=compiled,
-        )  # fmt: skip
-        work = functools.partial(sample.generate, drawn, z, np.arange(len(z)), config, SEED)
-        add_images_per_s(table, task, setting, rate(sample, work, scale, warm_up=1, images=1))
-
-
-@part(40)
-def predictor(table: Table, scale: Scale, work: Path) -> None:
-    """Training of a predictor in the shape of the paper's, on empirical Bayes estimates."""
+def add_predictor_training(table: Table, scale: Scale, settings: list[Setting]) -> None:
+    """Rows for a predictor in the shape of the paper's, on empirical Bayes estimates."""
     from covary.config.predictors import Predictor
     from covary.predict import Examples, MeanSquaredError, Targets
 
-    train, n = network_of("predict.train"), scale.epoch_images
+    train, n = module_of("predict.train"), scale.steps_per_epoch * scale.batch_size
     examples = Examples(synthetic_images(n, scale.large_px), Targets(draw_z(n, 3)))
     few = Examples(examples.inputs[:8], examples.evidence[:8])
     config = Predictor(width=scale.width, batch_size=scale.batch_size, epochs=100, patience_epochs=100)
     task = f"train a predictor, {scale.large_px} px, batches of {scale.batch_size}"
-    for setting, bf16 in (("fp32", False), ("bf16", True)):
+    for setting, bf16, _ in settings:
         with tempfile.TemporaryDirectory() as folder, precision(train, bf16):
             work = functools.partial(
                 train.train_predictor, examples, few, MeanSquaredError(), config, SEED, Path(folder)
             )
-            table.add(task, setting, rate(train, work, scale, warm_up=1, images=n), "images/s")
+            add_rate(table, scale, task, setting, train, work, warm_up=1, images=n)
 
 
-@part(150)
-def stable_diffusion(table: Table, scale: Scale, work: Path) -> None:
-    """The UNet and the autoencoder in the shape of Stable Diffusion 1.5: training and sampling at 512 px."""
+def add_generator_training(
+    table: Table,
+    scale: Scale,
+    task: str,
+    settings: list[Setting],
+    data: np.ndarray,
+    vae,
+    size_px: int,
+    options: dict,
+    batch_size: int,
+) -> None:
+    """Rows for the training of a generator on some data with these options."""
+    from covary.config.generator import Generator
+
+    train, many = module_of("diffusion.train"), 1_000_000
+    for setting, bf16, compiled in settings:
+        config = Generator(
+            **options, steps=many, checkpoint_steps=many, batch_size=batch_size, compile=compiled,
+            mixed_precision="bf16" if bf16 else "no",
+        )  # fmt: skip
+        encodings = posterior(len(data), vae.latent_dim)
+        with tempfile.TemporaryDirectory() as folder:
+            work = functools.partial(
+                train.train_generator, data, *encodings, vae, size_px, config, SEED, Path(folder)
+            )
+            updates, label = scale.updates, f"{task}, batches of {batch_size}"
+            add_rate(table, scale, label, setting, train, work, warm_up=updates, images=batch_size)
+
+
+def add_sampling(
+    table: Table, scale: Scale, task: str, settings: list[Setting], drawn, batch_size: int, steps: int
+) -> None:
+    """Rows for sampling, and for the paper's 1.1 million images at that rate."""
+    from covary.config.generator import Sampling
+
+    sample, z = module_of("diffusion.sample"), draw_z(100 * batch_size, drawn.vae.latent_dim)
+    for setting, bf16, compiled in settings:
+        config = Sampling(
+            solver="dpmsolver++", steps=steps, batch_size=batch_size, mixed_precision=bf16, compile=compiled
+        )
+        work = functools.partial(sample.generate, drawn, z, np.arange(len(z)), config, SEED)
+        label = f"{task}, {steps} steps, batches of {batch_size}"
+        images_per_s = add_rate(table, scale, label, setting, sample, work, warm_up=1, images=1)
+        table.add(f"{label}: 1.1 million images", setting, PAPER_IMAGES / images_per_s / 3600, "h")
+
+
+def add_small_generator(table: Table, scale: Scale, settings: list[Setting]) -> None:
+    """Rows for the generator of config/workstation.yaml."""
+    import torch
+
+    from covary.config.generator import Generator
+    from covary.diffusion import ImageGenerator
+    from covary.training.device import place
+    from covary.vae import VAE
+
+    size_px, batch_size = scale.small_px, scale.batch_size
+    with torch.random.fork_rng():
+        vae = place(VAE(size_px, 32, scale.width // 2, "resnet18"))
+        options = {"block_channels": scale.block_channels, "layers_per_block": 2}
+        drawn = ImageGenerator.initialise(Generator(**options), vae, size_px)
+    images = synthetic_images(8 * batch_size, size_px)
+    task = f"train a generator, {size_px} px"
+    add_generator_training(table, scale, task, settings, images, vae, size_px, options, batch_size)
+    add_sampling(table, scale, f"sample, {size_px} px", settings, drawn, scale.sampled_batch, steps=12)
+
+
+@contextlib.contextmanager
+def random_stable_diffusion(scale: Scale) -> Iterator[dict]:
+    """Inside, `pretrained` is Stable Diffusion 1.5 in shape, with random weights; gives options for it."""
     import torch
     from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 
-    from covary.config.generator import Generator, Sampling
-    from covary.diffusion import LatentSpace
-    from covary.training.device import choose_device, place
-    from covary.vae import VAE
+    from covary.training.device import choose_device
 
-    module, sample, train = map(network_of, ("diffusion.generator", "diffusion.sample", "diffusion.train"))
-    size_px = 8 * scale.latent_px
     with torch.random.fork_rng(), choose_device():
         unet = UNet2DConditionModel(
             sample_size=scale.latent_px, cross_attention_dim=768, block_out_channels=scale.unet_channels
@@ -641,71 +647,104 @@ def stable_diffusion(table: Table, scale: Scale, work: Path) -> None:
         autoencoder = AutoencoderKL(
             block_out_channels=scale.autoencoder_channels, layers_per_block=2,
             down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
-            latent_channels=4, sample_size=size_px, scaling_factor=0.18215,
+            latent_channels=4, sample_size=8 * scale.latent_px, scaling_factor=0.18215,
         )  # fmt: skip
     schedule = DDPMScheduler(
         beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, steps_offset=1, clip_sample=False
     )
-    vae = place(VAE(32, 128, 4))
-    n = 8 * scale.stable_diffusion_batches[-1]
-    latents = np.random.default_rng(SEED).normal(size=(n, 8, scale.latent_px, scale.latent_px))
-    data, z = latents.astype(np.float16), draw_z(32 * scale.sampled_batch, 128)
     loaded = {"load_unet": lambda _: (unet, schedule), "load_autoencoder": lambda _: autoencoder}
-    precise = {"fp32": "no", "bf16": "bf16"}
-    first, *larger = scale.stable_diffusion_batches
-    with mock.patch.multiple(module, **loaded):
-        for batch_size, setting in [(first, "fp32"), (first, "bf16"), *((size, "bf16") for size in larger)]:
-            config = Generator(
-                pretrained="random", conditioning="token", min_snr_gamma=5.0, noise_offset=0.1, steps=10_000,
-                batch_size=batch_size, checkpoint_steps=10_000, mixed_precision=precise[setting],
-            )  # fmt: skip
-            task = f"train the UNet, {size_px} px, batches of {batch_size}"
-            with tempfile.TemporaryDirectory() as folder, peak_memory(table, task, setting):
-                work = functools.partial(
-                    train.train_generator, data, *posterior(n, 128), vae, size_px, config, SEED, Path(folder)
-                )
-                images_per_s = rate(train, work, scale, warm_up=scale.updates, images=batch_size)
-            table.add(task, setting, images_per_s, "images/s")
-        drawn = module.ImageGenerator.initialise(config, vae, size_px)
-    images = synthetic_images(scale.stable_diffusion_batches[-1], size_px)
-    space = LatentSpace(place(autoencoder), size_px)
-    add_autoencoder(table, space, images)
-    batch_size = 2 * scale.stable_diffusion_batches[-1]
-    steps = scale.sampling_steps
-    task = f"sample, {size_px} px, {steps} steps, decoding included, batches of {batch_size}"
-    settings = [("bf16", True, False), ("fp32", False, False), *precisions(scale)[2:]]
-    for setting, bf16, compiled in settings:
-        config = Sampling(
-            solver="dpmsolver++", steps=steps, batch_size=batch_size,
-            mixed_precision=bf16, compile=compiled,
-        )  # fmt: skip
-        work = functools.partial(sample.generate, drawn, z, np.arange(len(z)), config, SEED)
-        with peak_memory(table, task, setting):
-            images_per_s = rate(sample, work, scale, warm_up=1, images=1)
-        add_images_per_s(table, task, setting, images_per_s)
+    with mock.patch.multiple(module_of("diffusion.generator"), **loaded):
+        yield {"pretrained": "random", "conditioning": "token", "min_snr_gamma": 5.0, "noise_offset": 0.1}
 
 
-def add_autoencoder(table: Table, space, images: np.ndarray) -> None:
+def add_stable_diffusion_sampling(
+    table: Table, scale: Scale, settings: list[Setting], options: dict, vae
+) -> None:
+    """Rows for sampling with Stable Diffusion, decoding by its autoencoder included."""
+    from covary.config.generator import Generator
+    from covary.diffusion import ImageGenerator
+
+    size_px = 8 * scale.latent_px
+    drawn = ImageGenerator.initialise(Generator(**options), vae, size_px)
+    batch_size, task = 2 * scale.stable_diffusion_batches[-1], f"sample with SD 1.5, {size_px} px"
+    add_sampling(table, scale, task, settings, drawn, batch_size, scale.sampling_steps)
+
+
+def add_autoencoder(table: Table, scale: Scale, options: dict, vae) -> None:
     """Rows for encoding images into the space of Stable Diffusion, and for decoding them."""
     import torch
 
-    device = next(space.autoencoder.parameters()).device
+    from covary.config.generator import Generator
+    from covary.diffusion import ImageGenerator
+    from covary.training.device import device_of
+
+    space = ImageGenerator.initialise(Generator(**options), vae, 8 * scale.latent_px).space
+    images = synthetic_images(scale.stable_diffusion_batches[-1], space.size_px)
+    device = device_of(space.autoencoder)
     stored = space.encode(images)
     x = space.read(stored, torch.Generator(), device)
     for task, work in (
-        ("encode with the autoencoder", lambda: space.encode(images)),
-        ("decode with the autoencoder", lambda: space.to_images(x)),
+        ("encode", functools.partial(space.encode, images)),
+        ("decode", functools.partial(space.to_images, x)),
     ):
-        for setting, numbers in (
-            ("fp32", contextlib.nullcontext()),
-            ("bf16", torch.autocast(device.type, torch.bfloat16)),
-        ):
-            with numbers:
+        for setting, bf16 in (("fp32", False), ("bf16", True)):
+            with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
                 work()
-                start = _synchronised_s()
+                start_s = _synchronised_s()
                 work()
-                seconds = _synchronised_s() - start
-            table.add(f"{task}, {space.size_px} px", setting, len(images) / seconds, "images/s")
+                seconds = _synchronised_s() - start_s
+            label = f"{task} with the autoencoder of SD 1.5, {space.size_px} px"
+            table.add(label, setting, len(images) / seconds, "images/s")
+
+
+@part(40)
+def predictor(table: Table, scale: Scale, work: Path) -> None:
+    """Training of a predictor."""
+    add_predictor_training(table, scale, [FP32, BF16])
+
+
+@part(60)
+def image_vae(table: Table, scale: Scale, work: Path) -> None:
+    """Training of the VAE, with large batches and with those of the paper."""
+    add_vae_training(table, scale, [FP32, BF16], scale.batch_size)
+    add_vae_training(table, scale, [BF16], 5)
+
+
+@part(150)
+def stable_diffusion(table: Table, scale: Scale, work: Path) -> None:
+    """Training of the UNet and sampling at 512 pixels."""
+    from covary.training.device import place
+    from covary.vae import VAE
+
+    vae, size_px = place(VAE(32, 128, 4)), 8 * scale.latent_px
+    first, *larger = scale.stable_diffusion_batches
+    shape = (8 * scale.stable_diffusion_batches[-1], 8, scale.latent_px, scale.latent_px)
+    latents = np.random.default_rng(SEED).normal(size=shape).astype(np.float16)
+    task = f"train the UNet of SD 1.5, {size_px} px"
+    with random_stable_diffusion(scale) as options:
+        for batch_size, settings in [(first, [BF16, FP32]), *((size, [BF16]) for size in larger)]:
+            add_generator_training(table, scale, task, settings, latents, vae, size_px, options, batch_size)
+        add_autoencoder(table, scale, options, vae)
+        add_stable_diffusion_sampling(table, scale, [BF16, FP32], options, vae)
+
+
+@part(60)
+def generator(table: Table, scale: Scale, work: Path) -> None:
+    """Training of a generator from scratch, and sampling from it."""
+    add_small_generator(table, scale, [FP32, BF16])
+
+
+@part(200)
+def compiled(table: Table, scale: Scale, work: Path) -> None:
+    """The same with torch.compile."""
+    from covary.training.device import place
+    from covary.vae import VAE
+
+    settings = [("bf16, compiled", True, True)]
+    add_small_generator(table, scale, settings)
+    with random_stable_diffusion(scale) as options:
+        add_stable_diffusion_sampling(table, scale, settings, options, place(VAE(32, 128, 4)))
+    add_vae_training(table, scale, settings, scale.batch_size)
 
 
 if __name__ == "__main__":

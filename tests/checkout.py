@@ -44,13 +44,16 @@ class Project:
             shutil.copytree(other.folder / part, self.folder / part)
 
     def edited(self, name: str, **sections: dict | list) -> str:
-        """Write a configuration beside tiny.yaml in which some keys of sections or whole lists differ.
+        """Write a configuration beside tiny.yaml in which keys of sections, or whole lists, differ.
 
-        Return its path.
+        A key whose value is `...` is left out. Return the path.
         """
         raw = yaml.safe_load((self.folder / "config" / "tiny.yaml").read_text())
         for section, values in sections.items():
-            raw[section] = raw.get(section, {}) | values if isinstance(values, dict) else values
+            if isinstance(values, dict):
+                merged = raw.get(section, {}) | values
+                values = {key: value for key, value in merged.items() if value is not ...}
+            raw[section] = values
         (self.folder / "config" / name).write_text(yaml.safe_dump(raw))
         return f"config/{name}"
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from covary.config.base import ConfigError
 from covary.config.experiment import Config
-from covary.config.reading import check, load
+from covary.config.reading import check, load, overlay, typed
 from covary.config.records import Longitudinal
 from covary.config.reference import generated_files
 
@@ -44,7 +44,7 @@ def test_committed_schema_and_key_table_match_the_model():
         ),
         ({"vea": {}}, "vea: unknown key; did you mean `vae`?"),
         ({"vae": {"epoch": 3}}, "vae.epoch: unknown key; did you mean `epochs`?"),
-        ({"vae": {"zzz": 3}}, "vae.zzz: unknown key; known keys here: architecture, latent_dim"),
+        ({"vae": {"zzz": 3}}, "vae.zzz: unknown key; known keys here: family, architecture, latent_dim"),
         ({"vae": 3}, "vae: must be a mapping of keys to values, got 3"),
         ({"vae": {"latent_dim": 1.5}}, "vae.latent_dim: must be a whole number, got 1.5"),
         ({"vae": {"epochs": True}}, "vae.epochs: must be a whole number, got True"),
@@ -92,11 +92,11 @@ def test_committed_schema_and_key_table_match_the_model():
         ),
         (
             {"longitudinal": {"dose": 2.5}},
-            "longitudinal.dose was replaced: write `regimen: [{time_h: 0, amount: 2.5}]`",
+            "longitudinal.dose: was replaced; write `regimen: [{time_h: 0, amount: …}]`",
         ),
         (
             {"longitudinal": {"residual_sd": 0.1}},
-            "longitudinal.residual_sd was replaced: write `residual: {error: additive, sd: 0.1}`",
+            "longitudinal.residual_sd: was replaced; write `residual: {error: additive, sd: …}`",
         ),
         ({"longitudinal": {"regimen": [{"time_h": 0}]}}, "longitudinal.regimen[0].amount: must be given"),
         (
@@ -151,6 +151,45 @@ def test_committed_schema_and_key_table_match_the_model():
             {"longitudinal": {"covariates": {"WT": "heavy"}}},
             "longitudinal.covariates.WT: must be a mapping of keys to values, got 'heavy'",
         ),
+        (
+            {"predictor": {"width": 64, "posterior_draws": 32}},
+            "predictor: was replaced; write `predictors: [{network: …, objective: …, width: …}], a list",
+        ),
+        (
+            {"predictors": [{"objective": "ebe_mse"}], "posterior": {"draws": 8}},
+            "posterior: has no effect without a predictor by marginal_likelihood; remove it",
+        ),
+        ({"images": {"folder": "scans"}}, "images.folder: has no effect with source phantom; remove it"),
+        ({"images": {"test_fraction": 0.5}}, "images.test_fraction: has no effect with source phantom"),
+        (
+            {"images": {"source": "folder", "folder": "scans", "phantom": {"train": 9}}},
+            "images.phantom: has no effect with source folder; remove it",
+        ),
+        (
+            {"vae": {"perceptual_file": "vgg.pth"}},
+            "vae.perceptual_file: has no effect with perceptual none; remove it",
+        ),
+        (
+            {"vae": {"perceptual": "random", "perceptual_file": "vgg.pth"}},
+            "vae.perceptual_file: has no effect with perceptual random; remove it",
+        ),
+        ({"vae": {"relu1_2_weight": 1}}, "vae.relu1_2_weight: has no effect with perceptual none; remove it"),
+        ({"vae": {"relu3_3_weight": 1}}, "vae.relu3_3_weight: has no effect with perceptual none; remove it"),
+        ({"vae": {"family": "gan"}}, "vae.family: must be one of 'beta_vae', got 'gan'"),
+        *(
+            (
+                {"generator": {"pretrained": "sd", "conditioning": "token", key: value}},
+                f"generator.{key}: has no effect with pretrained; remove it",
+            )
+            for key, value in (("patch_px", 4), ("block_channels", [16]), ("layers_per_block", 1))
+        ),
+        *(
+            (
+                {"sampling": {"mock_images": True, key: value}},
+                f"sampling.{key}: has no effect with mock_images; remove it",
+            )
+            for key, value in (("solver", "ddim"), ("steps", 6), ("batch_size", 256), ("compile", False))
+        ),
         ({"experiment": "../up"}, "experiment: must match"),
         ({"images": {"size_px": 40}}, "images.size_px must be a multiple of 16"),
         (
@@ -195,6 +234,9 @@ def test_faults_name_the_key_and_what_was_expected(raw, message):
             }
         },
         {"longitudinal": {"residual": {"error": "combined", "additive_sd": 0.1, "proportional_sd": 0.2}}},
+        {"images": {"source": "folder", "folder": "scans"}, "sampling": {"mock_images": True}},
+        {"generator": {"pretrained": "sd", "conditioning": "token"}, "vae": {"perceptual": "random"}},
+        {"predictors": [{"objective": "ebe_mse"}]},
     ],
 )
 def test_a_configuration_written_as_plain_data_reads_back(raw):
@@ -227,6 +269,19 @@ def test_readers_and_oracles_follow_the_first_predictor_of_their_network_and_obj
         "marginal_likelihood": 64,
         "ebe_mse": 8,
     }
+
+
+def test_numbers_on_the_command_line_have_their_type_but_not_those_of_files():
+    # As Snakemake reads: --config 'vae={epochs: 3, compile: true}' 'images={crop: null}' license=cc-by-4.0
+    given = {"vae": {"epochs": "3", "compile": "true"}, "images": {"crop": "null"}, "license": "cc-by-4.0"}
+    assert typed(given) == {
+        "vae": {"epochs": 3, "compile": True},
+        "images": {"crop": None},
+        "license": "cc-by-4.0",
+    }
+    assert typed({"license": "a: b", "times": ["0", "0.5"]}) == {"license": "a: b", "times": [0, 0.5]}
+    assert check(overlay({"vae": {"latent_dim": 8}}, typed(given))).vae.latent_dim == 8
+    assert fault({"vae": {"epochs": "3"}}) == "vae.epochs: must be a whole number, got '3'"
 
 
 def test_every_fault_gets_its_line():

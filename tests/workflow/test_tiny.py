@@ -174,9 +174,15 @@ def test_a_faulty_config_stops_the_run_before_any_job(project, sections, message
     assert not (project.folder / "results").exists()
 
 
+def test_a_setting_on_the_command_line_has_its_type(project):
+    settings = ("vae={epochs: 13, horizontal_flip: false}", "seed=7", "images={crop: null, size_px: 32}")
+    plan = project.planned("results/tiny/vae/weights.safetensors", "--config", *settings)
+    assert plan["train_image_vae"] == 1
+
+
 def test_an_empty_image_folder_is_named(project):
     (project.folder / "scans").mkdir()
-    config = project.edited("empty.yaml", images={"source": "folder", "folder": "scans"})
+    config = project.edited("empty.yaml", images={"source": "folder", "folder": "scans", "phantom": ...})
     run = project.snakemake("results/tiny/images/index.parquet", config=config)
     assert run.returncode != 0
     assert "scans" in run.stderr and "images.folder" in run.stderr
@@ -189,7 +195,7 @@ def test_too_many_unreadable_images_stop_the_run(project):
     shutil.copytree(source, project.folder / "scans", ignore=shutil.ignore_patterns("*.parquet"))
     damaged = sorted((project.folder / "scans").rglob("*.jpeg"))[0]
     damaged.write_bytes(damaged.read_bytes()[: damaged.stat().st_size // 2])
-    settings = {"source": "folder", "folder": "scans", "crop": None, "size_px": 32}
+    settings = {"source": "folder", "folder": "scans", "phantom": ..., "crop": None, "size_px": 32}
     target = "results/tiny/images/index.parquet"
     strict = project.edited("strict.yaml", images=settings | {"max_unreadable_fraction": 0.0})
     run = project.snakemake(target, config=strict)

@@ -11,7 +11,8 @@ from covary.dataset.shards import partition
 from covary.jobs import fingerprint, job, lock
 
 try:
-    settings = reading.check(config)
+    on_command_line = reading.typed(workflow.config_settings.config)
+    settings = reading.check(reading.overlay(config, on_command_line))
 except base.ConfigError as error:
     sys.exit("\n".join(f"config: {line}" for line in str(error).splitlines()))
 
@@ -51,7 +52,7 @@ def training(wildcards):
     return PREDICTORS[wildcards.predictor].model_dump(exclude={"learning_curve"})
 
 
-def reading(wildcards):
+def reader_training(wildcards):
     """What makes the training of a reader, which knows no objective and no errors."""
     not_used = {"name", "objective", "covariance", "learning_curve"}
     return READERS[wildcards.network].model_dump(exclude=not_used)

@@ -86,7 +86,7 @@ rule train_reader:
         runtime=2880,
         gpu=1,
     params:
-        predictor=reading,
+        predictor=reader_training,
         seed=settings.seed,
         code=code("train_reader"),
     script:

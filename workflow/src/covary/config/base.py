@@ -1,7 +1,7 @@
 """What every section of the configuration is made of."""
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import (
     BaseModel,
@@ -33,26 +33,39 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
+    replaced: ClassVar[dict[str, str]] = {}  # keys of earlier versions, each with what to write now
+
     def without_effect(self) -> dict[str, str]:
         """Keys of this section that have no effect, each with the setting that makes it so."""
         return {}
 
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_replaced_keys(cls, value: Any) -> Any:
+        given = value if isinstance(value, dict) else {}
+        _refuse({key: f"was replaced; write `{new}`" for key, new in cls.replaced.items() if key in given})
+        return value
+
     @model_validator(mode="after")
     def _refuse_keys_without_effect(self):
-        idle = {key: why for key, why in self.without_effect().items() if key in self.model_fields_set}
-        if idle:
-            faults = [
-                InitErrorDetails(
-                    type=PydanticCustomError("no_effect", "has no effect {why}; remove it", {"why": why}),
-                    loc=(key,),
-                    input=getattr(self, key),
-                )
-                for key, why in idle.items()
-            ]
-            raise ValidationError.from_exception_data(type(self).__name__, faults)
+        idle = self.without_effect()
+        given = self.model_fields_set
+        _refuse({key: f"has no effect {why}; remove it" for key, why in idle.items() if key in given})
         return self
 
     @model_serializer(mode="wrap")
     def _leave_out_keys_without_effect(self, handler: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
         idle = self.without_effect()
         return {key: value for key, value in handler(self).items() if key not in idle}
+
+
+def _refuse(messages: dict[str, str]) -> None:
+    """Raise a fault for each key, if there is one; the message says what is wrong with it."""
+    if messages:
+        faults = [
+            InitErrorDetails(
+                type=PydanticCustomError("refused", "{message}", {"message": message}), loc=(key,)
+            )
+            for key, message in messages.items()
+        ]
+        raise ValidationError.from_exception_data("section", faults)

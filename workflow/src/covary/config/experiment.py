@@ -5,7 +5,7 @@ The defaults are the demo. `config/config.yaml` and the other shipped files hold
 
 import hashlib
 import json
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field, model_validator
 
@@ -22,6 +22,11 @@ from covary.config.vae import Ranking, Vae
 
 class Config(Section):
     """One experiment. Holds science only: machines are described by profiles."""
+
+    replaced: ClassVar = {
+        "predictor": "predictors: [{network: …, objective: …, width: …}], a list with one item for each "
+        "predictor, and posterior: {draws: …} in place of posterior_draws"
+    }
 
     experiment: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")] = Field(
         "demo", description="Name; everything is written to results/<experiment>"
@@ -63,6 +68,11 @@ class Config(Section):
         for predictor in self.predictors:
             first.setdefault(predictor.objective, predictor)
         return first
+
+    def without_effect(self) -> dict[str, str]:
+        """Only marginal likelihood needs draws from posteriors."""
+        needed = "marginal_likelihood" in self.oracles
+        return {} if needed else {"posterior": "without a predictor by marginal_likelihood"}
 
     @model_validator(mode="after")
     def _parts_fit_together(self):

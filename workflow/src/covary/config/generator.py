@@ -58,6 +58,11 @@ class Generator(Section):
     )
     checkpoints_kept: Positive = Field(1, description="Checkpoints on disk at a time")
 
+    def without_effect(self) -> dict[str, str]:
+        """A pretrained UNet has its own shape."""
+        shape = dict.fromkeys(("patch_px", "block_channels", "layers_per_block"), "with pretrained")
+        return shape if self.pretrained is not None else {}
+
 
 class Sampling(Section):
     """How the trained generator draws images."""
@@ -77,3 +82,8 @@ class Sampling(Section):
     mock_images: bool = Field(
         False, description="For tests of scale only: patterns computed from z in place of generated images"
     )
+
+    def without_effect(self) -> dict[str, str]:
+        """Patterns that stand in for images are not sampled."""
+        others = (key for key in type(self).model_fields if key != "mock_images")
+        return dict.fromkeys(others, "with mock_images") if self.mock_images else {}

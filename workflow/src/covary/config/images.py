@@ -60,6 +60,12 @@ class Images(Section):
         0.01, description="The run stops when more than this share of files cannot be read"
     )
 
+    def without_effect(self) -> dict[str, str]:
+        """Phantoms come from no folder, and are drawn for training and test."""
+        if self.source == "phantom":
+            return dict.fromkeys(("folder", "test_fraction"), "with source phantom")
+        return {"phantom": "with source folder"}
+
     @property
     def sizes_px(self) -> list[int]:
         """Sides at which images are prepared: for the VAE and, if it differs, for the generator."""

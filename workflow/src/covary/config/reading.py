@@ -37,12 +37,33 @@ def load(*paths: Path) -> Config:
             raise ConfigError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
         if not isinstance(raw, dict):
             raise ConfigError(f"{path}: must be a mapping of keys to values, got {type(raw).__name__}")
-        merged = _overlay(merged, raw)
+        merged = overlay(merged, raw)
     return check(merged)
 
 
-def _overlay(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+def typed(value: Any) -> Any:
+    """A value of Snakemake's `--config`, with its numbers, truth values and null no longer as text.
+
+    Snakemake reads `--config 'vae={epochs: 3}'` as YAML without types, so that each number in it arrives as
+    text. Files are not read so: there, "3" in quotation marks is a text, and a fault at a number.
+    """
+    match value:
+        case dict():
+            return {key: typed(item) for key, item in value.items()}
+        case list():
+            return [typed(item) for item in value]
+        case str():
+            try:
+                read = yaml.safe_load(value)
+            except yaml.YAMLError:
+                return value
+            return read if isinstance(read, int | float | None) else value
+    return value
+
+
+def overlay(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """The keys of both; a value of `over` replaces that of `base`, and of two mappings only key by key."""
     both_mappings = {
         k for k in base.keys() & over.keys() if isinstance(base[k], dict) and isinstance(over[k], dict)
     }
-    return base | {k: _overlay(base[k], v) if k in both_mappings else v for k, v in over.items()}
+    return base | {k: overlay(base[k], v) if k in both_mappings else v for k, v in over.items()}

@@ -2,7 +2,7 @@
 
 import math
 from itertools import pairwise
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, ValidationError, WrapValidator, model_validator
@@ -158,6 +158,11 @@ Omega = Annotated[float | list[float] | list[list[float]], WrapValidator(_varian
 class Longitudinal(Section):
     """The records: structural model, visits, doses, covariates, residual error, fit."""
 
+    replaced: ClassVar = {
+        "dose": "regimen: [{time_h: 0, amount: …}]",
+        "residual_sd": "residual: {error: additive, sd: …}",
+    }
+
     model: Annotated[str, Field(min_length=1)] = Field(
         "saturable_elimination", description="A shipped structural model, or `my_model.py:MyModel`"
     )
@@ -195,14 +200,6 @@ class Longitudinal(Section):
             return dict.fromkeys(_GRID, "with times_h")
         return {"times_h": "where visits are evenly spaced"}
 
-    @model_validator(mode="before")
-    @classmethod
-    def _old_keys(cls, value: Any) -> Any:
-        for old, new in _REPLACED.items():
-            if isinstance(value, dict) and old in value:
-                raise ValueError(f"{old} was replaced: write `{new.format(value[old])}`")
-        return value
-
     @model_validator(mode="after")
     def _times_increase(self):
         if "times_h" not in self.model_fields_set and self.last_time_h <= self.first_time_h:
@@ -212,12 +209,6 @@ class Longitudinal(Section):
         if any(late <= early for early, late in pairwise(self.times_h)):
             raise ValueError(f"times_h must increase, got {self.times_h}")
         return self
-
-
-_REPLACED = {
-    "dose": "regimen: [{{time_h: 0, amount: {}}}]",
-    "residual_sd": "residual: {{error: additive, sd: {}}}",
-}
 
 
 def _evenly_spaced(first_h: float, last_h: float, interval_h: float) -> list[float]:

@@ -10,6 +10,7 @@ from covary.config.base import Positive, Section
 class Vae(Section):
     """The convolutional β-VAE whose latent space carries the association."""
 
+    family: Literal["beta_vae"] = Field("beta_vae", description="Prior, posterior and loss of the VAE")
     architecture: Literal["compact", "resnet18"] = Field(
         "compact",
         description="`resnet18` is that of the paper's Table 3 (there: 128 latents, 64 channels, 224 pixels)",
@@ -58,6 +59,12 @@ class Vae(Section):
         "decodings of z ~ N(0, I); 0 leaves it out",
     )
     compile: bool = Field(False, description="torch.compile, for GPUs")
+
+    def without_effect(self) -> dict[str, str]:
+        """Keys of the perceptual terms, where there are none, or where their weights come from elsewhere."""
+        why = f"with perceptual {self.perceptual}"
+        keys = {"file": (), "none": ("perceptual_file", "relu1_2_weight", "relu3_3_weight")}
+        return dict.fromkeys(keys.get(self.perceptual, ("perceptual_file",)), why)
 
     @property
     def size_multiple_px(self) -> int:

@@ -64,8 +64,9 @@ class Scale:
 FULL = Scale(
     seconds=3.0, updates=5, trained_images=512, compared_subjects=4096, subjects=65_536,
     many_subjects=262_144, small_px=128, large_px=224, width=64, steps_per_epoch=100, batch_size=64,
-    sampled_batch=512, sampling_steps=20, block_channels=[64, 128, 256, 256], unet_channels=(320, 640, 1280, 1280),
-    autoencoder_channels=(128, 256, 512, 512), latent_px=64, stable_diffusion_batches=(4, 16),
+    sampled_batch=512, sampling_steps=20, block_channels=[64, 128, 256, 256], latent_px=64,
+    unet_channels=(320, 640, 1280, 1280), autoencoder_channels=(128, 256, 512, 512),
+    stable_diffusion_batches=(4, 16),
 )  # fmt: skip
 SMALLEST = Scale(
     seconds=0.0, updates=1, trained_images=64, compared_subjects=64, subjects=64, many_subjects=96,

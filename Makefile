@@ -74,7 +74,7 @@ generated: env  ## Write the files that are generated from the config model
 lock: env  ## Resolve the dependencies anew
 	@uv=$$(command -v uv || echo $(BIN)/uv); \
 	    $$uv pip compile --quiet --universal --generate-hashes --no-annotate --python-version 3.11 --upgrade \
-	        --extra dev --custom-compile-command "make lock" -o envs/requirements.lock pyproject.toml && \
+	        --extra all --extra dev --custom-compile-command "make lock" -o envs/requirements.lock pyproject.toml && \
 	    echo uv | $$uv pip compile --quiet --universal --generate-hashes --no-annotate --python-version 3.11 \
 	        --upgrade --custom-compile-command "make lock" -o envs/uv.lock.txt - && \
 	    $$uv pip compile --quiet --universal --generate-hashes --no-annotate --python-version 3.11 --upgrade \

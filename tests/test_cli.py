@@ -1,6 +1,10 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
+import yaml
 
+import covary
 from covary import store
 from covary.cli import main
 from covary.dataset.shards import Shard
@@ -52,3 +56,10 @@ def test_a_fault_of_the_program_keeps_its_traceback(folder, monkeypatch):
     monkeypatch.setattr("covary.store.verify", lambda *_: int("three"))
     with pytest.raises(ValueError, match="invalid literal"):
         main(["verify", str(folder)])
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["--version"])
+    citation = yaml.safe_load((Path(__file__).parents[1] / "CITATION.cff").read_text())
+    assert capsys.readouterr().out == f"covary {covary.__version__}\n" == f"covary {citation['version']}\n"

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from covary import __version__
 from covary.errors import UserError
 from covary.jobs import lock
 
@@ -21,6 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="covary", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"covary {__version__}")
     commands = parser.add_subparsers(required=True, metavar="command")
     verify = commands.add_parser(
         "verify", help="compare a dataset with its manifest, for instance after a download"

@@ -14,7 +14,7 @@ import pandas as pd
 
 from covary.config.experiment import Config, digest
 
-_PACKAGES = ("covary", "diffrax", "diffusers", "jax", "numpy", "snakemake", "torch", "xarray", "zarr")
+_PACKAGES = ("covary", "diffusers", "equinox", "jax", "numpy", "snakemake", "torch", "xarray", "zarr")
 
 
 def record(config: Config, *, manifest: Path, environment_lock: Path, stages: pd.DataFrame) -> dict[str, Any]:

@@ -52,7 +52,7 @@ TABLES = (
     "latent_ranking",
 )
 _MEDIA_TYPES = {".svg": "image/svg+xml", ".png": "image/png"}
-_PACKAGES = ("covary", "torch", "torchvision", "diffusers", "jax", "diffrax", "optimistix", "numpy", "pandas",
+_PACKAGES = ("covary", "torch", "torchvision", "diffusers", "jax", "equinox", "numpy", "pandas",
              "xarray", "zarr", "snakemake")  # fmt: skip
 
 

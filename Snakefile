@@ -12,17 +12,17 @@ include: "workflow/rules/common.smk"
 
 
 pathvars:
-    results=f"results/{settings.experiment}",
+    results=RESULTS,
     phantom=f"resources/phantom/{settings.experiment}",
-    logs=f"results/{settings.experiment}/logs",
-    benchmarks=f"results/{settings.experiment}/benchmarks",
+    logs=f"{RESULTS}/logs",
+    benchmarks=f"{RESULTS}/benchmarks",
 
 
 report: "workflow/report/workflow.rst"
 
 
 wildcard_constraints:
-    noise=r"[0-9.e+-]+",
+    scenario=r"noise_[0-9.e+-]+",
     shard=r"[0-9]+",
     predictor="|".join(PREDICTORS),
     network="|".join(READERS),
@@ -37,6 +37,7 @@ localrules:
     plot_workflow,
     plot_training,
     plot_evaluation,
+    plot_quality,
     describe_dataset,
     write_provenance,
     write_report,

@@ -49,13 +49,15 @@ def measure(noise: float, seed: int) -> list[dict]:
     from covary.records.study import Study
 
     started = time.perf_counter()
-    study = Study(Longitudinal())
+    n = TRAIN + VALIDATION + TEST
+    study = Study.planned(Longitudinal(), n, seed)
     parameters, omega = study.truth, np.asarray(study.truth.omega)
-    k, n = len(omega), TRAIN + VALIDATION + TEST
+    k = len(omega)
     eta = rng.normal(seed, "eta", 0, n, (k,))
     eta_hat = association.blur(eta, noise, rng.normal(seed, "association", 0, n, (k,)))
     parts, test = (slice(0, TRAIN), slice(TRAIN, TRAIN + VALIDATION)), slice(TRAIN + VALIDATION, n)
-    records = study.records(study.simulate(eta_hat[: test.start], seed=seed, stream="residual_error"))
+    some = slice(test.start)
+    records = study.records(study.simulate(eta_hat[some], some, seed=seed, stream="residual_error"), some)
     modes = nlme.empirical_bayes(study.model, parameters, records)
     drawn = nlme.posterior_draws(study.model, parameters, records, modes, DRAWS, seed)
     likelihood = RecordLikelihood(study.model, parameters, records)
@@ -67,12 +69,12 @@ def measure(noise: float, seed: int) -> list[dict]:
         with tempfile.TemporaryDirectory() as folder:
             network, history = predict.train_predictor(
                 *(predict.Examples(eta[part], evidence[part]) for part in parts),
-                predict.make_objective(objective, omega),
+                predict.OBJECTIVES[objective].loss(omega, "full"),
                 predict.ORACLE,
                 seed,
                 Path(folder),
             )
-        centre = objective == "marginal_likelihood"
+        centre = predict.OBJECTIVES[objective].centred
         predict.calibrate(network, eta[parts[1]], eta_hat[parts[1]], structure="full", centre=centre)
         error = eta_hat[test] - predict.predict(network, eta[test])
         total = np.square(eta_hat[test] - eta_hat[test].mean())

@@ -20,7 +20,9 @@ import numpy as np
 
 from covary import evaluate, nlme, rng, store
 from covary.config.records import Longitudinal
-from covary.dataset import association
+from covary.dataset import association, names
+from covary.dataset.groups import label_estimates, label_records
+from covary.dataset.scenario import Scenario
 from covary.records.study import Study
 
 NOISE_VARIANCES = (0.0, 1.0, 9.0, 18.0, 49.0)
@@ -58,44 +60,46 @@ def main() -> None:
 
 def level(path: Path, eta: np.ndarray, variance: float, fit_subjects: int) -> dict:
     """One noise level: simulate, fit, estimate, score."""
-    study = Study(Longitudinal())
-    noise, n = f"{variance:g}", len(eta)
+    n = len(eta)
+    study, scenario = Study.planned(Longitudinal(), n, SEED), Scenario(variance)
+    noise, residual_sd = scenario.name, study.truth.residual.sd
     seconds = {}
 
     def simulate(part):
-        r = rng.normal(SEED, f"association/noise_{noise}", part.start, part.stop, (3,))
+        r = rng.normal(SEED, f"association/{noise}", part.start, part.stop, (3,))
         eta_hat = association.blur(eta[part.start : part.stop], variance, r)
-        stream = f"residual_error/noise_{noise}"
-        return study.label_records(
-            eta_hat, study.simulate(eta_hat, seed=SEED, stream=stream, start=part.start)
-        )
+        stream = f"residual_error/{noise}"
+        some = slice(part.start, part.stop)
+        observation = study.simulate(eta_hat, some, seed=SEED, stream=stream, start=part.start)
+        return label_records(eta_hat, observation, study.times_h)
 
     def estimate(part):
-        records = study.records(observation[part.start : part.stop].values)
-        return study.label_estimates(nlme.empirical_bayes(study.model, fit.parameters, records))
+        some = slice(part.start, part.stop)
+        records = study.records(observation[some].values, some)
+        return label_estimates(nlme.empirical_bayes(study.model, fit.parameters, records))
 
     clock = time.perf_counter()
-    store.write_parts(path, f"longitudinal/noise_{noise}", n, simulate, path.parent / "records.json", {})
+    store.write_parts(path, names.records(noise), n, simulate, path.parent / "records.json", {})
     seconds["simulate"], clock = time.perf_counter() - clock, time.perf_counter()
-    truth = store.read(path, f"longitudinal/noise_{noise}")
+    truth = store.read(path, names.records(noise))
     observation = truth["observation"]
     settings = Longitudinal().fit
     fit = nlme.fit_population(
         study.model,
-        study.records(observation[:fit_subjects].values),
+        study.records(observation[:fit_subjects].values, slice(fit_subjects)),
         study.initial(settings),
         method=settings.method,
     )
     seconds["fit"], clock = time.perf_counter() - clock, time.perf_counter()
-    store.write_parts(path, f"estimates/noise_{noise}", n, estimate, path.parent / "estimates.json", {})
+    store.write_parts(path, names.estimates(noise), n, estimate, path.parent / "estimates.json", {})
     seconds["estimate"] = time.perf_counter() - clock
-    estimates = store.read(path, f"estimates/noise_{noise}")
+    estimates = store.read(path, names.estimates(noise))
     some = eta[:SCORED].astype(np.float64)
-    prediction = study.predictions(some)
+    prediction = study.predictions(some, slice(len(some)))
 
     def score(eta, stream):
-        y = study.simulate(eta, seed=SEED, stream=stream)
-        return float(evaluate.conditional_nll(y, prediction, study.truth.residual.sd).mean())
+        y = study.simulate(eta, slice(len(eta)), seed=SEED, stream=stream)
+        return float(evaluate.conditional_nll(y, prediction, residual_sd).mean())
 
     random = evaluate.random_population(variance, 0, len(some), 3, seed=SEED)
     found = {
@@ -103,7 +107,7 @@ def level(path: Path, eta: np.ndarray, variance: float, fit_subjects: int) -> di
         "r2_eta_hat_eta_approx": evaluate.r2(truth["eta_hat"].values, estimates["eta_approx"].values),
         "nll_true": float(
             evaluate.conditional_nll(
-                observation[:SCORED].values.astype(np.float64), prediction, study.truth.residual.sd
+                observation[:SCORED].values.astype(np.float64), prediction, residual_sd
             ).mean()
         ),
         "nll_average": score(np.zeros_like(some), f"residual_error/average/{noise}"),

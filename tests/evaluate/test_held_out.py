@@ -7,6 +7,8 @@ import xarray as xr
 from covary import evaluate, rng, store
 from covary.config.predictors import Predictor
 from covary.config.records import Longitudinal
+from covary.dataset import names
+from covary.dataset.scenario import Scenario
 from covary.records.study import Study
 from covary.resampling import Resamples
 
@@ -21,7 +23,7 @@ def draw(name, n=N):
 
 @pytest.fixture(scope="module")
 def study():
-    return Study(Longitudinal(interval_h=5.0))
+    return Study.planned(Longitudinal(interval_h=5.0), N, 1)
 
 
 @pytest.fixture(scope="module")
@@ -40,39 +42,40 @@ def held_out(tmp_path_factory, study):
 
     effects, square = ("subject", "random_effect"), ("random_effect", "random_effect_2")
     write("subjects", eta=(effects, draw("eta")), split=(("subject",), SPLIT))
-    write("predictions/noise_free/net", TEST, eta_read=(effects, draw("read", 6)))
+    write(names.readings("net"), TEST, eta_read=(effects, draw("read", 6)))
     for noise in ("0", "2.5"):
+        scenario = Scenario(float(noise)).name
         eta_hat = draw("eta" if noise == "0" else f"hat/{noise}")
         observation = study.simulate(eta_hat, seed=1, stream=noise).astype(np.float32)
         record = {"eta_hat": (effects, eta_hat), "observation": (("subject", "time"), observation)}
-        write(f"longitudinal/noise_{noise}", **record)
-        write(f"estimates/noise_{noise}", eta_approx=(effects, 0.7 * eta_hat))
+        write(names.records(scenario), **record)
+        write(names.estimates(scenario), eta_approx=(effects, 0.7 * eta_hat))
         for objective in OBJECTIVES:
-            group = f"predictions/noise_{noise}"
             v = (square, 0.1 * np.eye(3, dtype=np.float32))
             name = f"{noise}/{objective}"
-            write(f"{group}/net_{objective}", TEST, eta_pred=(effects, draw(name, 6)), covariance=v)
-            oracle = {"eta_pred": draw(f"o/{name}", 6), "eta_pred_read_net": draw(f"or/{name}", 6)}
+            group = names.predictions(scenario, f"net_{objective}")
+            write(group, TEST, eta_pred=(effects, draw(name, 6)), covariance=v)
+            oracle = {"eta_pred": draw(f"o/{name}", 6), names.pred_read("net"): draw(f"or/{name}", 6)}
             oracle = {key: (effects, value) for key, value in oracle.items()}
-            write(f"{group}/oracle_{objective}", TEST, **oracle, covariance=v)
+            write(names.predictions(scenario, names.oracle(objective)), TEST, **oracle, covariance=v)
     return evaluate.HeldOut(path, [Predictor(network="net", objective=o) for o in OBJECTIVES])
 
 
 def test_random_effects_are_those_of_test_subjects(held_out):
     assert held_out.subjects == TEST
-    level = held_out.random_effects("2.5")
+    level = held_out.random_effects(2.5)
     assert level.noise_variance == 2.5
     np.testing.assert_array_equal(level.eta_hat, draw("hat/2.5")[TEST])
     np.testing.assert_array_equal(level.eta_approx, 0.7 * draw("hat/2.5")[TEST])
     np.testing.assert_array_equal(level.eta_pred["net_ebe_mse"], draw("2.5/ebe_mse", 6))
     assert list(level.eta_pred) == list(level.covariance) == ["net_ebe_mse", "net_marginal_likelihood"]
-    oracles = held_out.random_effects("0", oracles=True)
+    oracles = held_out.random_effects(0.0, oracles=True)
     np.testing.assert_array_equal(oracles.eta_pred["oracle_ebe_mse"], draw("o/0/ebe_mse", 6))
     assert list(oracles.eta_pred)[2:] == ["oracle_ebe_mse", "oracle_marginal_likelihood"]
 
 
 def test_the_chain_goes_from_eta_to_the_predictor(held_out):
-    chain = held_out.chain("0")
+    chain = held_out.chain(0.0)
     np.testing.assert_array_equal(chain.eta, draw("eta")[TEST])
     np.testing.assert_array_equal(chain.read["net_ebe_mse"], draw("read", 6))
     for objective in OBJECTIVES:
@@ -83,9 +86,8 @@ def test_the_chain_goes_from_eta_to_the_predictor(held_out):
 
 def test_a_learning_curve_ends_with_the_predictor_itself(held_out, tmp_path):
     smaller = np.stack([draw(f"size/{n}", 6) for n in (4, 1, 2)])
-    file = tmp_path / "noise_0" / "net_ebe_mse.npz"
-    file.parent.mkdir()
-    np.savez(file, sizes=np.array([4, 1, 2]), eta_pred=smaller)
+    file = tmp_path / "curve.npz"
+    np.savez(file, sizes=np.array([4, 1, 2]), eta_pred=smaller, noise_variance=0.0, predictor="net_ebe_mse")
     training = held_out.training_sizes(file)
     assert training.sizes.tolist() == [1, 2, 4, 8]
     np.testing.assert_array_equal(training.eta_pred[:3], smaller[[1, 2, 0]])
@@ -93,7 +95,7 @@ def test_a_learning_curve_ends_with_the_predictor_itself(held_out, tmp_path):
 
 
 def test_simulated_outcomes_belong_to_their_subject(held_out, study):
-    level, observation = held_out.random_effects("0"), held_out.observation("0")
+    level, observation = held_out.random_effects(0.0), held_out.observation(0.0)
     simulation = evaluate.OutcomeSimulation(study, 1, TEST.start)
     records = simulation.records(level, observation)
     np.testing.assert_array_equal(records.true, observation)

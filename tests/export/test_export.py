@@ -14,6 +14,7 @@ from PIL import Image
 from covary import nlme, rng, store
 from covary.cli import main
 from covary.config.reading import check
+from covary.dataset import names
 from covary.dataset.shards import Shard
 from covary.dataset.subjects import SPLITS
 from covary.records.study import Study
@@ -41,7 +42,7 @@ def results(tmp_path_factory):
     store.validate_images(path, N, [folder / "0.json"], folder / "images.json")
     z = rng.normal(1, "z", 0, N, (4,)).astype(np.float32)
     split = np.repeat(np.arange(3, dtype=np.uint8), [5, 2, 4])
-    study = Study(SETTINGS.longitudinal)
+    study = Study.planned(SETTINGS.longitudinal, N, 1)
     times = {"time": ("time", np.asarray(study.times_h))}
 
     def group(name, variables, coords=None):
@@ -58,8 +59,10 @@ def results(tmp_path_factory):
         eta_hat = rng.normal(1, noise, 0, N, (3,)).astype(np.float32)
         record = rng.normal(1, f"y/{noise}", 0, N, (len(study.times_h),)).astype(np.float32)
         variables = {"eta_hat": (effects, eta_hat), "observation": (("time",), record)}
-        group(f"longitudinal/noise_{noise}", variables, times)
-        group(f"estimates/noise_{noise}", {"eta_approx": (effects, 0.7 * eta_hat)})
+        group(names.records(f"noise_{noise}"), variables, times)
+        group(names.estimates(f"noise_{noise}"), {"eta_approx": (effects, 0.7 * eta_hat)})
+    markers.append(folder / "design.json")
+    store.write_group(path, names.DESIGN, study.label(), markers[-1], {})
     store.finalise(path, [folder / "images.json", *markers], folder / "manifest.json", {})
     (folder / "config.yaml").write_text(yaml.safe_dump(SETTINGS.model_dump()))
     return folder

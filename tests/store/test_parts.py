@@ -60,7 +60,8 @@ def test_neither_values_nor_hashes_depend_on_the_parts(tmp_path_factory, part_su
     y = rng.normal(1, "y", 0, N, (3,)).astype(np.float32)
     found = store.read(folder / "dataset.zarr", "estimates/noise_1")
     assert np.array_equal(found["y"].values, y) and list(found["time"].values) == [0.0, 0.5, 1.0]
-    assert marker["sha256"] == {"y": array_sha256(y), "n": array_sha256(np.arange(N))}
+    time = array_sha256(np.array([0.0, 0.5, 1.0]))
+    assert marker["sha256"] == {"y": array_sha256(y), "n": array_sha256(np.arange(N)), "time": time}
     shutil.rmtree(folder)
 
 

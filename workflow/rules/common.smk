@@ -6,19 +6,32 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from covary.config import base, experiment, reading
+from covary import plugins, preflight
+from covary.config import experiment, reading as reading_config
+from covary.dataset import names
+from covary.dataset.scenario import Scenario
 from covary.dataset.shards import partition
-from covary.jobs import fingerprint, job, lock
+from covary.errors import UserError
+from covary.jobs import fingerprint, job, layout, lock
 
 try:
     on_command_line = reading.typed(workflow.config_settings.config)
     settings = reading.check(reading.overlay(config, on_command_line))
-except base.ConfigError as error:
+    job.set_environment(
+        Path(workflow.basedir) / "workflow/src", Path(".snakemake/jax")
+    )
+    layout.check_layout(Path("results") / settings.experiment)
+    RANDOM_EFFECTS = preflight.check(settings, Path(".snakemake/covary"))[
+        "random_effects"
+    ]
+except UserError as error:
     sys.exit("\n".join(f"config: {line}" for line in str(error).splitlines()))
 
-job.set_environment(Path(workflow.basedir) / "workflow/src", Path(".snakemake/jax"))
-
-NOISES = [f"{variance:g}" for variance in settings.association.noise_variances]
+SCENARIOS = {
+    scenario.name: scenario
+    for scenario in map(Scenario, settings.association.noise_variances)
+}
+VARIANCES = [scenario.noise_variance for scenario in SCENARIOS.values()]
 SHARDS = {
     f"{shard.index:05d}": shard
     for shard in partition(settings.subjects.total, settings.store.shard_subjects)
@@ -26,10 +39,15 @@ SHARDS = {
 PREDICTORS = {predictor.name: predictor for predictor in settings.predictors}
 READERS = settings.readers
 ORACLES = settings.oracles
+LEARNING_CURVES = [
+    predictor.name for predictor in settings.predictors if predictor.learning_curve
+]
 PREDICTED_BY = [
     predictor.model_dump(include={"network", "objective", "name"})
     for predictor in settings.predictors
 ]
+RESULTS = f"results/{settings.experiment}"
+DATASET = f"{RESULTS}/{names.DATASET}"
 
 
 def section(name):
@@ -40,11 +58,24 @@ def section(name):
     return value.model_dump() if hasattr(value, "model_dump") else value
 
 
-def records():
+def marker(group):
+    """The file that says that a group of the dataset is written."""
+    return f"<results>/{names.marker(group)}"
+
+
+RECORDS = marker(names.records("{scenario}"))
+ESTIMATES = marker(names.estimates("{scenario}"))
+PREDICTIONS = marker(names.predictions("{scenario}", "{predictor}"))
+
+
+def planned_records():
     """How records are made and observed; the population fit is another matter."""
-    return {
-        key: value for key, value in section("longitudinal").items() if key != "fit"
-    }
+    return settings.longitudinal.model_dump(exclude={"fit"})
+
+
+def noise_variance(wildcards):
+    """σ² of a job's scenario, as a number."""
+    return SCENARIOS[wildcards.scenario].noise_variance
 
 
 def training(wildcards):
@@ -58,22 +89,38 @@ def reader_training(wildcards):
     return READERS[wildcards.network].model_dump(exclude=not_used)
 
 
-def draws_for(objectives, noise="{noise}"):
-    """The draws from posteriors, where one of the objectives wants them."""
-    file = f"<results>/posteriors/noise_{noise}.npz"
+def model_file():
+    """The file of a user's own structural model, so that an edit reruns what uses it; none for a shipped model."""
+    file = plugins.file_of(settings.longitudinal.model)
+    return [file] if file else []
+
+
+def draws_for(objectives, scenario="{scenario}"):
+    """The draws from posteriors, where one of the objectives needs them."""
+    file = f"<results>/posteriors/{scenario}.npz"
     return [file] if "marginal_likelihood" in objectives else []
 
 
-def draws_for_objective(wildcards):
-    """The draws from posteriors, where this predictor's objective wants them."""
-    return draws_for([PREDICTORS[wildcards.predictor].objective], wildcards.noise)
+def draws_for_predictor(wildcards):
+    """The draws from posteriors, where this predictor's objective needs them."""
+    return draws_for([PREDICTORS[wildcards.predictor].objective], wildcards.scenario)
 
 
 def network_files(predictor):
     """What a predictor's network needs beside images: the image VAE, or the user's own file."""
-    file = predictor.network.rpartition(":")[0]
+    file = plugins.file_of(predictor.network)
     encoder = ["<results>/vae/weights.safetensors"]
     return [file] if file else encoder * (predictor.network == "linear_probe")
+
+
+def files_of_predictor(wildcards):
+    """What the network of this predictor needs beside images."""
+    return network_files(PREDICTORS[wildcards.predictor])
+
+
+def files_of_reader(wildcards):
+    """What the network of this reader needs beside images."""
+    return network_files(READERS[wildcards.network])
 
 
 def code(rule_name):
@@ -102,10 +149,11 @@ def training_mb(base, predictor_of):
 
 
 def hold_folder():
-    """Keep out a second run, also where Snakemake's own lock has not noticed it."""
+    """Keep out a second run, also where Snakemake's own lock has not noticed it; stamp the results."""
     try:
         lock.hold_run(Path.cwd())
-    except ValueError as error:
+        layout.stamp_layout(Path(RESULTS))
+    except UserError as error:
         raise WorkflowError(error)
 
 

@@ -26,6 +26,7 @@ rule create_dataset:
         mem_mb=growing(1000),
         runtime=10,
     params:
+        dataset=DATASET,
         layout=LAYOUT,
         attributes={"experiment": settings.experiment, "seed": settings.seed},
         code=code("create_dataset"),
@@ -39,7 +40,7 @@ rule sample_subjects:
         specification="<results>/dataset.spec.json",
         ranking="<results>/vae/latent_ranking.csv",
     output:
-        marker="<results>/markers/subjects.json",
+        marker=marker(names.SUBJECTS),
     log:
         "<logs>/sample_subjects.log",
     benchmark:
@@ -50,7 +51,8 @@ rule sample_subjects:
         mem_mb=growing(4000),
         runtime=30,
     params:
-        subjects=section("subjects"),
+        dataset=DATASET,
+        settings=section("subjects"),
         seed=settings.seed,
         code=code("sample_subjects"),
     script:
@@ -63,7 +65,7 @@ rule generate_images:
         specification="<results>/dataset.spec.json",
         unet="<results>/generator/unet/diffusion_pytorch_model.safetensors",
     output:
-        marker="<results>/markers/images/{shard}.json",
+        marker=f"<results>/{names.shard_marker('{shard}')}",
     log:
         "<logs>/generate_images/{shard}.log",
     benchmark:
@@ -75,6 +77,8 @@ rule generate_images:
         runtime=720,
         gpu=1,
     params:
+        dataset=DATASET,
+        generator=f"{RESULTS}/generator",
         sampling=section("sampling"),
         layout=LAYOUT,
         subjects=shard_subjects,
@@ -87,9 +91,9 @@ rule generate_images:
 rule gather_images:
     """Check that every subject has its image, without holes or overlaps."""
     input:
-        shards=expand("<results>/markers/images/{shard}.json", shard=SHARDS),
+        shards=expand(f"<results>/{names.shard_marker('{shard}')}", shard=SHARDS),
     output:
-        marker="<results>/markers/images.json",
+        marker=marker(names.IMAGES),
     log:
         "<logs>/gather_images.log",
     benchmark:
@@ -100,6 +104,7 @@ rule gather_images:
         mem_mb=growing(4000),
         runtime=120,
     params:
+        dataset=DATASET,
         n_subjects=settings.subjects.total,
         code=code("gather_images"),
     script:
@@ -109,20 +114,19 @@ rule gather_images:
 rule finalise_dataset:
     """Check every group against its marker, consolidate the metadata, write the manifest."""
     input:
-        subjects="<results>/markers/subjects.json",
-        images="<results>/markers/images.json",
-        longitudinal=expand(
-            "<results>/markers/longitudinal/noise_{noise}.json", noise=NOISES
-        ),
-        estimates=expand("<results>/markers/estimates/noise_{noise}.json", noise=NOISES),
-        predictions=expand(
-            "<results>/markers/predictions/noise_{noise}/{predictor}.json",
-            noise=NOISES,
-            predictor=[*PREDICTORS, *(f"oracle_{objective}" for objective in ORACLES)],
-        ),
-        eta_read=expand(
-            "<results>/markers/predictions/noise_free/{network}.json", network=READERS
-        ),
+        markers=[
+            marker(names.SUBJECTS),
+            marker(names.DESIGN),
+            marker(names.IMAGES),
+            *expand(RECORDS, scenario=SCENARIOS),
+            *expand(ESTIMATES, scenario=SCENARIOS),
+            *expand(
+                PREDICTIONS,
+                scenario=SCENARIOS,
+                predictor=[*PREDICTORS, *map(names.oracle, ORACLES)],
+            ),
+            *expand(marker(names.readings("{network}")), network=READERS),
+        ],
     output:
         manifest="<results>/manifest.json",
     log:
@@ -135,6 +139,7 @@ rule finalise_dataset:
         mem_mb=growing(4000),
         runtime=120,
     params:
+        dataset=DATASET,
         attributes={
             "config_sha256": experiment.digest(settings),
             "seed": settings.seed,

@@ -10,10 +10,11 @@ rule evaluate:
     """Score random effects and records on the test subjects: the paper's Tables 1 and 2, and what lies behind them."""
     input:
         manifest="<results>/manifest.json",
+        model_file=model_file(),
         learning_curves=expand(
-            "<results>/learning_curve/noise_{noise}/{predictor}.npz",
-            noise=NOISES,
-            predictor=[p.name for p in settings.predictors if p.learning_curve],
+            "<results>/learning_curve/{scenario}/{predictor}.npz",
+            scenario=SCENARIOS,
+            predictor=LEARNING_CURVES,
         ),
     output:
         random_effects=report(
@@ -67,9 +68,11 @@ rule evaluate:
         mem_mb=growing(4000),
         runtime=60,
     params:
-        noises=NOISES,
+        dataset=DATASET,
+        model=settings.longitudinal.model,
         predictors=PREDICTED_BY,
-        longitudinal=records(),
+        noise_variances=VARIANCES,
+        tables=f"{RESULTS}/tables",
         resamples=settings.evaluation.bootstrap_resamples,
         draws=settings.evaluation.predictive_draws,
         seed=settings.seed,
@@ -85,7 +88,7 @@ rule plot_images:
         encodings="<results>/vae/encodings.npz",
         ranking="<results>/vae/latent_ranking.csv",
         unet="<results>/generator/unet/diffusion_pytorch_model.safetensors",
-        images="<results>/markers/images.json",
+        images=marker(names.IMAGES),
     output:
         examples=report(
             "<results>/figures/examples.png",
@@ -113,6 +116,8 @@ rule plot_images:
         runtime=60,
         gpu=1,
     params:
+        dataset=DATASET,
+        generator=f"{RESULTS}/generator",
         sampling=section("sampling"),
         seed=settings.seed,
         code=code("plot_images"),
@@ -127,24 +132,15 @@ rule measure_generator:
         encodings="<results>/vae/encodings.npz",
         ranking="<results>/vae/latent_ranking.csv",
         unet="<results>/generator/unet/diffusion_pytorch_model.safetensors",
-        subjects="<results>/markers/subjects.json",
-        images="<results>/markers/images.json",
+        subjects=marker(names.SUBJECTS),
+        images=marker(names.IMAGES),
     output:
         table=report(
             "<results>/tables/generator_quality.csv",
             caption="../report/generator_quality.rst",
             category="Images",
         ),
-        generator_quality=report(
-            "<results>/figures/generator_quality.svg",
-            caption="../report/generator_quality.rst",
-            category="Images",
-        ),
-        nearest_images=report(
-            "<results>/figures/nearest_images.png",
-            caption="../report/nearest_images.rst",
-            category="Images",
-        ),
+        neighbours="<results>/quality/nearest_images.npz",
     log:
         "<logs>/measure_generator.log",
     benchmark:
@@ -156,7 +152,9 @@ rule measure_generator:
         runtime=240,
         gpu=1,
     params:
-        quality=section("quality"),
+        dataset=DATASET,
+        generator=f"{RESULTS}/generator",
+        settings=section("quality"),
         sampling=section("sampling"),
         readback_draws=settings.ranking.readback_draws,
         seed=settings.seed,
@@ -169,6 +167,7 @@ rule plot_association:
     """Images with their records, predicted trajectories, R² against the explainable fraction."""
     input:
         manifest="<results>/manifest.json",
+        model_file=model_file(),
         random_effects="<results>/tables/random_effects.csv",
     output:
         association=report(
@@ -196,9 +195,10 @@ rule plot_association:
         mem_mb=growing(4000),
         runtime=60,
     params:
-        noises=NOISES,
+        dataset=DATASET,
+        model=settings.longitudinal.model,
         predictors=PREDICTED_BY,
-        longitudinal=records(),
+        noise_variances=VARIANCES,
         code=code("plot_association"),
     script:
         "../scripts/plot_association.py"
@@ -207,10 +207,10 @@ rule plot_association:
 rule plot_evaluation:
     """Where the association went, calibration, learning curves and the number of subjects needed."""
     input:
-        association_ledger="<results>/tables/association_ledger.csv",
-        calibration="<results>/tables/calibration.csv",
-        learning_curve="<results>/tables/learning_curve.csv",
-        power="<results>/tables/power.csv",
+        ledger_table="<results>/tables/association_ledger.csv",
+        calibration_table="<results>/tables/calibration.csv",
+        learning_curve_table="<results>/tables/learning_curve.csv",
+        power_table="<results>/tables/power.csv",
     output:
         association_ledger=report(
             "<results>/figures/association_ledger.svg",
@@ -247,18 +247,14 @@ rule check_privacy:
     input:
         index="<results>/images/index.parquet",
         weights="<results>/vae/weights.safetensors",
-        images="<results>/markers/images.json",
+        images=marker(names.IMAGES),
     output:
         table=report(
             "<results>/tables/privacy.csv",
             caption="../report/privacy.rst",
             category="Privacy",
         ),
-        closest_pairs=report(
-            "<results>/figures/closest_pairs.png",
-            caption="../report/closest_pairs.rst",
-            category="Privacy",
-        ),
+        pairs="<results>/quality/closest_pairs.npz",
     log:
         "<logs>/check_privacy.log",
     benchmark:
@@ -270,12 +266,50 @@ rule check_privacy:
         runtime=120,
         gpu=1,
     params:
-        images=settings.evaluation.privacy_images,
+        dataset=DATASET,
+        privacy_images=settings.evaluation.privacy_images,
         resamples=settings.evaluation.bootstrap_resamples,
         seed=settings.seed,
         code=code("check_privacy"),
     script:
         "../scripts/check_privacy.py"
+
+
+rule plot_quality:
+    """The quality of generated images, their nearest training images, and the closest pairs."""
+    input:
+        table=rules.measure_generator.output.table,
+        neighbours=rules.measure_generator.output.neighbours,
+        pairs=rules.check_privacy.output.pairs,
+    output:
+        generator_quality=report(
+            "<results>/figures/generator_quality.svg",
+            caption="../report/generator_quality.rst",
+            category="Images",
+        ),
+        nearest_images=report(
+            "<results>/figures/nearest_images.png",
+            caption="../report/nearest_images.rst",
+            category="Images",
+        ),
+        closest_pairs=report(
+            "<results>/figures/closest_pairs.png",
+            caption="../report/closest_pairs.rst",
+            category="Privacy",
+        ),
+    log:
+        "<logs>/plot_quality.log",
+    benchmark:
+        "<benchmarks>/plot_quality.tsv"
+    conda:
+        "../../envs/covary.yaml"
+    resources:
+        mem_mb=growing(2000),
+        runtime=30,
+    params:
+        code=code("plot_quality"),
+    script:
+        "../scripts/plot_quality.py"
 
 
 rule plot_training:
@@ -285,9 +319,9 @@ rule plot_training:
         agreement="<results>/vae/ranking_agreement.csv",
         vae="<results>/vae/history.csv",
         generator="<results>/generator/history.csv",
-        predictors=expand(
-            "<results>/predictors/noise_{noise}/{predictor}/history.csv",
-            noise=NOISES,
+        histories=expand(
+            "<results>/predictors/{scenario}/{predictor}/history.csv",
+            scenario=SCENARIOS,
             predictor=PREDICTORS,
         ),
     output:
@@ -311,6 +345,7 @@ rule plot_training:
         mem_mb=growing(2000),
         runtime=30,
     params:
+        trained=[[variance, name] for variance in VARIANCES for name in PREDICTORS],
         code=code("plot_training"),
     script:
         "../scripts/plot_training.py"
@@ -335,7 +370,7 @@ rule plot_workflow:
         mem_mb=growing(1000),
         runtime=10,
     params:
-        config=settings.model_dump(),
+        settings=settings.model_dump(),
         snakefile="Snakefile",
         code=code("plot_workflow"),
     script:
@@ -353,21 +388,19 @@ rule write_report:
         ],
         figures=[
             *rules.plot_images.output,
-            rules.measure_generator.output.generator_quality,
-            rules.measure_generator.output.nearest_images,
             *rules.plot_association.output,
             *rules.plot_evaluation.output,
-            rules.check_privacy.output.closest_pairs,
+            *rules.plot_quality.output,
             *rules.plot_training.output,
             rules.plot_workflow.output.workflow_dag,
         ],
         captions=relative("workflow/report/*.rst"),
         images="<results>/images/attributes.json",
-        page=relative(
+        templates=relative(
             "workflow/src/covary/report/*.j2", "workflow/src/covary/report/*.css"
         ),
     output:
-        report="<results>/report.html",
+        page="<results>/report.html",
     log:
         "<logs>/write_report.log",
     conda:
@@ -377,7 +410,7 @@ rule write_report:
         runtime=30,
     params:
         config=settings.model_dump(),
-        benchmarks=f"results/{settings.experiment}/benchmarks",
+        benchmarks=f"{RESULTS}/benchmarks",
         code=code("write_report"),
     script:
         "../scripts/write_report.py"

@@ -38,8 +38,8 @@ rule train_generator:
     input:
         index="<results>/images/index.parquet",
         encodings="<results>/vae/encodings.npz",
-        vae="<results>/vae/weights.safetensors",
-        latents="<results>/latents/train.npy" if settings.generator.pretrained else [],
+        vae_weights="<results>/vae/weights.safetensors",
+        latents=["<results>/latents/train.npy"] if settings.generator.pretrained else [],
     output:
         unet="<results>/generator/unet/diffusion_pytorch_model.safetensors",
         unet_config="<results>/generator/unet/config.json",
@@ -56,7 +56,7 @@ rule train_generator:
         runtime=4320,
         gpu=1,
     params:
-        generator=section("generator"),
+        settings=section("generator"),
         seed=settings.seed,
         code=code("train_generator"),
     script:

@@ -74,7 +74,7 @@ rule prepare_images:
         runtime=240,
     params:
         folder=source_folder(),
-        images=section("images"),
+        settings=section("images"),
         seed=settings.seed,
         code=code("prepare_images"),
     script:

@@ -1,28 +1,58 @@
 """
-Longitudinal records: simulation, population fit, empirical Bayes estimates, for each noise level.
+Longitudinal records: design, simulation, population fit, empirical Bayes estimates, for each scenario.
 
-In: subjects. Out: the groups `longitudinal/noise_<v>` and `estimates/noise_<v>` of the dataset and the
+In: subjects. Out: the groups `design`, `longitudinal/<scenario>` and `estimates/<scenario>` of the dataset and the
 fitted population models in `<results>/population/`.
 """
+
+
+rule prepare_records:
+    """Write who is observed and dosed when, and the true parameters of the structural model."""
+    input:
+        subjects=marker(names.SUBJECTS),
+        model_file=model_file(),
+    output:
+        marker=marker(names.DESIGN),
+    log:
+        "<logs>/prepare_records.log",
+    benchmark:
+        "<benchmarks>/prepare_records.tsv"
+    conda:
+        "../../envs/covary.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        dataset=DATASET,
+        longitudinal=planned_records(),
+        n_subjects=settings.subjects.total,
+        seed=settings.seed,
+        code=code("prepare_records"),
+    script:
+        "../scripts/prepare_records.py"
 
 
 rule simulate_longitudinal:
     """Blur eta into eta_hat and simulate the records that it drives."""
     input:
-        subjects="<results>/markers/subjects.json",
+        subjects=marker(names.SUBJECTS),
+        design=marker(names.DESIGN),
+        model_file=model_file(),
     output:
-        marker="<results>/markers/longitudinal/noise_{noise}.json",
+        marker=RECORDS,
     log:
-        "<logs>/simulate_longitudinal/noise_{noise}.log",
+        "<logs>/simulate_longitudinal/{scenario}.log",
     benchmark:
-        "<benchmarks>/simulate_longitudinal/noise_{noise}.tsv"
+        "<benchmarks>/simulate_longitudinal/{scenario}.tsv"
     conda:
         "../../envs/covary.yaml"
     resources:
         mem_mb=2000,
         runtime=240,
     params:
-        longitudinal=records(),
+        dataset=DATASET,
+        noise_variance=noise_variance,
+        model=settings.longitudinal.model,
         seed=settings.seed,
         code=code("simulate_longitudinal"),
     script:
@@ -32,21 +62,25 @@ rule simulate_longitudinal:
 rule fit_population:
     """Fit the population model to training records by maximum likelihood."""
     input:
-        records="<results>/markers/longitudinal/noise_{noise}.json",
+        records=RECORDS,
+        model_file=model_file(),
     output:
-        parameters="<results>/population/noise_{noise}.json",
-        table="<results>/population/noise_{noise}.csv",
+        parameters="<results>/population/{scenario}.json",
+        table="<results>/population/{scenario}.csv",
     log:
-        "<logs>/fit_population/noise_{noise}.log",
+        "<logs>/fit_population/{scenario}.log",
     benchmark:
-        "<benchmarks>/fit_population/noise_{noise}.tsv"
+        "<benchmarks>/fit_population/{scenario}.tsv"
     conda:
         "../../envs/covary.yaml"
     resources:
         mem_mb=2000,
         runtime=240,
     params:
-        longitudinal=section("longitudinal"),
+        dataset=DATASET,
+        noise_variance=noise_variance,
+        model=settings.longitudinal.model,
+        fit=section("longitudinal.fit"),
         code=code("fit_population"),
     script:
         "../scripts/fit_population.py"
@@ -55,21 +89,24 @@ rule fit_population:
 rule estimate_random_effects:
     """Empirical Bayes estimates of every subject's random effects from the record alone."""
     input:
-        records="<results>/markers/longitudinal/noise_{noise}.json",
-        parameters="<results>/population/noise_{noise}.json",
+        records=RECORDS,
+        parameters="<results>/population/{scenario}.json",
+        model_file=model_file(),
     output:
-        marker="<results>/markers/estimates/noise_{noise}.json",
+        marker=ESTIMATES,
     log:
-        "<logs>/estimate_random_effects/noise_{noise}.log",
+        "<logs>/estimate_random_effects/{scenario}.log",
     benchmark:
-        "<benchmarks>/estimate_random_effects/noise_{noise}.tsv"
+        "<benchmarks>/estimate_random_effects/{scenario}.tsv"
     conda:
         "../../envs/covary.yaml"
     resources:
         mem_mb=2000,
         runtime=480,
     params:
-        longitudinal=section("longitudinal"),
+        dataset=DATASET,
+        noise_variance=noise_variance,
+        model=settings.longitudinal.model,
         code=code("estimate_random_effects"),
     script:
         "../scripts/estimate_random_effects.py"

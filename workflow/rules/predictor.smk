@@ -10,21 +10,24 @@ subjects only) and learning curves in `<results>/learning_curve/`.
 rule draw_posteriors:
     """Draw random effects of training and validation subjects from their posteriors given the record alone."""
     input:
-        estimates="<results>/markers/estimates/noise_{noise}.json",
-        parameters="<results>/population/noise_{noise}.json",
+        estimates=ESTIMATES,
+        parameters="<results>/population/{scenario}.json",
+        model_file=model_file(),
     output:
-        posteriors="<results>/posteriors/noise_{noise}.npz",
+        posteriors="<results>/posteriors/{scenario}.npz",
     log:
-        "<logs>/draw_posteriors/noise_{noise}.log",
+        "<logs>/draw_posteriors/{scenario}.log",
     benchmark:
-        "<benchmarks>/draw_posteriors/noise_{noise}.tsv"
+        "<benchmarks>/draw_posteriors/{scenario}.tsv"
     conda:
         "../../envs/covary.yaml"
     resources:
         mem_mb=growing(6000),
         runtime=480,
     params:
-        longitudinal=records(),
+        dataset=DATASET,
+        noise_variance=noise_variance,
+        model=settings.longitudinal.model,
         draws=settings.posterior.draws,
         seed=settings.seed,
         code=code("draw_posteriors"),
@@ -33,22 +36,23 @@ rule draw_posteriors:
 
 
 rule train_predictor:
-    """Train one network at one noise level, keep what was best on validation, and predict every test subject."""
+    """Train one network in one scenario, keep what was best on validation, and predict every test subject."""
     input:
-        images="<results>/markers/images.json",
-        estimates="<results>/markers/estimates/noise_{noise}.json",
-        parameters="<results>/population/noise_{noise}.json",
-        posteriors=draws_for_objective,
-        others=lambda wildcards: network_files(PREDICTORS[wildcards.predictor]),
+        images=marker(names.IMAGES),
+        estimates=ESTIMATES,
+        parameters="<results>/population/{scenario}.json",
+        posteriors=draws_for_predictor,
+        others=files_of_predictor,
+        model_file=model_file(),
     output:
-        weights="<results>/predictors/noise_{noise}/{predictor}/weights.safetensors",
-        config="<results>/predictors/noise_{noise}/{predictor}/config.json",
-        history="<results>/predictors/noise_{noise}/{predictor}/history.csv",
-        marker="<results>/markers/predictions/noise_{noise}/{predictor}.json",
+        weights="<results>/predictors/{scenario}/{predictor}/weights.safetensors",
+        config="<results>/predictors/{scenario}/{predictor}/config.json",
+        history="<results>/predictors/{scenario}/{predictor}/history.csv",
+        marker=PREDICTIONS,
     log:
-        "<logs>/train_predictor/noise_{noise}_{predictor}.log",
+        "<logs>/train_predictor/{scenario}_{predictor}.log",
     benchmark:
-        "<benchmarks>/train_predictor/noise_{noise}_{predictor}.tsv"
+        "<benchmarks>/train_predictor/{scenario}_{predictor}.tsv"
     conda:
         "../../envs/covary.yaml"
     resources:
@@ -56,8 +60,10 @@ rule train_predictor:
         runtime=2880,
         gpu=1,
     params:
-        predictor=training,
-        longitudinal=records(),
+        dataset=DATASET,
+        noise_variance=noise_variance,
+        model=settings.longitudinal.model,
+        settings=training,
         seed=settings.seed,
         code=code("train_predictor"),
     script:
@@ -65,16 +71,16 @@ rule train_predictor:
 
 
 rule train_reader:
-    """Train the network on the noise-free random effects and read those of every test subject from its image."""
+    """Train a network on the noise-free random effects and read those of every test subject from its image."""
     input:
-        images="<results>/markers/images.json",
-        subjects="<results>/markers/subjects.json",
-        others=lambda wildcards: network_files(READERS[wildcards.network]),
+        images=marker(names.IMAGES),
+        subjects=marker(names.SUBJECTS),
+        others=files_of_reader,
     output:
-        weights="<results>/predictors/noise_free/{network}/weights.safetensors",
-        config="<results>/predictors/noise_free/{network}/config.json",
-        history="<results>/predictors/noise_free/{network}/history.csv",
-        marker="<results>/markers/predictions/noise_free/{network}.json",
+        weights=f"<results>/predictors/{names.NOISE_FREE}/{{network}}/weights.safetensors",
+        config=f"<results>/predictors/{names.NOISE_FREE}/{{network}}/config.json",
+        history=f"<results>/predictors/{names.NOISE_FREE}/{{network}}/history.csv",
+        marker=marker(names.readings("{network}")),
     log:
         "<logs>/train_reader/{network}.log",
     benchmark:
@@ -86,7 +92,8 @@ rule train_reader:
         runtime=2880,
         gpu=1,
     params:
-        predictor=reader_training,
+        dataset=DATASET,
+        settings=reader_training,
         seed=settings.seed,
         code=code("train_reader"),
     script:
@@ -96,31 +103,33 @@ rule train_reader:
 rule train_oracle:
     """Train the network that sees eta itself, for each objective; use it on eta and on eta read from images."""
     input:
-        estimates="<results>/markers/estimates/noise_{noise}.json",
-        parameters="<results>/population/noise_{noise}.json",
+        estimates=ESTIMATES,
+        parameters="<results>/population/{scenario}.json",
         posteriors=draws_for(ORACLES),
-        eta_read=expand(
-            "<results>/markers/predictions/noise_free/{network}.json", network=READERS
-        ),
+        eta_read=expand(marker(names.readings("{network}")), network=READERS),
+        model_file=model_file(),
     output:
         markers=expand(
-            "<results>/markers/predictions/noise_{noise}/oracle_{objective}.json",
-            objective=ORACLES,
+            marker(names.predictions("{scenario}", "{oracle}")),
+            oracle=map(names.oracle, ORACLES),
             allow_missing=True,
         ),
     log:
-        "<logs>/train_oracle/noise_{noise}.log",
+        "<logs>/train_oracle/{scenario}.log",
     benchmark:
-        "<benchmarks>/train_oracle/noise_{noise}.tsv"
+        "<benchmarks>/train_oracle/{scenario}.tsv"
     conda:
         "../../envs/covary.yaml"
     resources:
         mem_mb=growing(4000),
         runtime=720,
     params:
-        covariances={name: first.covariance for name, first in ORACLES.items()},
-        checkpoints=lambda wildcards: f"results/{settings.experiment}/predictors/noise_{wildcards.noise}",
-        longitudinal=records(),
+        dataset=DATASET,
+        noise_variance=noise_variance,
+        model=settings.longitudinal.model,
+        objectives={objective: p.covariance for objective, p in ORACLES.items()},
+        networks=list(READERS),
+        checkpoints=lambda wildcards: f"{RESULTS}/predictors/{wildcards.scenario}",
         seed=settings.seed,
         code=code("train_oracle"),
     script:
@@ -130,17 +139,18 @@ rule train_oracle:
 rule measure_learning_curve:
     """Train one predictor on fewer training subjects, for several sizes, and predict the test subjects."""
     input:
-        images="<results>/markers/images.json",
-        estimates="<results>/markers/estimates/noise_{noise}.json",
-        parameters="<results>/population/noise_{noise}.json",
-        posteriors=draws_for_objective,
-        others=lambda wildcards: network_files(PREDICTORS[wildcards.predictor]),
+        images=marker(names.IMAGES),
+        estimates=ESTIMATES,
+        parameters="<results>/population/{scenario}.json",
+        posteriors=draws_for_predictor,
+        others=files_of_predictor,
+        model_file=model_file(),
     output:
-        curve="<results>/learning_curve/noise_{noise}/{predictor}.npz",
+        curve="<results>/learning_curve/{scenario}/{predictor}.npz",
     log:
-        "<logs>/measure_learning_curve/noise_{noise}_{predictor}.log",
+        "<logs>/measure_learning_curve/{scenario}_{predictor}.log",
     benchmark:
-        "<benchmarks>/measure_learning_curve/noise_{noise}_{predictor}.tsv"
+        "<benchmarks>/measure_learning_curve/{scenario}_{predictor}.tsv"
     conda:
         "../../envs/covary.yaml"
     resources:
@@ -148,9 +158,11 @@ rule measure_learning_curve:
         runtime=4320,
         gpu=1,
     params:
-        predictor=training,
+        dataset=DATASET,
+        noise_variance=noise_variance,
+        model=settings.longitudinal.model,
+        settings=training,
         fractions=lambda wildcards: PREDICTORS[wildcards.predictor].learning_curve,
-        longitudinal=records(),
         seed=settings.seed,
         code=code("measure_learning_curve"),
     script:

@@ -23,6 +23,7 @@ rule describe_dataset:
         mem_mb=growing(1000),
         runtime=60,
     params:
+        dataset=DATASET,
         config=settings.model_dump(),
         code=code("describe_dataset"),
     script:
@@ -35,9 +36,9 @@ rule write_provenance:
         manifest="<results>/manifest.json",
         report="<results>/report.html",
         card="<results>/README.md",
-        environment_lock=relative("envs/requirements.lock"),
+        environment_lock=relative("envs/requirements.lock")[0],
     output:
-        provenance="<results>/provenance.json",
+        provenance_file="<results>/provenance.json",
     log:
         "<logs>/write_provenance.log",
     conda:
@@ -47,7 +48,7 @@ rule write_provenance:
         runtime=10,
     params:
         config=settings.model_dump(),
-        benchmarks=f"results/{settings.experiment}/benchmarks",
+        benchmarks=f"{RESULTS}/benchmarks",
         code=code("write_provenance"),
     script:
         "../scripts/write_provenance.py"

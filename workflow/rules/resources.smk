@@ -20,6 +20,7 @@ rule download_resource:
         mem_mb=1000,
         runtime=720,
     params:
+        folder="resources",
         code=code("download_resource"),
     script:
         "../scripts/download_resource.py"

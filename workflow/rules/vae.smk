@@ -82,8 +82,8 @@ rule rank_latents:
         runtime=240,
         gpu=1,
     params:
-        ranking=section("ranking"),
-        model=settings.longitudinal.model,
+        settings=section("ranking"),
+        random_effects=len(RANDOM_EFFECTS),
         seed=settings.seed,
         code=code("rank_latents"),
     script:

@@ -3,20 +3,26 @@
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 from covary import store
-from covary.jobs.job import job
+from covary.jobs.run import run
 
 log = logging.getLogger("covary")
 
-with job(snakemake.log[0]):
-    specification = Path(snakemake.output.specification)
-    dataset = specification.with_name("dataset.zarr")
-    channels = json.loads(Path(snakemake.input.images).read_text())["channels"]
-    layout = dict(channels=channels, attributes=snakemake.params.attributes, **snakemake.params.layout)
+
+def create_dataset(
+    images: Path, specification: Path, dataset: Path, layout: dict[str, Any], attributes: dict[str, Any]
+) -> None:
+    """Lay out the store; a store of another layout is kept under another name."""
+    layout |= {"channels": json.loads(images.read_text(encoding="utf-8"))["channels"]}
     try:
-        created = store.create(dataset, **layout)
+        created = store.create(dataset, attributes=attributes, **layout)
     except FileExistsError:
         log.warning("the layout changed; the previous dataset is kept as %s", store.set_aside(dataset))
-        created = store.create(dataset, **layout)
+        created = store.create(dataset, attributes=attributes, **layout)
     store.write_marker(specification, created)
+
+
+if __name__ == "__main__":
+    run(create_dataset)

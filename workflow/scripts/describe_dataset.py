@@ -4,13 +4,17 @@ import json
 from pathlib import Path
 
 from covary import publication
-from covary.config.reading import check
-from covary.jobs.job import job
+from covary.config.experiment import Config
+from covary.jobs.run import run
 
-with job(snakemake.log[0]):
-    config, manifest = check(snakemake.params.config), Path(snakemake.input.manifest)
-    dataset = manifest.with_name("dataset.zarr")
-    card = publication.dataset_card(config, json.loads(manifest.read_text()), dataset)
-    metadata = publication.croissant(config, manifest, dataset)
-    Path(snakemake.output.card).write_text(card, encoding="utf-8")
-    Path(snakemake.output.croissant).write_text(json.dumps(metadata, indent=2, ensure_ascii=False) + "\n")
+
+def describe_dataset(manifest: Path, dataset: Path, card: Path, croissant: Path, config: Config) -> None:
+    """Write both, from the configuration and the manifest."""
+    text = publication.dataset_card(config, json.loads(manifest.read_text(encoding="utf-8")), dataset)
+    card.write_text(text, encoding="utf-8")
+    metadata = json.dumps(publication.croissant(config, manifest, dataset), indent=2, ensure_ascii=False)
+    croissant.write_text(metadata + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    run(describe_dataset)

@@ -4,9 +4,14 @@ import json
 from pathlib import Path
 
 from covary.jobs import resources
-from covary.jobs.job import job
+from covary.jobs.run import run
 
-with job(snakemake.log[0]):
-    listing = Path(snakemake.output.listing)
-    files = resources.fetch(snakemake.wildcards.resource, Path(snakemake.input.sources), listing.parents[1])
+
+def download_resource(resource: str, sources: Path, listing: Path, folder: Path) -> None:
+    """Bring the files of a resource below `folder` and list them."""
+    files = resources.fetch(resource, sources, folder)
     listing.write_text(json.dumps(files, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    run(download_resource)

@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-from covary import phantom
 from covary.config.images import Phantom
-from covary.jobs.job import job
+from covary.jobs.run import run
+from covary.phantom import write_dataset
+
+
+def draw_phantoms(factors: Path, phantom: Phantom, seed: int, threads: int) -> None:
+    """Draw the phantoms beside the table of their factors."""
+    write_dataset(factors.parent, phantom, seed=seed, workers=threads)
+
 
 if __name__ == "__main__":
-    with job(snakemake.log[0]):
-        phantom.write_dataset(
-            Path(snakemake.output.factors).parent,
-            Phantom(**snakemake.params.phantom),
-            seed=snakemake.params.seed,
-            workers=snakemake.threads,
-        )
+    run(draw_phantoms)

@@ -5,17 +5,23 @@ from pathlib import Path
 import numpy as np
 
 from covary import images, vae
-from covary.jobs.job import job
+from covary.jobs.run import run
 
-with job(snakemake.log[0]):
-    prepared = images.load(Path(snakemake.input.index).parent)
-    model = vae.VAE.load(Path(snakemake.input.weights).parent)
+
+def encode_images(index: Path, weights: Path, encodings: Path) -> None:
+    """Write both moments of q(z|x) for the training and the test images."""
+    prepared = images.load(index.parent)
+    model = vae.VAE.load(weights.parent)
     train_mean, train_log_variance = vae.encode(model, prepared.train)
     test_mean, test_log_variance = vae.encode(model, prepared.test)
     np.savez(
-        snakemake.output.encodings,
+        encodings,
         train_mean=train_mean,
         train_log_variance=train_log_variance,
         test_mean=test_mean,
         test_log_variance=test_log_variance,
     )
+
+
+if __name__ == "__main__":
+    run(encode_images)

@@ -3,32 +3,48 @@
 from pathlib import Path
 
 from covary import nlme, store
-from covary.config.records import Longitudinal
-from covary.jobs.job import job
+from covary.dataset import names
+from covary.dataset.groups import label_estimates
+from covary.dataset.scenario import Scenario
+from covary.jobs.run import run
 from covary.records.study import Study
 
-with job(snakemake.log[0]):
-    study = Study(Longitudinal.model_validate(snakemake.params.longitudinal))
-    noise = snakemake.wildcards.noise
-    dataset = Path(snakemake.input.records).parents[2] / "dataset.zarr"
-    fitted = Path(snakemake.input.parameters).read_text(encoding="utf-8")
-    parameters = nlme.parameters_from_json(fitted)
-    observation = store.read(dataset, f"longitudinal/noise_{noise}")["observation"]
+
+def estimate_random_effects(
+    dataset: Path,
+    noise_variance: float | None,
+    model: str,
+    records: Path,
+    parameters: Path,
+    marker: Path,
+    code: str,
+) -> None:
+    """Write the group of estimates, part by part."""
+    scenario = Scenario(noise_variance)
+    study = Study.of(dataset, model)
+    fitted = parameters.read_text(encoding="utf-8")
+    population = nlme.parameters_from_json(fitted)
+    observation = store.read(dataset, names.records(scenario.name))["observation"]
 
     def estimate(part):
-        records = study.records(observation[part.start : part.stop].values)
-        return study.label_estimates(nlme.empirical_bayes(study.model, parameters, records))
+        some = slice(part.start, part.stop)
+        observed = study.records(observation[some].values, some)
+        return label_estimates(nlme.empirical_bayes(study.model, population, observed))
 
     store.write_parts(
         dataset,
-        f"estimates/noise_{noise}",
+        names.estimates(scenario.name),
         len(observation),
         estimate,
-        Path(snakemake.output.marker),
+        marker,
         {
-            "noise_variance": float(noise),
-            "code": snakemake.params.code,
-            "records": store.read_marker(Path(snakemake.input.records))["sha256"],
+            "noise_variance": noise_variance,
+            "code": code,
+            "records": store.read_marker(records)["sha256"],
             "parameters": fitted,
         },
     )
+
+
+if __name__ == "__main__":
+    run(estimate_random_effects)

@@ -2,23 +2,36 @@
 
 from pathlib import Path
 
-from covary import evaluate
 from covary.config.predictors import Predictor
-from covary.config.records import Longitudinal
-from covary.jobs.job import job
+from covary.evaluate import HeldOut, score
+from covary.jobs.run import run
 from covary.records.study import Study
 
-with job(snakemake.log[0]):
-    params = snakemake.params
-    dataset = Path(snakemake.input.manifest).with_name("dataset.zarr")
-    tables = evaluate.score(
-        evaluate.HeldOut(dataset, [Predictor(**settings) for settings in params.predictors]),
-        Study(Longitudinal(**params.longitudinal)),
-        params.noises,
-        [Path(file) for file in snakemake.input.learning_curves],
-        seed=params.seed,
-        resamples=params.resamples,
-        predictive_draws=params.draws,
+
+def evaluate(
+    dataset: Path,
+    model: str,
+    predictors: list[Predictor],
+    noise_variances: list[float],
+    learning_curves: list[Path],
+    tables: Path,
+    seed: int,
+    resamples: int,
+    draws: int,
+) -> None:
+    """Write one CSV file per table into the folder `tables`."""
+    scored = score(
+        HeldOut(dataset, predictors),
+        Study.of(dataset, model),
+        noise_variances,
+        learning_curves,
+        seed=seed,
+        resamples=resamples,
+        predictive_draws=draws,
     )
-    for name, table in tables.items():
-        table.to_csv(snakemake.output[name], index=False)
+    for name, table in scored.items():
+        table.to_csv(tables / f"{name}.csv", index=False)
+
+
+if __name__ == "__main__":
+    run(evaluate)

@@ -1,16 +1,17 @@
 """Check every group, consolidate the metadata, write the manifest."""
 
 from pathlib import Path
+from typing import Any
 
 from covary import store
-from covary.jobs.job import job
+from covary.jobs.run import run
 from covary.publication import provenance
 
-with job(snakemake.log[0]):
-    manifest = Path(snakemake.output.manifest)
-    store.finalise(
-        manifest.with_name("dataset.zarr"),
-        [Path(marker) for marker in snakemake.input],
-        manifest,
-        {**snakemake.params.attributes, "versions": provenance.versions()},
-    )
+
+def finalise_dataset(dataset: Path, markers: list[Path], manifest: Path, attributes: dict[str, Any]) -> None:
+    """Finish the dataset; its attributes also say which versions made it."""
+    store.finalise(dataset, markers, manifest, {**attributes, "versions": provenance.versions()})
+
+
+if __name__ == "__main__":
+    run(finalise_dataset)

@@ -4,26 +4,39 @@ import logging
 from pathlib import Path
 
 from covary import nlme, store
-from covary.config.records import Longitudinal
+from covary.config.records import PopulationFit
+from covary.dataset import names
+from covary.dataset.scenario import Scenario
 from covary.dataset.subjects import members
-from covary.jobs.job import job
+from covary.jobs.run import run
 from covary.records.study import Study
 
 log = logging.getLogger("covary")
 
-with job(snakemake.log[0]):
-    settings = Longitudinal.model_validate(snakemake.params.longitudinal)
-    study = Study(settings)
-    dataset = Path(snakemake.input.records).parents[2] / "dataset.zarr"
-    train = members(store.read(dataset, "subjects"), "train")
-    chosen = slice(train.start, min(train.stop, train.start + settings.fit.subjects))
-    group = store.read(dataset, f"longitudinal/noise_{snakemake.wildcards.noise}")
-    fit = nlme.fit_population(
+
+def fit_population(
+    dataset: Path,
+    noise_variance: float | None,
+    model: str,
+    fit: PopulationFit,
+    parameters: Path,
+    table: Path,
+) -> None:
+    """Fit to the first training subjects; write the parameters and their table."""
+    study = Study.of(dataset, model)
+    train = members(store.read(dataset, names.SUBJECTS), "train")
+    chosen = slice(train.start, min(train.stop, train.start + fit.subjects))
+    group = store.read(dataset, names.records(Scenario(noise_variance).name))
+    fitted = nlme.fit_population(
         study.model,
-        study.records(group["observation"][chosen].values),
-        study.initial(settings.fit),
-        method=settings.fit.method,
+        study.records(group["observation"][chosen].values, chosen),
+        study.initial(fit),
+        method=fit.method,
     )
-    log.log(logging.INFO if fit.converged else logging.WARNING, "population fit %s", fit.verdict)
-    Path(snakemake.output.parameters).write_text(nlme.parameters_to_json(fit.parameters))
-    fit.table().to_csv(snakemake.output.table, index=False)
+    log.log(logging.INFO if fitted.converged else logging.WARNING, "population fit %s", fitted.verdict)
+    parameters.write_text(nlme.parameters_to_json(fitted.parameters), encoding="utf-8")
+    fitted.table().to_csv(table, index=False)
+
+
+if __name__ == "__main__":
+    run(fit_population)

@@ -3,13 +3,13 @@
 from pathlib import Path
 
 from covary import store
-from covary.jobs.job import job
+from covary.jobs.run import run
 
-with job(snakemake.log[0]):
-    marker = Path(snakemake.output.marker)
-    store.validate_images(
-        marker.parents[1] / "dataset.zarr",
-        snakemake.params.n_subjects,
-        [Path(shard) for shard in snakemake.input.shards],
-        marker,
-    )
+
+def gather_images(dataset: Path, shards: list[Path], marker: Path, n_subjects: int) -> None:
+    """Check every shard, let the images end after the last subject, and write one marker for all."""
+    store.validate_images(dataset, n_subjects, shards, marker)
+
+
+if __name__ == "__main__":
+    run(gather_images)

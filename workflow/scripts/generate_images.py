@@ -8,23 +8,31 @@ from covary import diffusion, store
 from covary.config.generator import Sampling
 from covary.dataset.shards import Shard
 from covary.dataset.subjects import latent_vectors
-from covary.jobs.job import job
+from covary.jobs.run import run
 
-with job(snakemake.log[0]):
-    seed = snakemake.params.seed
-    shard = Shard(int(snakemake.wildcards.shard), *snakemake.params.subjects)
-    generator = diffusion.ImageGenerator.load(Path(snakemake.input.unet).parents[1])
+
+def generate_images(
+    dataset: Path,
+    generator: Path,
+    shard: int,
+    subjects: list[int],
+    sampling: Sampling,
+    marker: Path,
+    seed: int,
+    code: str,
+) -> None:
+    """Draw the images of the subjects from subjects[0] to before subjects[1] and write their shard."""
+    part = Shard(shard, *subjects)
+    network = diffusion.ImageGenerator.load(generator)
     images = diffusion.generate(
-        generator,
-        latent_vectors(seed, shard.start, shard.stop, generator.vae.latent_dim),
-        np.arange(shard.start, shard.stop),
-        Sampling(**snakemake.params.sampling),
+        network,
+        latent_vectors(seed, part.start, part.stop, network.vae.latent_dim),
+        np.arange(part.start, part.stop),
+        sampling,
         seed,
     )
-    store.write_image_shard(
-        Path(snakemake.input.specification).with_name("dataset.zarr"),
-        shard,
-        images,
-        Path(snakemake.output.marker),
-        {"seed": seed, "code": snakemake.params.code},
-    )
+    store.write_image_shard(dataset, part, images, marker, {"seed": seed, "code": code})
+
+
+if __name__ == "__main__":
+    run(generate_images)

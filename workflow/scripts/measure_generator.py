@@ -5,37 +5,44 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from covary import diffusion, figures, images, quality, store
+from covary import diffusion, images, quality, store
 from covary.config.evaluation import Quality
 from covary.config.generator import Sampling
+from covary.dataset import names
 from covary.dataset.subjects import members
-from covary.jobs.job import job
+from covary.jobs.run import run
 
 N_SHOWN = 8
 
-with job(snakemake.log[0]):
-    params, source, output = snakemake.params, snakemake.input, snakemake.output
-    config = Quality(**params.quality)
-    generator = diffusion.ImageGenerator.load(Path(source.unet).parents[1])
-    dataset = Path(source.images).parents[1] / "dataset.zarr"
-    subjects = store.read(dataset, "subjects")
+
+def measure_generator(
+    index: Path,
+    encodings: Path,
+    ranking: Path,
+    generator: Path,
+    dataset: Path,
+    table: Path,
+    neighbours: Path,
+    settings: Quality,
+    sampling: Sampling,
+    readback_draws: int,
+    seed: int,
+) -> None:
+    """Write the table of quality, and the training images nearest to the first generated ones."""
+    network = diffusion.ImageGenerator.load(generator)
+    subjects = store.read(dataset, names.SUBJECTS)
     test = members(subjects, "test")
-    generated = store.read(dataset, "images")["image"][test][: config.images].values
-    sets = quality.collect(
-        images.load(Path(source.index).parent),
-        np.load(source.encodings),
-        generated,
-        generator,
-        config,
-        Sampling(**params.sampling),
-        params.seed,
-    )
-    z, z_read = subjects["z"][test][: config.images].values, quality.read_back(generator.vae, generated)
-    spaces = quality.feature_spaces(generator.vae, config.inception_file)
-    ranking = pd.read_csv(source.ranking)
-    table = quality.generator_quality(sets, spaces, z, z_read, ranking, params.readback_draws)
-    table.to_csv(output.table, index=False)
-    figures.save(figures.generator_quality(table), Path(output.generator_quality))
-    numbers, mse = quality.nearest(generated[:N_SHOWN], sets.real_train)
-    nearest = figures.nearest_images(generated[:N_SHOWN], sets.real_train[numbers], mse)
-    figures.save(nearest, Path(output.nearest_images))
+    generated = store.read(dataset, names.IMAGES)["image"][test][: settings.images].values
+    prepared = images.load(index.parent)
+    sets = quality.collect(prepared, np.load(encodings), generated, network, settings, sampling, seed)
+    z, z_read = subjects["z"][test][: settings.images].values, quality.read_back(network.vae, generated)
+    spaces = quality.feature_spaces(network.vae, settings.inception_file)
+    measured = quality.generator_quality(sets, spaces, z, z_read, pd.read_csv(ranking), readback_draws)
+    measured.to_csv(table, index=False)
+    shown = generated[:N_SHOWN]
+    numbers, mse = quality.nearest(shown, sets.real_train)
+    np.savez(neighbours, generated=shown, nearest=sets.real_train[numbers], mse=mse)
+
+
+if __name__ == "__main__":
+    run(measure_generator)

@@ -6,36 +6,56 @@ import numpy as np
 
 from covary import predict, store
 from covary.config.predictors import Predictor
-from covary.config.records import Longitudinal
+from covary.dataset import names
+from covary.dataset.scenario import Scenario
 from covary.dataset.subjects import members
-from covary.jobs.job import job
+from covary.jobs.run import run
 from covary.records.study import Study
 
-if __name__ == "__main__":
-    with job(snakemake.log[0]):
-        params, source = snakemake.params, snakemake.input
-        marker = Path(source.images)
-        dataset, digest = marker.parents[1] / "dataset.zarr", store.read_marker(marker)["sha256"]["image"]
-        study, config = Study(Longitudinal(**params.longitudinal)), Predictor(**params.predictor)
-        level = predict.Level(
-            dataset, snakemake.wildcards.noise, study, Path(source.parameters), source.posteriors
+
+def measure_learning_curve(
+    dataset: Path,
+    noise_variance: float | None,
+    predictor: str,
+    model: str,
+    settings: Predictor,
+    fractions: list[float],
+    images: Path,
+    parameters: Path,
+    posteriors: list[Path],
+    curve: Path,
+    seed: int,
+    threads: int,
+    code: str,
+) -> None:
+    """Write what each of the smaller predictors predicts for the test subjects."""
+    digest = store.read_marker(images)["sha256"]["image"]
+    level = predict.Level(dataset, Scenario(noise_variance), Study.of(dataset, model), parameters, posteriors)
+    subjects = store.read(dataset, names.SUBJECTS)
+    train, validation, test = (members(subjects, split) for split in ("train", "validation", "test"))
+    sizes = [max(2, round(fraction * train.stop)) for fraction in fractions]
+    seen = predict.read_inputs(settings.network, dataset, test, digest)
+    eta_pred = []
+    for size in sizes:
+        parts = slice(0, size), validation
+        network, _ = level.train(
+            settings.objective,
+            [predict.read_inputs(settings.network, dataset, part, digest) for part in parts],
+            parts,
+            predict.for_subjects(settings, size, of=train.stop),
+            seed=seed,
+            checkpoint_dir=curve.with_suffix("") / "checkpoints" / code / str(size),
+            workers=threads - 1,
         )
-        subjects = store.read(dataset, "subjects")
-        train, validation, test = (members(subjects, split) for split in ("train", "validation", "test"))
-        sizes = [max(2, round(fraction * train.stop)) for fraction in params.fractions]
-        output = Path(snakemake.output.curve)
-        eta_pred = []
-        for size in sizes:
-            parts = slice(0, size), validation
-            network, _ = level.train(
-                config.objective,
-                [predict.read_inputs(config.network, dataset, part, digest) for part in parts],
-                parts,
-                predict.for_subjects(config, size, of=train.stop),
-                seed=params.seed,
-                checkpoint_dir=output.with_suffix("") / "checkpoints" / params.code / str(size),
-                workers=snakemake.threads - 1,
-            )
-            images = predict.read_inputs(config.network, dataset, test, digest)
-            eta_pred.append(predict.predict(network, images))
-        np.savez(output, sizes=np.array(sizes), eta_pred=np.stack(eta_pred))
+        eta_pred.append(predict.predict(network, seen))
+    np.savez(
+        curve,
+        sizes=np.array(sizes),
+        eta_pred=np.stack(eta_pred),
+        noise_variance=np.array(noise_variance),
+        predictor=np.array(predictor),
+    )
+
+
+if __name__ == "__main__":
+    run(measure_learning_curve)

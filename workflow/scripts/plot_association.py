@@ -7,31 +7,47 @@ import pandas as pd
 
 from covary import evaluate, figures, store
 from covary.config.predictors import Predictor
-from covary.config.records import Longitudinal
-from covary.jobs.job import job
+from covary.dataset import names
+from covary.jobs.run import run
 from covary.records.study import Study
 
 N_SUBJECTS = 4
 
-with job(snakemake.log[0]):
-    params, output = snakemake.params, snakemake.output
-    study = Study(Longitudinal(**params.longitudinal))
-    dataset = Path(snakemake.input.manifest).with_name("dataset.zarr")
-    held_out = evaluate.HeldOut(dataset, [Predictor(**settings) for settings in params.predictors])
-    encoded = study.predictions(held_out.eta)
+
+def plot_association(
+    dataset: Path,
+    model: str,
+    predictors: list[Predictor],
+    noise_variances: list[float],
+    random_effects: Path,
+    association: Path,
+    trajectories: Path,
+    r2_against_explainable_fraction: Path,
+) -> None:
+    """Draw the three figures; the first two show a few test subjects."""
+    study = Study.of(dataset, model)
+    held_out = evaluate.HeldOut(dataset, predictors)
+    test = np.arange(held_out.subjects.start, held_out.subjects.stop)
+    encoded = study.predictions(held_out.eta, test)
     shown = figures.spread_subjects(encoded, N_SUBJECTS)
-    observed = np.stack([held_out.observation(noise)[shown] for noise in params.noises])
-    levels = [held_out.random_effects(noise) for noise in params.noises]
+    observed = np.stack([held_out.observation(v)[shown] for v in noise_variances])
+    levels = [held_out.random_effects(v) for v in noise_variances]
     predicted = {
-        name: np.stack([study.predictions(level.eta_pred[name][shown]) for level in levels])
-        for name in levels[0].eta_pred
+        name: np.stack([study.predictions(level.eta_pred[name][shown], test[shown]) for level in levels])
+        for name in held_out.names
     }
-    average = study.predictions(np.zeros((1, held_out.eta.shape[1])))[0]
-    times_h, variances = np.asarray(study.times_h), [level.noise_variance for level in levels]
-    images = store.read(dataset, "images")["image"][held_out.subjects][shown].values
-    association = figures.association(images, times_h, variances, observed, encoded[shown])
-    figures.save(association, Path(output.association))
-    trajectories = figures.trajectories(times_h, variances, observed, predicted, average)
-    figures.save(trajectories, Path(output.trajectories))
-    r2 = figures.r2_against_explainable_fraction(pd.read_csv(snakemake.input.random_effects))
-    figures.save(r2, Path(output.r2_against_explainable_fraction))
+    average = study.predictions(np.zeros((1, held_out.eta.shape[1])), test[:1])[0]
+    images = store.read(dataset, names.IMAGES)["image"][held_out.subjects][shown].values
+    figures.save(
+        figures.association(images, study.times_h, noise_variances, observed, encoded[shown]), association
+    )
+    figures.save(
+        figures.trajectories(study.times_h, noise_variances, observed, predicted, average), trajectories
+    )
+    figures.save(
+        figures.r2_against_explainable_fraction(pd.read_csv(random_effects)), r2_against_explainable_fraction
+    )
+
+
+if __name__ == "__main__":
+    run(plot_association)

@@ -5,17 +5,24 @@ from pathlib import Path
 import pandas as pd
 
 from covary import figures
-from covary.jobs.job import job
+from covary.jobs.run import run
 
-with job(snakemake.log[0]):
-    ledger, calibration, curve, power = (
-        pd.read_csv(snakemake.input[name])
-        for name in ("association_ledger", "calibration", "learning_curve", "power")
-    )
-    drawn = {
-        "association_ledger": figures.association_ledger(ledger),
-        "calibration": figures.calibration(calibration),
-        "learning_curve": figures.learning_curve(curve, power),
-    }
-    for name, figure in drawn.items():
-        figures.save(figure, Path(snakemake.output[name]))
+
+def plot_evaluation(
+    ledger_table: Path,
+    calibration_table: Path,
+    learning_curve_table: Path,
+    power_table: Path,
+    association_ledger: Path,
+    calibration: Path,
+    learning_curve: Path,
+) -> None:
+    """Draw the three figures from their tables."""
+    figures.save(figures.association_ledger(pd.read_csv(ledger_table)), association_ledger)
+    figures.save(figures.calibration(pd.read_csv(calibration_table)), calibration)
+    curve = figures.learning_curve(pd.read_csv(learning_curve_table), pd.read_csv(power_table))
+    figures.save(curve, learning_curve)
+
+
+if __name__ == "__main__":
+    run(plot_evaluation)

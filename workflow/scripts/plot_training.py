@@ -5,18 +5,25 @@ from pathlib import Path
 import pandas as pd
 
 from covary import figures
-from covary.jobs.job import job
+from covary.jobs.run import run
 
-with job(snakemake.log[0]):
-    predictors = {
-        (float(path.parts[-3].removeprefix("noise_")), path.parts[-2]): pd.read_csv(path)
-        for path in map(Path, snakemake.input.predictors)
-    }
-    ranking = figures.latent_ranking(
-        pd.read_csv(snakemake.input.ranking), pd.read_csv(snakemake.input.agreement)
-    )
-    figures.save(ranking, Path(snakemake.output.latent_ranking))
-    curves = figures.training_curves(
-        pd.read_csv(snakemake.input.vae), pd.read_csv(snakemake.input.generator), predictors
-    )
-    figures.save(curves, Path(snakemake.output.training_curves))
+
+def plot_training(
+    ranking: Path,
+    agreement: Path,
+    vae: Path,
+    generator: Path,
+    histories: list[Path],
+    trained: list[tuple[float, str]],
+    latent_ranking: Path,
+    training_curves: Path,
+) -> None:
+    """Draw both figures; `trained` says of each history which noise variance and predictor it belongs to."""
+    predictors = {key: pd.read_csv(path) for key, path in zip(trained, histories, strict=True)}
+    figures.save(figures.latent_ranking(pd.read_csv(ranking), pd.read_csv(agreement)), latent_ranking)
+    curves = figures.training_curves(pd.read_csv(vae), pd.read_csv(generator), predictors)
+    figures.save(curves, training_curves)
+
+
+if __name__ == "__main__":
+    run(plot_training)

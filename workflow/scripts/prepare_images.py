@@ -1,19 +1,17 @@
-"""Read, clean, crop and resize the images."""
+"""Read, clean and resize the images."""
 
 from pathlib import Path
 
-from covary import images
 from covary.config.images import Images
-from covary.jobs.job import job
+from covary.images import prepare
+from covary.jobs.run import run
+
+
+def prepare_images(folder: Path, index: Path, settings: Images, seed: int, threads: int, code: str) -> None:
+    """Prepare all images of a folder beside their index."""
+    checkpoints = index.parent / "checkpoints" / code
+    prepare(folder, index.parent, settings, seed=seed, workers=threads, checkpoint_dir=checkpoints)
+
 
 if __name__ == "__main__":
-    with job(snakemake.log[0]):
-        folder = Path(snakemake.output.index).parent
-        images.prepare(
-            Path(snakemake.params.folder),
-            folder,
-            Images.model_validate(snakemake.params.images),
-            seed=snakemake.params.seed,
-            workers=snakemake.threads,
-            checkpoint_dir=folder / "checkpoints" / snakemake.params.code,
-        )
+    run(prepare_images)

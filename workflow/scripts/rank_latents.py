@@ -4,18 +4,27 @@ from pathlib import Path
 
 import numpy as np
 
-from covary import nlme, vae
+from covary import vae
 from covary.config.vae import Ranking
-from covary.jobs.job import job
+from covary.jobs.run import run
 
-with job(snakemake.log[0]):
-    random_effects = len(nlme.load_model(snakemake.params.model).random_effects)
-    ranking = vae.rank_latents(
-        vae.VAE.load(Path(snakemake.input.weights).parent),
-        np.load(snakemake.input.encodings)["train_mean"].var(axis=0),
-        Ranking(**snakemake.params.ranking),
-        random_effects=random_effects,
-        seed=snakemake.params.seed,
-    )
-    ranking.to_csv(snakemake.output.ranking, index=False)
-    vae.ranking_agreement(ranking).to_csv(snakemake.output.agreement, index=False)
+
+def rank_latents(
+    weights: Path,
+    encodings: Path,
+    ranking: Path,
+    agreement: Path,
+    settings: Ranking,
+    random_effects: int,
+    seed: int,
+) -> None:
+    """Write the ranking with the chosen latents, and how far the two methods agree."""
+    variance = np.load(encodings)["train_mean"].var(axis=0)
+    network = vae.VAE.load(weights.parent)
+    table = vae.rank_latents(network, variance, settings, random_effects=random_effects, seed=seed)
+    table.to_csv(ranking, index=False)
+    vae.ranking_agreement(table).to_csv(agreement, index=False)
+
+
+if __name__ == "__main__":
+    run(rank_latents)

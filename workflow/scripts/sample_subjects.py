@@ -6,19 +6,18 @@ import pandas as pd
 
 from covary import store
 from covary.config.dataset import Subjects
-from covary.dataset import subjects
-from covary.jobs.job import job
+from covary.dataset import names
+from covary.dataset.subjects import sample
+from covary.jobs.run import run
 
-with job(snakemake.log[0]):
-    sampled = subjects.sample(
-        pd.read_csv(snakemake.input.ranking),
-        Subjects(**snakemake.params.subjects),
-        seed=snakemake.params.seed,
-    )
-    store.write_group(
-        Path(snakemake.input.specification).with_name("dataset.zarr"),
-        "subjects",
-        sampled,
-        Path(snakemake.output.marker),
-        {"seed": snakemake.params.seed, "code": snakemake.params.code},
-    )
+
+def sample_subjects(
+    dataset: Path, ranking: Path, marker: Path, settings: Subjects, seed: int, code: str
+) -> None:
+    """Write the group `subjects` of the dataset."""
+    sampled = sample(pd.read_csv(ranking), settings, seed=seed)
+    store.write_group(dataset, names.SUBJECTS, sampled, marker, {"seed": seed, "code": code})
+
+
+if __name__ == "__main__":
+    run(sample_subjects)

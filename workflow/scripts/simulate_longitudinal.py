@@ -3,35 +3,53 @@
 from pathlib import Path
 
 from covary import rng, store
-from covary.config.records import Longitudinal
-from covary.dataset import association
-from covary.jobs.job import job
+from covary.dataset import names
+from covary.dataset.association import blur
+from covary.dataset.groups import label_records
+from covary.dataset.scenario import Scenario
+from covary.jobs.run import run
 from covary.records.study import Study
 
-with job(snakemake.log[0]):
-    study = Study(Longitudinal(**snakemake.params.longitudinal))
-    seed, noise = snakemake.params.seed, snakemake.wildcards.noise
-    dataset = Path(snakemake.input.subjects).parents[1] / "dataset.zarr"
-    every_eta = store.read(dataset, "subjects")["eta"]
+
+def simulate_longitudinal(
+    dataset: Path,
+    noise_variance: float,
+    model: str,
+    subjects: Path,
+    design: Path,
+    marker: Path,
+    seed: int,
+    code: str,
+) -> None:
+    """Write the records of one noise level, part by part."""
+    scenario = Scenario(noise_variance)
+    study = Study.of(dataset, model)
+    every_eta = store.read(dataset, names.SUBJECTS)["eta"]
+    stream = f"residual_error/{scenario.name}"
 
     def simulate(part):
-        eta = every_eta[part.start : part.stop].values
-        r = rng.normal(seed, f"association/noise_{noise}", part.start, part.stop, eta.shape[1:])
-        eta_hat = association.blur(eta, float(noise), r)
-        stream = f"residual_error/noise_{noise}"
-        observation = study.simulate(eta_hat, seed=seed, stream=stream, start=part.start)
-        return study.label_records(eta_hat, observation)
+        some = slice(part.start, part.stop)
+        eta = every_eta[some].values
+        r = rng.normal(seed, f"association/{scenario.name}", part.start, part.stop, eta.shape[1:])
+        eta_hat = blur(eta, noise_variance, r)
+        observation = study.simulate(eta_hat, some, seed=seed, stream=stream, start=part.start)
+        return label_records(eta_hat, observation, study.times_h)
 
     store.write_parts(
         dataset,
-        f"longitudinal/noise_{noise}",
+        names.records(scenario.name),
         len(every_eta),
         simulate,
-        Path(snakemake.output.marker),
+        marker,
         {
-            "noise_variance": float(noise),
+            "noise_variance": noise_variance,
             "seed": seed,
-            "code": snakemake.params.code,
-            "subjects": store.read_marker(Path(snakemake.input.subjects))["sha256"],
+            "code": code,
+            "subjects": store.read_marker(subjects)["sha256"],
+            "design": store.read_marker(design)["sha256"],
         },
     )
+
+
+if __name__ == "__main__":
+    run(simulate_longitudinal)

@@ -2,20 +2,28 @@
 
 from pathlib import Path
 
-from covary import images, vae
+from covary import images
 from covary.config.vae import Vae
-from covary.jobs.job import job
+from covary.jobs.run import run
+from covary.vae import train_vae
 
-with job(snakemake.log[0]):
-    prepared = images.load(Path(snakemake.input.index).parent)
-    folder = Path(snakemake.output.weights).parent
-    model, history = vae.train_vae(
+
+def train_image_vae(
+    index: Path, weights: Path, history: Path, vae: Vae, active_variance: float, seed: int, code: str
+) -> None:
+    """Train on the prepared images and save the network beside its history."""
+    prepared = images.load(index.parent)
+    model, losses = train_vae(
         prepared.train,
         prepared.test,
-        Vae(**snakemake.params.vae),
-        seed=snakemake.params.seed,
-        checkpoint_dir=folder / "checkpoints" / snakemake.params.code,
-        active_variance=snakemake.params.active_variance,
+        vae,
+        seed=seed,
+        checkpoint_dir=weights.parent / "checkpoints" / code,
+        active_variance=active_variance,
     )
-    model.save(folder)
-    history.to_csv(snakemake.output.history, index=False)
+    model.save(weights.parent)
+    losses.to_csv(history, index=False)
+
+
+if __name__ == "__main__":
+    run(train_image_vae)

@@ -4,34 +4,52 @@ from pathlib import Path
 
 from covary import predict, store
 from covary.config.predictors import Predictor
-from covary.config.records import Longitudinal
+from covary.dataset import names
 from covary.dataset.groups import write_predictions
+from covary.dataset.scenario import Scenario
 from covary.dataset.subjects import members
-from covary.jobs.job import job
+from covary.jobs.run import run
 from covary.records.study import Study
 
+
+def train_predictor(
+    dataset: Path,
+    noise_variance: float | None,
+    predictor: str,
+    model: str,
+    settings: Predictor,
+    images: Path,
+    parameters: Path,
+    posteriors: list[Path],
+    weights: Path,
+    history: Path,
+    marker: Path,
+    seed: int,
+    threads: int,
+    code: str,
+) -> None:
+    """Save the network beside its history, and write its predictions."""
+    scenario = Scenario(noise_variance)
+    digest = store.read_marker(images)["sha256"]["image"]
+    level = predict.Level(dataset, scenario, Study.of(dataset, model), parameters, posteriors)
+    subjects = store.read(dataset, names.SUBJECTS)
+    *parts, test = (members(subjects, split) for split in ("train", "validation", "test"))
+    inputs = [predict.read_inputs(settings.network, dataset, part, digest) for part in (*parts, test)]
+    network, losses = level.train(
+        settings.objective,
+        inputs[:2],
+        parts,
+        settings,
+        seed=seed,
+        checkpoint_dir=weights.parent / "checkpoints" / code,
+        workers=threads - 1,
+    )
+    network.save(weights.parent)
+    losses.to_csv(history, index=False)
+    group = names.predictions(scenario.name, predictor)
+    eta_pred = {"eta_pred": predict.predict(network, inputs[2])}
+    write_predictions(dataset, group, test, eta_pred, marker, code, covariance=predict.covariance_of(network))
+
+
 if __name__ == "__main__":
-    with job(snakemake.log[0]):
-        params, source, noise = snakemake.params, snakemake.input, snakemake.wildcards.noise
-        marker, config = Path(source.images), Predictor(**params.predictor)
-        dataset, digest = marker.parents[1] / "dataset.zarr", store.read_marker(marker)["sha256"]["image"]
-        study, population = Study(Longitudinal(**params.longitudinal)), Path(source.parameters)
-        level = predict.Level(dataset, noise, study, population, source.posteriors)
-        subjects = store.read(dataset, "subjects")
-        *parts, test = (members(subjects, split) for split in ("train", "validation", "test"))
-        images = [predict.read_inputs(config.network, dataset, part, digest) for part in (*parts, test)]
-        folder = Path(snakemake.output.weights).parent
-        network, history = level.train(
-            config.objective,
-            images[:2],
-            parts,
-            config,
-            seed=params.seed,
-            checkpoint_dir=folder / "checkpoints" / params.code,
-            workers=snakemake.threads - 1,
-        )
-        network.save(folder)
-        history.to_csv(snakemake.output.history, index=False)
-        name, output = f"noise_{noise}/{folder.name}", Path(snakemake.output.marker)
-        eta_pred = {"eta_pred": predict.predict(network, images[2])}
-        write_predictions(dataset, name, test, eta_pred, output, params.code, covariance=network.covariance)
+    run(train_predictor)

@@ -4,35 +4,43 @@ from pathlib import Path
 
 from covary import predict, store
 from covary.config.predictors import Predictor
+from covary.dataset import names
 from covary.dataset.groups import write_predictions
 from covary.dataset.subjects import members
-from covary.jobs.job import job
+from covary.jobs.run import run
+
+
+def train_reader(
+    dataset: Path,
+    network: str,
+    settings: Predictor,
+    images: Path,
+    weights: Path,
+    history: Path,
+    marker: Path,
+    seed: int,
+    threads: int,
+    code: str,
+) -> None:
+    """Save the reader beside its history, and write what it reads."""
+    digest = store.read_marker(images)["sha256"]["image"]
+    subjects = store.read(dataset, names.SUBJECTS)
+    splits = [members(subjects, split) for split in ("train", "validation", "test")]
+    inputs = [predict.read_inputs(settings.network, dataset, part, digest) for part in splits]
+    targets = [predict.Targets(subjects["eta"][part].values) for part in splits]
+    reader, losses = predict.train_predictor(
+        *map(predict.Examples, inputs[:2], targets[:2]),
+        predict.MeanSquaredError(),
+        settings,
+        seed=seed,
+        checkpoint_dir=weights.parent / "checkpoints" / code,
+        workers=threads - 1,
+    )
+    reader.save(weights.parent)
+    losses.to_csv(history, index=False)
+    eta_read = {"eta_read": predict.predict(reader, inputs[2])}
+    write_predictions(dataset, names.readings(network), splits[2], eta_read, marker, code)
+
 
 if __name__ == "__main__":
-    with job(snakemake.log[0]):
-        params, marker = snakemake.params, Path(snakemake.input.images)
-        dataset, digest = marker.parents[1] / "dataset.zarr", store.read_marker(marker)["sha256"]["image"]
-        config = Predictor(**params.predictor)
-        subjects = store.read(dataset, "subjects")
-        splits = [members(subjects, split) for split in ("train", "validation", "test")]
-        inputs = [predict.read_inputs(config.network, dataset, part, digest) for part in splits]
-        targets = [predict.Targets(subjects["eta"][part].values) for part in splits]
-        folder = Path(snakemake.output.weights).parent
-        network, history = predict.train_predictor(
-            *map(predict.Examples, inputs[:2], targets[:2]),
-            predict.MeanSquaredError(),
-            config,
-            seed=params.seed,
-            checkpoint_dir=folder / "checkpoints" / params.code,
-            workers=snakemake.threads - 1,
-        )
-        network.save(folder)
-        history.to_csv(snakemake.output.history, index=False)
-        write_predictions(
-            dataset,
-            f"noise_free/{config.label}",
-            splits[2],
-            {"eta_read": predict.predict(network, inputs[2])},
-            Path(snakemake.output.marker),
-            params.code,
-        )
+    run(train_reader)

@@ -2,8 +2,14 @@
 
 from pathlib import Path
 
-from covary.images.digits import write_digits
-from covary.jobs.job import job
+from covary.images import digits
+from covary.jobs.run import run
 
-with job(snakemake.log[0]):
-    write_digits(Path(snakemake.output.labels).parent)
+
+def write_digits(labels: Path) -> None:
+    """Write the images beside the table of their labels."""
+    digits.write_digits(labels.parent)
+
+
+if __name__ == "__main__":
+    run(write_digits)

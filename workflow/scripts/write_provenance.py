@@ -3,16 +3,21 @@
 import json
 from pathlib import Path
 
-from covary.config.reading import check
-from covary.jobs.job import job
+from covary.config.experiment import Config
+from covary.jobs.run import run
 from covary.publication import provenance
 from covary.report.runtime import read_benchmarks
 
-with job(snakemake.log[0]):
+
+def write_provenance(
+    manifest: Path, environment_lock: Path, benchmarks: Path, provenance_file: Path, config: Config
+) -> None:
+    """Write code, environment, machine, seed and costs as JSON."""
     record = provenance.record(
-        check(snakemake.params.config),
-        manifest=Path(snakemake.input.manifest),
-        environment_lock=Path(snakemake.input.environment_lock[0]),
-        stages=read_benchmarks(Path(snakemake.params.benchmarks)),
+        config, manifest=manifest, environment_lock=environment_lock, stages=read_benchmarks(benchmarks)
     )
-    Path(snakemake.output.provenance).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    provenance_file.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    run(write_provenance)

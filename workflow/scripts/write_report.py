@@ -7,17 +7,31 @@ from pathlib import Path
 import pandas as pd
 
 from covary import report
-from covary.config.reading import check
-from covary.jobs.job import job
+from covary.config.experiment import Config
+from covary.jobs.run import run
 
-with job(snakemake.log[0]):
-    page = report.render(
-        config=check(snakemake.params.config),
-        channels=json.loads(Path(snakemake.input.images).read_text())["channels"],
-        tables={Path(path).stem: pd.read_csv(path) for path in snakemake.input.tables},
-        figures={Path(path).stem: Path(path) for path in snakemake.input.figures},
-        captions=Path(snakemake.input.captions[0]).parent,
-        benchmarks=Path(snakemake.params.benchmarks),
+
+def write_report(
+    page: Path,
+    tables: list[Path],
+    figures: list[Path],
+    captions: list[Path],
+    images: Path,
+    benchmarks: Path,
+    config: Config,
+) -> None:
+    """Render the report."""
+    text = report.render(
+        config=config,
+        channels=json.loads(images.read_text(encoding="utf-8"))["channels"],
+        tables={path.stem: pd.read_csv(path) for path in tables},
+        figures={path.stem: path for path in figures},
+        captions=captions[0].parent,
+        benchmarks=benchmarks,
         date=datetime.datetime.now(tz=datetime.UTC).date(),
     )
-    Path(snakemake.output.report).write_text(page, encoding="utf-8")
+    page.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    run(write_report)

@@ -18,7 +18,7 @@ from covary.resampling import Resamples
 def score(
     held_out: HeldOut,
     study: Study,
-    noises: Sequence[str],
+    noise_variances: Sequence[float],
     curves: Sequence[Path],
     *,
     seed: int,
@@ -31,8 +31,8 @@ def score(
     """
     some = Resamples(len(held_out.eta), seed=seed, resamples=resamples)
     simulation = OutcomeSimulation(study, seed, held_out.subjects.start)
-    levels = [held_out.random_effects(noise) for noise in noises]
-    observed = [held_out.observation(noise) for noise in noises]
+    levels = [held_out.random_effects(noise) for noise in noise_variances]
+    observed = [held_out.observation(noise) for noise in noise_variances]
     records = [simulation.records(*pair) for pair in zip(levels, observed, strict=True)]
     forecasts = [
         simulation.forecasts(level, held_out.eta, observation, predictive_draws)
@@ -43,13 +43,16 @@ def score(
         "random_effects": random_effects_table(levels, some),
         "comparison": comparison_table(levels, some),
         "calibration": calibration_table(
-            [held_out.random_effects(noise, oracles=True) for noise in noises], some
+            [held_out.random_effects(noise, oracles=True) for noise in noise_variances], some
         ),
         "longitudinal_nll": longitudinal_nll_table(
-            records, study.predictions(held_out.eta), some, residual_sd=study.truth.residual.sd
+            records,
+            study.predictions(held_out.eta, held_out.subjects),
+            some,
+            residual_sd=study.truth.residual.sd,
         ),
         "outcomes": outcome_table(forecasts, some),
-        "association_ledger": association_ledger([held_out.chain(noise) for noise in noises], some),
+        "association_ledger": association_ledger([held_out.chain(noise) for noise in noise_variances], some),
         "learning_curve": learning_curve,
         "power": power,
     }

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from covary.dataset.scenario import Scenario
 from covary.evaluate.effects import RandomEffects
 from covary.evaluate.outcomes import (
     IDEAL,
@@ -34,8 +35,9 @@ class OutcomeSimulation:
         drawn = random_population(level.noise_variance, self.start, self.start + n, k, seed=self.seed)
 
         def outcome(population: str, random_effects: np.ndarray) -> np.ndarray:
-            stream = f"evaluation/{population}/noise_{level.noise_variance:g}"
-            return self.study.simulate(random_effects, seed=self.seed, stream=stream, start=self.start)
+            stream = f"evaluation/{population}/{Scenario(level.noise_variance).name}"
+            some = slice(self.start, self.start + n)
+            return self.study.simulate(random_effects, some, seed=self.seed, stream=stream, start=self.start)
 
         return Records(
             level.noise_variance,
@@ -56,7 +58,7 @@ class OutcomeSimulation:
         distributions[NO_IMAGE] = np.zeros_like(eta), np.eye(k)
         scores = {}
         for name, (mean, covariance) in distributions.items():
-            stream = f"evaluation/ensemble/{name}/noise_{level.noise_variance:g}"
+            stream = f"evaluation/ensemble/{name}/{Scenario(level.noise_variance).name}"
             parts = []
             for first in range(0, len(eta), _SUBJECTS_AT_ONCE):
                 rows = slice(first, first + _SUBJECTS_AT_ONCE)
@@ -73,5 +75,6 @@ class OutcomeSimulation:
             mean, covariance, draws, seed=self.seed, stream=f"{stream}/random_effects", start=start
         )
         flat = random_effects.reshape(-1, mean.shape[1])
-        outcomes = self.study.simulate(flat, seed=self.seed, stream=stream, start=start * draws)
+        subjects = np.repeat(np.arange(start, start + len(mean)), draws)
+        outcomes = self.study.simulate(flat, subjects, seed=self.seed, stream=stream, start=start * draws)
         return outcomes.reshape(len(mean), draws, -1)

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from covary.dataset import names
 from covary.dataset.association import explainable_fraction
 from covary.export.source import Source, encoded
 from covary.wording import image_in_words
@@ -45,11 +46,13 @@ def _rows(source: Source, split: str, part: slice) -> pa.Table:
         "image": {"_type": "Image"},
     }
     vectors = {"z": "subjects/z", "eta": "subjects/eta"}
-    for noise in source.noises:
+    for scenario in source.scenarios:
+        records, estimates = names.records(scenario.name), names.estimates(scenario.name)
+        noise = scenario.name.removeprefix("noise_")
         vectors |= {
-            f"eta_hat_{noise}": f"longitudinal/noise_{noise}/eta_hat",
-            f"eta_approx_{noise}": f"estimates/noise_{noise}/eta_approx",
-            f"observation_{noise}": f"longitudinal/noise_{noise}/observation",
+            f"eta_hat_{noise}": f"{records}/eta_hat",
+            f"eta_approx_{noise}": f"{estimates}/eta_approx",
+            f"observation_{noise}": f"{records}/observation",
         }
     for name, variable in vectors.items():
         values = source.tree[variable][part].values.astype(np.float32)
@@ -71,7 +74,8 @@ def _card(source: Source) -> str:
         f"      - split: {split}\n        path: data/{split}-*.parquet" for split in source.splits()
     )
     levels = "\n".join(
-        f"| `{noise}` | {100 * explainable_fraction(float(noise)):.3g} % |" for noise in source.noises
+        f"| `{s.name.removeprefix('noise_')}` | {100 * explainable_fraction(s.noise_variance):.3g} % |"
+        for s in source.scenarios
     )
     times = ", ".join(f"{time:g}" for time in settings.longitudinal.times_h)
     return f"""---

@@ -4,6 +4,7 @@ import csv
 from pathlib import Path
 
 from covary import nlme
+from covary.dataset import names
 from covary.dataset.subjects import SPLITS
 from covary.export.source import Source
 from covary.records.study import Study
@@ -14,7 +15,7 @@ One table for each noise variance σ² of the link between image and record. ID 
 dataset plus 1; TIME is in hours. IMAGE, the path of the subject's image, is text, which NONMEM must drop:
 
     $INPUT ID TIME AMT RATE EVID CMT DV MDV IMAGE=DROP
-    $DATA noise_{first}.csv IGNORE=@
+    $DATA {first}.csv IGNORE=@
 """
 
 
@@ -25,14 +26,15 @@ def write_nonmem_tables(source: Source, target: Path) -> None:
     """
     splits = source.tree["subjects/split"].values
     source.write_images(target)
-    study = Study(source.settings.longitudinal)
-    for noise in source.noises:
-        records = study.records(source.tree[f"longitudinal/noise_{noise}"]["observation"].values)
-        numbers = target / f".noise_{noise}.csv"
+    study = Study.of(source.dataset, source.settings.longitudinal.model)
+    for scenario in source.scenarios:
+        observation = source.tree[names.records(scenario.name)]["observation"].values
+        records = study.records(observation, slice(None))
+        numbers = target / f".{scenario.name}.csv"
         nlme.write_nonmem(numbers, records)
         with (
             numbers.open(newline="", encoding="utf-8") as rows,
-            (target / f"noise_{noise}.csv").open("w", newline="", encoding="utf-8") as file,
+            (target / f"{scenario.name}.csv").open("w", newline="", encoding="utf-8") as file,
         ):
             reader, writer = csv.reader(rows), csv.writer(file, lineterminator="\n")
             writer.writerow([*next(reader), "IMAGE"])
@@ -41,4 +43,4 @@ def write_nonmem_tables(source: Source, target: Path) -> None:
                 path = source.image_path(SPLITS[splits[subject]], subject)
                 writer.writerow([subject + 1, *row[1:], path])
         numbers.unlink()
-    (target / "README.md").write_text(_README.format(first=source.noises[0]), encoding="utf-8")
+    (target / "README.md").write_text(_README.format(first=source.scenarios[0].name), encoding="utf-8")

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from covary.dataset import names
 from covary.dataset.subjects import SPLITS
 from covary.export.source import Source
 
@@ -20,11 +21,11 @@ def write_png(source: Source, target: Path) -> None:
     source.write_images(target)
     subjects_table(source).to_parquet(target / "subjects.parquet", index=False)
     effects, records = [], []
-    for noise in source.noises:
-        record = source.tree[f"longitudinal/noise_{noise}"]
-        estimate = source.tree[f"estimates/noise_{noise}"]
+    for scenario in source.scenarios:
+        record = source.tree[names.records(scenario.name)]
+        estimate = source.tree[names.estimates(scenario.name)]
         n, n_times = record["observation"].shape
-        columns = {"subject": np.arange(n), "noise_variance": float(noise)}
+        columns = {"subject": np.arange(n), "noise_variance": scenario.noise_variance}
         for name, values in (("eta_hat", record["eta_hat"]), ("eta_approx", estimate["eta_approx"])):
             columns |= {f"{name}_{i + 1}": column for i, column in enumerate(values.values.T)}
         effects.append(pd.DataFrame(columns))
@@ -32,7 +33,7 @@ def write_png(source: Source, target: Path) -> None:
             pd.DataFrame(
                 {
                     "subject": np.repeat(np.arange(n), n_times),
-                    "noise_variance": float(noise),
+                    "noise_variance": scenario.noise_variance,
                     "time_h": np.tile(record["time"].values, n),
                     "observation": record["observation"].values.ravel(),
                 }

@@ -13,6 +13,8 @@ from PIL import Image
 from covary import store
 from covary.config.experiment import Config
 from covary.config.reading import load
+from covary.dataset import names
+from covary.dataset.scenario import Scenario
 from covary.dataset.subjects import SPLITS, members
 from covary.errors import UserError
 
@@ -24,20 +26,22 @@ class Source:
     """A finished experiment in its results folder."""
 
     settings: Config
+    dataset: Path
     tree: xr.DataTree
 
     @classmethod
     def open(cls, results: Path) -> "Source":
         """Open `results/<experiment>`. Raises UserError that names what is missing."""
-        for name in ("manifest.json", "config.yaml", "dataset.zarr"):
+        for name in (names.MANIFEST, "config.yaml", names.DATASET):
             if not (results / name).exists():
                 raise UserError(f"{results / name}: no such file; export needs a finished experiment")
-        return cls(load(results / "config.yaml"), store.open(results / "dataset.zarr"))
+        dataset = results / names.DATASET
+        return cls(load(results / "config.yaml"), dataset, store.open(dataset))
 
     @property
-    def noises(self) -> list[str]:
-        """The noise variances as they are written in names."""
-        return [f"{variance:g}" for variance in self.settings.association.noise_variances]
+    def scenarios(self) -> list[Scenario]:
+        """The scenarios of the dataset."""
+        return [Scenario(variance) for variance in self.settings.association.noise_variances]
 
     @property
     def random_effects(self) -> list[str]:

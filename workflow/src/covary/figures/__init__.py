@@ -6,7 +6,7 @@ from covary.figures.images import examples, reconstructions, traversals
 from covary.figures.latents import latent_ranking
 from covary.figures.ledger import association_ledger
 from covary.figures.power import learning_curve
-from covary.figures.privacy import ClosestPairs, closest_pairs
+from covary.figures.privacy import ClosestPairs, closest_pairs, pairs_of
 from covary.figures.quality import generator_quality, nearest_images
 from covary.figures.records import association, spread_subjects, trajectories
 from covary.figures.rulegraph import parse_rulegraph, workflow_dag
@@ -24,6 +24,7 @@ __all__ = [
     "latent_ranking",
     "learning_curve",
     "nearest_images",
+    "pairs_of",
     "parse_rulegraph",
     "r2_against_explainable_fraction",
     "reconstructions",

@@ -1,6 +1,6 @@
 """Generated and held-out images, each with the training image closest to it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,3 +49,16 @@ def closest_pairs(left: Sequence[ClosestPairs], right: Sequence[ClosestPairs]) -
             axes[1, 0].set_ylabel("nearest", fontsize=7.5)
     figure.get_layout_engine().set(w_pad=0.015, h_pad=0.015, wspace=0, hspace=0)
     return figure
+
+
+def pairs_of(arrays: Mapping[str, np.ndarray]) -> tuple[list[ClosestPairs], list[ClosestPairs]]:
+    """Pairs of generated and of held-out images, from the arrays of `quality.privacy.closest_pairs`."""
+
+    def pairs(name: str, title: str) -> list[ClosestPairs]:
+        parts = ("images", "nearest", "distance")
+        return [
+            ClosestPairs(str(space), title, *(arrays[f"{name}_{i}_{part}"] for part in parts))
+            for i, space in enumerate(arrays["spaces"])
+        ]
+
+    return pairs("generated", "Generated"), pairs("held_out", "Held out")

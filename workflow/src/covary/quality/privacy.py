@@ -6,12 +6,13 @@ should be no closer to its nearest generated image than a held-out image is to i
 Otherwise membership in the training set can be inferred from the generated images.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Float64, Int, Num
+from jaxtyping import Float, Float64, Int, Num, UInt8
 from scipy.stats import rankdata
 from sklearn.metrics import pairwise_distances_argmin_min
 
@@ -64,6 +65,28 @@ class Proximity:
             nearest(train, generated),
             nearest(held_out, generated),
         )
+
+
+def closest_pairs(
+    found: Mapping[str, Proximity],
+    images: Mapping[str, UInt8[np.ndarray, "image *pixel"]],
+    train: UInt8[np.ndarray, "train *pixel"],
+    n_pairs: int = 5,
+) -> dict[str, np.ndarray]:
+    """The `n_pairs` closest pairs of each space, as arrays to store.
+
+    `found` has the neighbours by name of the space; `images` has the sets `generated` and `held_out`. Returns
+    `spaces` and, for each set and space number i, `<set>_<i>_images`, `…_nearest` and `…_distance`.
+    """
+    arrays: dict[str, np.ndarray] = {"spaces": np.array(list(found))}
+    for name, stack in images.items():
+        for i, proximity in enumerate(found.values()):
+            near: Neighbours = getattr(proximity, f"{name}_to_train")
+            first = np.argsort(near.distance, kind="stable")[:n_pairs]
+            arrays[f"{name}_{i}_images"] = stack[first]
+            arrays[f"{name}_{i}_nearest"] = train[near.index[first]]
+            arrays[f"{name}_{i}_distance"] = near.distance[first]
+    return arrays
 
 
 def nearest(

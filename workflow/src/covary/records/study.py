@@ -1,116 +1,121 @@
-"""The records of a dataset: from the configuration to the NLME engine and back to labelled arrays."""
+"""A study: the structural model with its true parameters, and who is observed and dosed when."""
+
+import dataclasses
+from pathlib import Path
 
 import numpy as np
-import xarray as xr
-from jaxtyping import Float, Float64
+from jaxtyping import Float, Float64, Int
 
-from covary import nlme
+from covary import nlme, store
 from covary.config.records import Longitudinal, PopulationFit
+from covary.dataset import names
+from covary.dataset.groups import design_of, label_design
 from covary.errors import UserError
+from covary.nlme.lanes import check_model
+from covary.nlme.scaled import in_standard_units
 from covary.records.regimens import planned_design
 from covary.records.truth import initial_parameters, true_parameters
 
 
 class Study:
-    """A structural model observed by one design, the same for every subject; times in hours."""
+    """A structural model, its true parameters, and the design of all subjects of a dataset.
 
-    def __init__(self, settings: Longitudinal):
+    Random effects are in standard units: ζ ~ N(0, I), and the model sees η = L ζ with L L' = Ω, the true
+    covariance. Methods take the subjects' numbers in the dataset, by default all; times are in hours.
+    """
+
+    def __init__(
+        self, model: nlme.OdeModel | nlme.ClosedFormModel, truth: nlme.Parameters, design: nlme.Design
+    ):
         nlme.configure()
-        self.model = nlme.load_model(settings.model)
-        self.settings = settings
-        self.times_h = settings.times_h
-        self.truth = true_parameters(self.model, settings)
-        if any(covariate.sd for covariate in settings.covariates.values()):
-            raise UserError("longitudinal.covariates: must be numbers; each subject is observed alike")
+        truth = truth.concrete()
+        self.natural_truth = truth
+        self.model = in_standard_units(model, truth.omega)
+        self.truth = dataclasses.replace(
+            truth, omega=np.eye(len(truth.omega)), blocks=tuple((i,) for i in range(len(truth.omega)))
+        )
+        self.design = design
 
-    def design(self, n_subjects: int) -> nlme.Design:
-        """The design for so many subjects."""
-        return planned_design(self.settings, n_subjects, seed=0)
+    @classmethod
+    def planned(cls, settings: Longitudinal, n_subjects: int, seed: int) -> "Study":
+        """The study that a configuration describes, for so many subjects; `seed` draws their covariates.
+
+        Raises UserError if the model has no parameters of its own, or a setting does not fit it.
+        """
+        model = nlme.load_model(settings.model)
+        return cls(model, true_parameters(model, settings), planned_design(settings, n_subjects, seed))
+
+    @classmethod
+    def of(cls, dataset: Path, model: str) -> "Study":
+        """The study of a dataset, whose group `design` holds all but the model's code."""
+        group = store.read(dataset, names.DESIGN)
+        truth = nlme.parameters_from_json(group.attrs["parameters"])
+        n_subjects = store.read(dataset, names.SUBJECTS).sizes["subject"]
+        return cls(nlme.load_model(model), truth, design_of(group, n_subjects))
+
+    @property
+    def times_h(self) -> Float64[np.ndarray, " time"]:
+        """The visits of the first subject."""
+        return self.design.time_h[0]
+
+    def label(self):
+        """The group `design` of the dataset."""
+        return label_design(self.design, self.natural_truth)
 
     def predictions(
-        self, eta: Float[np.ndarray, "subject random_effect"]
-    ) -> Float64[np.ndarray, "subject time"]:
-        """f(eta) under the true parameters, without residual error."""
-        return nlme.predictions(self.model, self.truth, eta, self.design(len(eta)))
+        self,
+        eta: Float[np.ndarray, "row random_effect"],
+        subjects: Int[np.ndarray, " row"] | slice = slice(None),
+    ) -> Float64[np.ndarray, "row time"]:
+        """f(eta) of these subjects under the true parameters, without residual error."""
+        return nlme.predictions(self.model, self.truth, eta, self._rows(subjects))
 
     def simulate(
-        self, eta: Float[np.ndarray, "subject random_effect"], *, seed: int, stream: str, start: int = 0
-    ) -> Float64[np.ndarray, "subject time"]:
-        """Observations of the subjects `start …` with residual error, under the true parameters.
+        self,
+        eta: Float[np.ndarray, "row random_effect"],
+        subjects: Int[np.ndarray, " row"] | slice = slice(None),
+        *,
+        seed: int,
+        stream: str,
+        start: int = 0,
+    ) -> Float64[np.ndarray, "row time"]:
+        """Observations of these subjects with residual error, under the true parameters.
 
-        Raises UserError that names the first subject whose differential equation could not be solved.
+        The residual error of row i is keyed by (seed, stream, start + i). Raises ValueError that names the
+        first subject whose differential equation could not be solved.
         """
-        subjects = range(start, start + len(eta))
-        simulation = nlme.simulate(
-            self.model, self.truth, eta, self.design(len(eta)), seed, stream=stream, subjects=subjects
-        )
+        design = self._rows(subjects)
+        draws = range(start, start + len(eta))
+        simulation = nlme.simulate(self.model, self.truth, eta, design, seed, stream=stream, subjects=draws)
         if failed := np.flatnonzero(simulation.status).tolist():
+            number = np.arange(self.design.n_subjects)[subjects][failed[0]]
             raise UserError(
-                f"{len(failed)} of {len(eta)} subjects could not be simulated; the first is subject "
-                f"{subjects[failed[0]]}, with random effects {eta[failed[0]].round(3).tolist()}"
+                f"{len(failed)} of {len(eta)} records could not be simulated; the first is that of subject "
+                f"{number}, with random effects {eta[failed[0]].round(3).tolist()}"
             )
         return simulation.observation
 
-    def records(self, observation: Float[np.ndarray, "subject time"]) -> nlme.Records:
-        """Observations with the design they were made by."""
-        return nlme.Records.of(self.design(len(observation)), observation)
+    def records(
+        self,
+        observation: Float[np.ndarray, "row time"],
+        subjects: Int[np.ndarray, " row"] | slice = slice(None),
+    ) -> nlme.Records:
+        """Observations with the design of these subjects; NaN is a missing visit."""
+        return nlme.Records.of(self._rows(subjects), observation, missing_as_nan=True)
+
+    def check(self, fit: PopulationFit) -> None:
+        """Raise UserError, in one line, if the model is not complete or does not fit design and fit."""
+        try:
+            check_model(self.model, self.truth, self.design)
+            self.initial(fit)
+        except NotImplementedError as error:
+            raise UserError(f"longitudinal.model: {error}") from None
+        except ValueError as error:
+            raise UserError(f"longitudinal.model: {' '.join(str(error).split())}") from error
 
     def initial(self, fit: PopulationFit) -> nlme.Parameters:
-        """Where the population fit starts."""
+        """The parameters from which the population fit starts."""
         return initial_parameters(self.model, self.truth, fit)
 
-    def label_records(
-        self,
-        eta_hat: Float[np.ndarray, "subject random_effect"],
-        observation: Float[np.ndarray, "subject time"],
-    ) -> xr.Dataset:
-        """The group `longitudinal/noise_<v>` of the dataset."""
-        effects = {"long_name": "random effects that drive the record", "units": "1"}
-        outcome = {"long_name": "simulated outcome with residual error", "units": "dose unit"}
-        return xr.Dataset(
-            {
-                "eta_hat": (("subject", "random_effect"), eta_hat.astype(np.float32), effects),
-                "observation": (("subject", "time"), observation.astype(np.float32), outcome),
-            },
-            coords={"time": ("time", np.asarray(self.times_h), {"long_name": "time", "units": "h"})},
-        )
-
-    def label_estimates(self, estimates: nlme.EmpiricalBayes) -> xr.Dataset:
-        """The group `estimates/noise_<v>` of the dataset."""
-        meanings = " ".join(status.name.lower() for status in nlme.Status)
-        return xr.Dataset(
-            {
-                "eta_approx": (
-                    ("subject", "random_effect"),
-                    estimates.eta.astype(np.float32),
-                    {"long_name": "empirical Bayes estimate of eta_hat", "units": "1"},
-                ),
-                "precision": (
-                    ("subject", "random_effect", "random_effect_2"),
-                    estimates.precision.astype(np.float32),
-                    {"long_name": "Hessian of the negative log joint density at the estimate", "units": "1"},
-                ),
-                "objective": (
-                    "subject",
-                    estimates.objective,
-                    {"long_name": "negative log joint density at the estimate", "units": "1"},
-                ),
-                "status": (
-                    "subject",
-                    estimates.status,
-                    {
-                        "long_name": "how the estimation ended",
-                        "units": "1",
-                        "flag_values": [int(status) for status in nlme.Status],
-                        "flag_meanings": meanings,
-                    },
-                ),
-            }
-        )
-
-    def modes(self, estimates: xr.Dataset) -> nlme.EmpiricalBayes:
-        """The estimates again, from their group or some subjects of it, as far as the dataset keeps them."""
-        eta, precision = (estimates[name].values.astype(np.float64) for name in ("eta_approx", "precision"))
-        return nlme.EmpiricalBayes(
-            eta, precision, estimates["objective"].values, np.zeros(len(eta)), estimates["status"].values
-        )
+    def _rows(self, subjects: Int[np.ndarray, " row"] | slice) -> nlme.Design:
+        return self.design.rows(np.arange(self.design.n_subjects)[subjects])

@@ -12,14 +12,13 @@ import zarr
 from jaxtyping import Int64, UInt8
 from zarr.codecs import ZstdCodec
 
+from covary.dataset import names
 from covary.dataset.shards import Shard
 from covary.errors import UserError
 from covary.store.files import flush, reopen, replace_json
 from covary.store.mapped import MappedImages
 from covary.store.markers import array_sha256, write_marker
-from covary.store.parts import write_parts
-
-_PARENTS = ("longitudinal", "estimates", "predictions")
+from covary.store.parts import write_parts, write_whole
 
 
 def create(
@@ -55,7 +54,7 @@ def create(
         )
     # The root's metadata comes last: a store without it was never finished and may be laid out again.
     shutil.rmtree(path, ignore_errors=True)
-    for parent in _PARENTS:
+    for parent in names.PARENTS:
         zarr.create_group(store=path / parent, zarr_format=3)
     images = zarr.create_group(
         store=path / "images", zarr_format=3, attributes={"long_name": "generated images"}
@@ -132,7 +131,10 @@ def set_end(path: Path, n_subjects: int) -> None:
 
 
 def write_group(path: Path, group: str, dataset: xr.Dataset, marker: Path, record: Mapping[str, Any]) -> None:
-    """`write_parts` for a group that is in memory already: all of it, or nothing."""
+    """Write a group that is in memory already: all of it, or nothing; then its marker."""
+    if "subject" not in dataset.sizes:
+        write_whole(path, group, dataset, marker, record)
+        return
     n_subjects = dataset.sizes["subject"]
     write_parts(path, group, n_subjects, lambda part: dataset.isel(subject=slice(part.start, part.stop)),
                 marker, record)  # fmt: skip

@@ -70,9 +70,28 @@ def write_parts(
         for name, block in values.items():
             digests.setdefault(name, hashlib.sha256()).update(little_endian(block).data)
     sha256 = {name: digest.hexdigest() for name, digest in digests.items()}
+    for name, array in zarr.open_group(path / group, mode="r").arrays():  # what all subjects share
+        if name not in sha256:
+            sha256[name] = array_sha256(np.asarray(array[...]))
     flush(path / group)
     write_marker(marker, {**record, "group": group, "sha256": sha256})
     journal.unlink()
+
+
+def write_whole(path: Path, group: str, dataset: xr.Dataset, marker: Path, record: Mapping[str, Any]) -> None:
+    """Write a group without subjects, then its marker. Raises ValueError as `write_parts` does."""
+    _check_attributes(group, dataset)
+    reopen(path)
+    dataset.assign_attrs(record).to_zarr(path, group=group, mode="w", zarr_format=3, consolidated=False)
+    flush(path / group)
+    sha256 = {str(name): array_sha256(variable.values) for name, variable in dataset.variables.items()}
+    write_marker(marker, {**record, "group": group, "sha256": sha256})
+
+
+def _check_attributes(group: str, dataset: xr.Dataset) -> None:
+    for name, variable in dataset.data_vars.items():
+        if missing := {"long_name", "units"} - variable.attrs.keys():
+            raise ValueError(f"{group}/{name}: lacks the attribute {', '.join(sorted(missing))}")
 
 
 def _of_subjects(rows: xr.Dataset) -> dict[str, xr.Variable]:
@@ -83,9 +102,7 @@ def _lay_out(
     path: Path, group: str, rows: xr.Dataset, n_subjects: int, part_subjects: int, record: Mapping[str, Any]
 ) -> None:
     """Replace what is there by a group with an empty array for each variable of the subjects."""
-    for name, variable in rows.data_vars.items():
-        if missing := {"long_name", "units"} - variable.attrs.keys():
-            raise ValueError(f"{group}/{name}: lacks the attribute {', '.join(sorted(missing))}")
+    _check_attributes(group, rows)
     of_subjects = _of_subjects(rows)
     others = rows.drop_vars(list(of_subjects)).assign_attrs(record)
     others.to_zarr(path, group=group, mode="w", zarr_format=3, consolidated=False)

@@ -59,7 +59,7 @@ def finalise(path: Path, markers: Iterable[Path], manifest: Path, attributes: Ma
             continue
         dataset = read(path, group)
         faults += _check_group(path, group, dataset, record["sha256"])
-        if "subject" not in dataset.coords and dataset.sizes["subject"] != n_subjects:
+        if dataset.sizes.get("subject", n_subjects) != n_subjects and "subject" not in dataset.coords:
             faults.append(f"{path}: {group} holds {dataset.sizes['subject']} subjects, expected {n_subjects}")
         missing |= {f"{group}/{name}": count for name, count in _count_missing(dataset).items()}
         faults += [

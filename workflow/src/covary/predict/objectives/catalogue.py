@@ -1,5 +1,7 @@
-"""The objectives that a configuration can name."""
+"""The objectives that a configuration can name: one row of the catalogue each."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -10,8 +12,21 @@ from covary.predict.objectives.marginal_likelihood import MarginalLikelihood
 from covary.predict.objectives.squared_error import MeanSquaredError
 
 
-def make_objective(
-    name: str, omega: Float[np.ndarray, "k k"], structure: Literal["full", "diagonal"] = "full"
-) -> nn.Module:
-    """The objective of this name in the configuration."""
-    return MarginalLikelihood(omega, structure) if name == "marginal_likelihood" else MeanSquaredError()
+@dataclass(frozen=True)
+class Objective:
+    """What a predictor is trained for.
+
+    `loss` makes the module from Ω and the structure of V. `evidence` names what it needs to know of each
+    subject: `estimates`, or `posteriors`, which come from a file of draws. `centred` says whether the
+    predictions are moved to the mean 0 in the end: a population fit that is off moves all by a constant.
+    """
+
+    loss: Callable[[Float[np.ndarray, "k k"], Literal["full", "diagonal"]], nn.Module]
+    evidence: Literal["estimates", "posteriors"]
+    centred: bool
+
+
+OBJECTIVES = {
+    "ebe_mse": Objective(lambda omega, structure: MeanSquaredError(), "estimates", centred=False),
+    "marginal_likelihood": Objective(MarginalLikelihood, "posteriors", centred=True),
+}

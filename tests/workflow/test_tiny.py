@@ -13,7 +13,6 @@ from checkout import Project
 
 from covary.store import read_marker
 
-
 TABLES = Path(__file__).parent / "tables"
 
 
@@ -64,7 +63,7 @@ def test_the_tables_have_the_papers_columns(finished):
 
 @pytest.mark.parametrize("stored", sorted(TABLES.glob("*.csv")), ids=lambda path: path.stem)
 def test_the_tables_are_those_that_are_stored(finished, stored):
-    """Other processors round otherwise, which trainings amplify; on the one they were made on they are equal."""
+    """Other processors round otherwise, and trainings amplify that; on one processor they are equal."""
     table, expected = pd.read_csv(finished.results / "tables" / stored.name), pd.read_csv(stored)
     pd.testing.assert_frame_equal(table, expected, rtol=2e-3, atol=2e-3)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from covary import plugins, preflight
-from covary.config import experiment, reading as reading_config
+from covary.config import experiment, reading
 from covary.dataset import names
 from covary.dataset.scenario import Scenario
 from covary.dataset.shards import partition

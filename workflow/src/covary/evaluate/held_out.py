@@ -69,10 +69,7 @@ class HeldOut:
             noise_variance,
             self.eta,
             {p.name: self._read(names.readings(p.label))["eta_read"].values for p in self.predictors},
-            {
-                p.name: predicted(names.oracle(p.objective), names.pred_read(p.label))
-                for p in self.predictors
-            },
+            {p.name: predicted(names.oracle(p.objective), names.pred_read(p.label)) for p in self.predictors},
             {p.name: predicted(p.name, "eta_pred") for p in self.predictors},
         )
 

@@ -23,8 +23,8 @@ def check_layout(results: Path) -> None:
     if found != str(LAYOUT):
         made_by = "version 0.1 of Covary" if found == "1" else f"a version of Covary with layout {found}"
         raise UserError(
-            f"{results} was made by {made_by}, whose files this version (layout {LAYOUT}) does not read; move "
-            "or delete the folder, or give the experiment another name"
+            f"{results} was made by {made_by}, whose files this version (layout {LAYOUT}) does not read; "
+            "move or delete the folder, or give the experiment another name"
         )
 
 

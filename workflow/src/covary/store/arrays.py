@@ -12,7 +12,7 @@ import zarr
 from jaxtyping import Int64, UInt8
 from zarr.codecs import ZstdCodec
 
-from covary.dataset import names
+from covary.dataset.names import PARENTS
 from covary.dataset.shards import Shard
 from covary.errors import UserError
 from covary.store.files import flush, reopen, replace_json
@@ -54,7 +54,7 @@ def create(
         )
     # The root's metadata comes last: a store without it was never finished and may be laid out again.
     shutil.rmtree(path, ignore_errors=True)
-    for parent in names.PARENTS:
+    for parent in PARENTS:
         zarr.create_group(store=path / parent, zarr_format=3)
     images = zarr.create_group(
         store=path / "images", zarr_format=3, attributes={"long_name": "generated images"}

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from covary import evaluate
+from covary import evaluate, nlme
 from covary.dataset.association import blur
 from covary.resampling import Resamples
 
@@ -65,7 +65,7 @@ def main() -> None:
         "comparison": lambda: evaluate.comparison_table(effects, resamples),
         "calibration": lambda: evaluate.calibration_table(with_oracles, resamples),
         "longitudinal_nll": lambda: evaluate.longitudinal_nll_table(
-            records, prediction, resamples, residual_sd=0.01
+            records, prediction, resamples, residual=nlme.Additive(0.01)
         ),
         "outcomes": lambda: evaluate.outcome_table(forecasts, resamples),
         "association_ledger": lambda: evaluate.association_ledger(chains, resamples),

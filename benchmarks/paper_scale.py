@@ -62,7 +62,7 @@ def level(path: Path, eta: np.ndarray, variance: float, fit_subjects: int) -> di
     """One noise level: simulate, fit, estimate, score."""
     n = len(eta)
     study, scenario = Study.planned(Longitudinal(), n, SEED), Scenario(variance)
-    noise, residual_sd = scenario.name, study.truth.residual.sd
+    noise, residual = scenario.name, study.truth.residual
     seconds = {}
 
     def simulate(part):
@@ -99,7 +99,7 @@ def level(path: Path, eta: np.ndarray, variance: float, fit_subjects: int) -> di
 
     def score(eta, stream):
         y = study.simulate(eta, slice(len(eta)), seed=SEED, stream=stream)
-        return float(evaluate.conditional_nll(y, prediction, residual_sd).mean())
+        return float(evaluate.conditional_nll(y, prediction, residual).mean())
 
     random = evaluate.random_population(variance, 0, len(some), 3, seed=SEED)
     found = {
@@ -107,7 +107,7 @@ def level(path: Path, eta: np.ndarray, variance: float, fit_subjects: int) -> di
         "r2_eta_hat_eta_approx": evaluate.r2(truth["eta_hat"].values, estimates["eta_approx"].values),
         "nll_true": float(
             evaluate.conditional_nll(
-                observation[:SCORED].values.astype(np.float64), prediction, residual_sd
+                observation[:SCORED].values.astype(np.float64), prediction, residual
             ).mean()
         ),
         "nll_average": score(np.zeros_like(some), f"residual_error/average/{noise}"),

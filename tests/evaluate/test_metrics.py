@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy import stats
 from scipy.special import ndtr
 from sklearn.metrics import r2_score
 
-from covary import rng
+from covary import nlme, rng
 from covary.evaluate import conditional_nll, crps, mean_squared_error, r2
 from covary.evaluate.metrics import within_ensemble_interval
 
@@ -43,19 +44,30 @@ def test_the_mean_explains_nothing_and_the_truth_everything(reference, shift):
 
 
 def test_nll_of_one_observation_is_that_of_the_normal_density():
-    found = conditional_nll(np.array([[1.03]]), np.array([[1.0]]), 0.01)
+    found = conditional_nll(np.array([[1.03]]), np.array([[1.0]]), nlme.Additive(0.01))
     assert found[0] == pytest.approx(0.5 * 3**2 + 0.5 * math.log(2 * math.pi) + math.log(0.01))
 
 
 def test_expected_nll_of_the_truth_is_minus_67():
     n, t, sd = 20_000, 21, 0.01
     error = sd * rng.normal(1, "error", 0, n, (t,))
-    nll = conditional_nll(0.3 + error, np.full((n, t), 0.3), sd)
+    nll = conditional_nll(0.3 + error, np.full((n, t), 0.3), nlme.Additive(sd))
     expected = t * (0.5 * math.log(2 * math.pi) + math.log(sd) + 0.5)
     assert expected == pytest.approx(-66.91, abs=0.01)
     # χ² with 21 degrees of freedom over 2: variance 21/2 for each subject.
     assert nll.mean() == pytest.approx(expected, abs=4 * (t / 2 / n) ** 0.5)
     assert nll.var() == pytest.approx(t / 2, rel=0.1)
+
+
+def test_nll_of_other_residual_errors_is_that_of_their_densities():
+    y, f = np.array([[1.1, 0.4], [2.0, 3.0]]), np.array([[1.0, 0.5], [2.5, 2.0]])
+    expected = {
+        nlme.Proportional(0.2): stats.norm(f, 0.2 * f).logpdf(y),
+        nlme.Combined(0.1, 0.2): stats.norm(f, np.hypot(0.1, 0.2 * f)).logpdf(y),
+        nlme.LogNormal(0.3): stats.lognorm(0.3, scale=f).logpdf(y),
+    }
+    for residual, density in expected.items():
+        np.testing.assert_allclose(conditional_nll(y, f, residual), -density.sum(axis=1), rtol=1e-12)
 
 
 def test_crps_of_a_normal_ensemble_is_that_of_the_normal_distribution():

@@ -5,7 +5,7 @@ import jaxtyping
 import numpy as np
 import pytest
 
-from covary import rng
+from covary import nlme, rng
 from covary.dataset.association import blur, explainable_fraction
 from covary.evaluate import (
     POOLED,
@@ -174,7 +174,9 @@ def test_intervals_of_a_known_error_cover_what_they_should():
 
 def test_columns_and_rows_of_the_nll_table():
     levels = [records(0.0), records(1.0)]
-    table = longitudinal_nll_table(levels, np.zeros((500, 21)), resamples(500, 200), residual_sd=0.01)
+    table = longitudinal_nll_table(
+        levels, np.zeros((500, 21)), resamples(500, 200), residual=nlme.Additive(0.01)
+    )
     assert list(table.columns) == NLL_COLUMNS
     assert table.population.tolist() == POPULATIONS * 2
     assert table.noise_variance.tolist() == [0.0] * 5 + [1.0] * 5
@@ -189,7 +191,7 @@ def test_columns_and_rows_of_the_nll_table():
 
 def test_two_predictors_have_a_row_each_in_the_nll_table():
     one = records(0.0, predictors=("a", "b"))
-    table = longitudinal_nll_table([one], np.zeros((500, 21)), resamples(500), residual_sd=0.01)
+    table = longitudinal_nll_table([one], np.zeros((500, 21)), resamples(500), residual=nlme.Additive(0.01))
     assert table.predictor.fillna("").tolist() == ["", "a", "b", "", "", ""]
 
 
@@ -218,4 +220,6 @@ def test_bad_input_is_one_clear_line(monkeypatch):
     with pytest.raises(ValueError, match="at least one noise level"):
         random_effects_table([], resamples())
     with pytest.raises(ValueError, match=r"true at σ² = 0: expected .* \(500, 20\), got \(500, 21\)"):
-        longitudinal_nll_table([records(0.0)], np.zeros((500, 20)), resamples(500), residual_sd=0.01)
+        longitudinal_nll_table(
+            [records(0.0)], np.zeros((500, 20)), resamples(500), residual=nlme.Additive(0.01)
+        )

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from covary import evaluate, rng
+from covary import evaluate, nlme, rng
 from covary.dataset.association import blur
 from covary.resampling import Resamples
 
@@ -65,7 +65,9 @@ def run(predictors=("network",), skill=0.8, error=0.4):
         "random_effects": evaluate.random_effects_table(effects, samples),
         "comparison": evaluate.comparison_table(effects, samples),
         "calibration": evaluate.calibration_table(effects, samples),
-        "longitudinal_nll": evaluate.longitudinal_nll_table(records, prediction, samples, residual_sd=SD),
+        "longitudinal_nll": evaluate.longitudinal_nll_table(
+            records, prediction, samples, residual=nlme.Additive(SD)
+        ),
         "outcomes": evaluate.outcome_table(forecasts, samples),
         "association_ledger": evaluate.association_ledger(chains, samples),
         "learning_curve": learning_curve,

@@ -10,6 +10,7 @@ from statistics import NormalDist
 import numpy as np
 from jaxtyping import Float, Float64
 
+from covary import nlme
 from covary.errors import UserError
 
 
@@ -38,16 +39,22 @@ def r2(
 def conditional_nll(
     observation: Float[np.ndarray, "subject time"],
     prediction: Float[np.ndarray, "subject time"],
-    residual_sd: float,
+    residual: nlme.ResidualError,
 ) -> Float64[np.ndarray, " subject"]:
-    """Negative log-likelihood of each subject's record, given its random effects: -Σ_t log N(y_t; f_t, σ_ε²).
+    """Negative log-likelihood of each subject's record, given its random effects: -Σ_t log p(y_t | f_t).
 
-    The observation and the prediction f(eta) are in the same units as `residual_sd` = σ_ε.
+    The prediction is f(eta). On the scale `transform` of the residual error, y is normal with variance R(f);
+    the likelihood is that of y itself.
     """
-    z = (observation.astype(np.float64) - prediction) / residual_sd
-    return 0.5 * (z**2).sum(axis=1) + observation.shape[1] * (
-        0.5 * math.log(2 * math.pi) + math.log(residual_sd)
-    )
+    y, f = observation.astype(np.float64), prediction
+    variance = np.asarray(residual.variance(f))
+    deviation = np.asarray(residual.transform(y)) - np.asarray(residual.transform(f))
+    squares = 0.5 * ((deviation / np.sqrt(variance)) ** 2).sum(axis=1)
+    if residual.interacts:
+        constants = (0.5 * math.log(2 * math.pi) + 0.5 * np.log(variance)).sum(axis=1)
+    else:  # one variance for all, so that nothing is added up
+        constants = y.shape[1] * (0.5 * math.log(2 * math.pi) + math.log(math.sqrt(variance.flat[0])))
+    return squares + constants - np.asarray(residual.log_jacobian(y)).sum(axis=1)
 
 
 def crps(

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Float64
 
-from covary import rng
+from covary import nlme, rng
 from covary.dataset.association import explainable_fraction
 from covary.errors import UserError
 from covary.evaluate.metrics import check_rows, conditional_nll, crps, side_by_side, within_ensemble_interval
@@ -124,12 +124,12 @@ def longitudinal_nll_table(
     prediction: Float[np.ndarray, "subject time"],
     resamples: Resamples,
     *,
-    residual_sd: float,
+    residual: nlme.ResidualError,
 ) -> pd.DataFrame:
     """Mean conditional negative log-likelihood with 95 % bootstrap intervals (the paper's Table 2).
 
     `prediction` is f(eta), the outcome under the random effects in the image, without noise. Every
-    population's outcome is scored under it, with `residual_sd` = σ_ε. Columns: noise_variance, predictor
+    population's outcome is scored under it, with the true residual error. Columns: noise_variance, predictor
     (missing where none is involved), population, nll, nll_low, nll_high.
 
     Raises ValueError if there is nothing to score, if shapes differ, or if a value is not finite.
@@ -139,7 +139,7 @@ def longitudinal_nll_table(
         for predictor, population, observation in _populations(level):
             check_rows(f"{population} at σ² = {level.noise_variance:g}", observation, prediction)
             rows.append((level.noise_variance, predictor, population))
-            scores.append(conditional_nll(observation, prediction, residual_sd)[:, None])
+            scores.append(conditional_nll(observation, prediction, residual)[:, None])
     stacked = side_by_side(scores)
     table = pd.DataFrame(rows, columns=["noise_variance", "predictor", "population"])
     table["nll"] = stacked.mean(axis=0)

@@ -49,7 +49,7 @@ def score(
             records,
             study.predictions(held_out.eta, held_out.subjects),
             some,
-            residual_sd=study.truth.residual.sd,
+            residual=study.truth.residual,
         ),
         "outcomes": outcome_table(forecasts, some),
         "association_ledger": association_ledger([held_out.chain(noise) for noise in noise_variances], some),

@@ -1,0 +1,148 @@
+"""README's recipes, word by word, and a model with all that a study can have, through the tiny workflow."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+import yaml
+from checkout import ROOT, Project
+from PIL import Image
+
+from covary import nlme, rng, store
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+# One compartment with a first-order input, whose clearance grows with the weight.
+MODEL = """
+import jax.numpy as jnp
+from covary import nlme
+
+
+class Weighted(nlme.OdeModel):
+    fixed_effects = {"ka": "positive", "cl": "positive", "v": "positive"}
+    random_effects = ("eta_cl", "eta_v")
+
+    def default_parameters(self):
+        omega = [[0.09, 0.02], [0.02, 0.04]]
+        return self.parameters([1.0, 0.2, 2.0], omega=omega, residual=nlme.Proportional(0.1))
+
+    def individual(self, theta, eta, covariates):
+        return {
+            "ka": theta["ka"],
+            "cl": theta["cl"] * (covariates["WT"] / 70) ** 0.75 * jnp.exp(eta[0]),
+            "v": theta["v"] * jnp.exp(eta[1]),
+        }
+
+    def initial_state(self, p):
+        return 0.0, 0.0
+
+    def vector_field(self, t, y, p):
+        return -p["ka"] * y[0], p["ka"] * y[0] - p["cl"] / p["v"] * y[1]
+
+    def prediction(self, t, y, p):
+        return y[1] / p["v"]
+"""
+
+
+def block(language: str, holds: str) -> str:
+    """README's one block of code in this language that holds these words."""
+    (found,) = (b for b in re.findall(rf"```{language}\n(.*?)```", README, re.S) if holds in b)
+    return found
+
+
+def draw_blobs(folder, n: int) -> None:
+    """Photographs of sorts: a bright disc somewhere on a gradient, 96 × 80 pixels, in colour."""
+    folder.mkdir(parents=True)
+    y, x = np.mgrid[:80, :96]
+    for i in range(n):
+        u = rng.generator(1, "blobs", i).uniform(size=6)
+        disc = np.hypot(x - 20 - 56 * u[0], y - 20 - 40 * u[1]) < 6 + 12 * u[2]
+        colours = [60 + 60 * u[3] * x / 96 + 120 * disc * u[3 + c % 3] for c in range(3)]
+        Image.fromarray(np.stack(colours, axis=-1).astype(np.uint8)).save(folder / f"{i:03d}.png")
+
+
+def run(project: Project, settings: dict, name: str) -> None:
+    (project.folder / "config" / f"{name}.yaml").write_text(yaml.safe_dump(settings))
+    done = project.snakemake(config=f"config/{name}.yaml")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+
+
+def test_own_images_and_the_own_model_of_the_readme(tmp_path):
+    project = Project(tmp_path)
+    tiny = yaml.safe_load((project.folder / "config" / "tiny.yaml").read_text())
+    own = yaml.safe_load(block("yaml", "folder: resources/mine"))
+    model = re.search(r"`longitudinal.model: (my_model.py:\w+)`", README).group(1)
+    (project.folder / "my_model.py").write_text(block("python", "OdeModel"))
+    draw_blobs(project.folder / own["images"]["folder"], 72)
+    settings = (
+        tiny
+        | own
+        | {
+            "longitudinal": tiny["longitudinal"] | {"model": model},
+            "association": {"noise_variances": [0]},
+        }
+    )
+    run(project, settings, "mine")
+    results = project.folder / "results" / "mine"
+    prepared = np.load(results / "images" / "train.npy", mmap_mode="r")
+    assert prepared.shape[1:] == (3, own["images"]["size_px"], own["images"]["size_px"])
+    assert prepared.std() > 10
+    effects = store.read(results / "dataset.zarr", "longitudinal/noise_0")["eta_hat"]
+    assert effects.shape[1] == 2
+    assert (results / "report.html").stat().st_size > 10_000
+    # An edit of the model reruns what uses it, and no image is drawn again.
+    file = project.folder / "my_model.py"
+    file.write_text(file.read_text().replace("[0.3, 0.2]", "[0.6, 0.2]"))
+    planned = project.planned(config="config/mine.yaml")
+    assert {"prepare_records", "simulate_longitudinal", "fit_population", "evaluate"} <= planned.keys()
+    assert not {"train_image_vae", "train_generator", "generate_images"} & planned.keys()
+
+
+def test_a_model_with_own_omega_error_doses_infusion_and_covariate(finished, tmp_path):
+    project = Project(tmp_path)
+    project.take_over(finished)
+    (project.folder / "weighted.py").write_text(MODEL)
+    tiny = yaml.safe_load((project.folder / "config" / "tiny.yaml").read_text())
+    longitudinal = {
+        "model": "weighted.py:Weighted",
+        "times_h": [0.5, 1, 2, 4, 8, 12.5, 14, 24],
+        "regimen": [
+            {"time_h": 0, "amount": 10},
+            {"time_h": 12, "amount": 5, "duration_h": 2, "compartment": 2},
+        ],
+        "covariates": {"WT": {"mean": 70, "sd": 12, "distribution": "log_normal"}},
+        "fit": {"subjects": 24},
+    }
+    run(project, tiny | {"longitudinal": longitudinal, "association": {"noise_variances": [1]}}, "own")
+    dataset = project.results / "dataset.zarr"
+    design = store.read(dataset, "design")
+    assert design["dose_amount"].values.tolist() == [10, 5]
+    assert design["dose_duration_h"].values.tolist() == [0, 2]
+    weight = design["covariate_WT"].values
+    assert weight.shape == (128,) and weight.mean() == pytest.approx(70, abs=5) and weight.std() > 6
+    truth = nlme.parameters_from_json(design.attrs["parameters"])
+    assert truth.residual == nlme.Proportional(0.1)
+    np.testing.assert_array_equal(truth.omega, [[0.09, 0.02], [0.02, 0.04]])
+
+    # The records follow from the group `design` and eta_hat alone, by a solver that is not Covary's.
+    from scipy.integrate import solve_ivp
+
+    records = store.read(dataset, "longitudinal/noise_1")
+    assert (records["present"].values == 1).all()
+    errors = []
+    for subject in (0, 57):
+        eta = np.linalg.cholesky(truth.omega) @ records["eta_hat"].values[subject].astype(float)
+        cl, v = 0.2 * (weight[subject] / 70) ** 0.75 * np.exp(eta[0]), 2.0 * np.exp(eta[1])
+
+        def field(t, y, cl=cl, v=v):
+            return [-y[0], y[0] - cl / v * y[1] + (2.5 if 12 <= t < 14 else 0.0)]
+
+        times = design["time_h"].values
+        solved = solve_ivp(field, (0, 24), [10.0, 0.0], t_eval=times, rtol=1e-9, atol=1e-9, max_step=0.05)
+        errors.append(records["observation"].values[subject] / (solved.y[1] / v) - 1)
+    errors = np.concatenate(errors)
+    assert np.abs(errors).max() < 0.5 and 0.04 < errors.std() < 0.2
+    assert pd.read_csv(project.results / "population" / "noise_1.csv")["estimate"].notna().all()
+    assert xr.open_datatree(dataset, engine="zarr")["estimates/noise_1/eta_approx"].shape == (128, 2)

@@ -17,9 +17,7 @@ from covary.jobs import fingerprint, job, layout, lock
 try:
     on_command_line = reading.typed(workflow.config_settings.config)
     settings = reading.check(reading.overlay(config, on_command_line))
-    job.set_environment(
-        Path(workflow.basedir) / "workflow/src", Path(".snakemake/jax")
-    )
+    job.set_environment(Path(workflow.basedir) / "workflow/src", Path(".snakemake/jax"))
     layout.check_layout(Path("results") / settings.experiment)
     RANDOM_EFFECTS = preflight.check(settings, Path(".snakemake/covary"))[
         "random_effects"

@@ -80,6 +80,7 @@ def test_own_images_and_the_own_model_of_the_readme(tmp_path):
         tiny
         | own
         | {
+            "vae": tiny["vae"] | {"epochs": 40, "beta": 0.002},  # so few images teach slowly
             "longitudinal": tiny["longitudinal"] | {"model": model},
             "association": {"noise_variances": [0]},
         }

@@ -11,7 +11,7 @@ from covary.config.records import Longitudinal, PopulationFit
 from covary.dataset import names
 from covary.dataset.groups import design_of, label_design
 from covary.errors import UserError
-from covary.nlme.lanes import check_model
+from covary.nlme.check import check_model
 from covary.nlme.scaled import in_standard_units
 from covary.records.regimens import planned_design
 from covary.records.truth import initial_parameters, true_parameters

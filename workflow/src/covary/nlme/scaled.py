@@ -1,5 +1,6 @@
 """A structural model in units of its random effects: standard normal numbers in place of N(0, Ω)."""
 
+import dataclasses
 from functools import cache
 
 import equinox as eqx
@@ -21,7 +22,7 @@ def in_standard_units(
     if np.array_equal(omega, np.eye(len(omega))):
         return model
     factor = np.linalg.cholesky(omega)
-    fields = {name: getattr(model, name) for name in model.__dataclass_fields__}
+    fields = {field.name: getattr(model, field.name) for field in dataclasses.fields(model)}
     return _scaled(type(model))(**fields, factor=tuple(map(tuple, factor.tolist())))
 
 

@@ -13,6 +13,7 @@ a warm-up. fp32 is PyTorch's default, where cuDNN computes convolutions in TF32.
 
 import argparse
 import contextlib
+import copy
 import csv
 import functools
 import gc
@@ -653,7 +654,11 @@ def random_stable_diffusion(scale: Scale) -> Iterator[dict]:
     schedule = DDPMScheduler(
         beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, steps_offset=1, clip_sample=False
     )
-    loaded = {"load_unet": lambda _: (unet, schedule), "load_autoencoder": lambda _: autoencoder}
+    # Copies, because a training that is ended early leaves its precision in the network.
+    loaded = {
+        "load_unet": lambda _: (copy.deepcopy(unet), schedule),
+        "load_autoencoder": lambda _: autoencoder,
+    }
     with mock.patch.multiple(module_of("diffusion.generator"), **loaded):
         yield {"pretrained": "random", "conditioning": "token", "min_snr_gamma": 5.0, "noise_offset": 0.1}
 

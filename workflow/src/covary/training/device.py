@@ -17,7 +17,7 @@ def choose_device() -> torch.device:
 
 
 def mixed_precision(device: torch.device, wanted: bool = True) -> contextlib.AbstractContextManager:
-    """bfloat16 autocast on a GPU if wanted (not measured), float32 on the CPU."""
+    """bfloat16 autocast on a GPU if wanted (speed: benchmarks/README.md, GPU), float32 on the CPU."""
     if device.type == "cuda" and wanted:
         return torch.autocast("cuda", torch.bfloat16)
     return contextlib.nullcontext()

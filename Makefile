@@ -9,7 +9,7 @@ CONFIG := $(if $(filter demo,$(EXPERIMENT)),config/config.yaml,config/config.yam
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) --workflow-profile workflow/profiles/default
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo unlock download test test-slow docs lint format generated lock bench clean-env
+.PHONY: help env demo unlock download test coverage test-slow docs lint format generated lock bench clean-env
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ download: env  ## Fetch and check RESOURCE=<name> of resources/sources.csv
 
 test: env  ## Run the test suite
 	@$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
+
+coverage: env  ## Run the test suite and show which lines of the package it does not reach
+	@$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --cov=covary --cov-report=term-missing:skip-covered
 
 test-slow: env  ## Run what takes minutes a test: kills at random moments, a real Slurm, networks of full size
 	@$(BIN)/python -m pytest -m slow

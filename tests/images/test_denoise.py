@@ -4,7 +4,7 @@ import sys
 import numpy as np
 import pytest
 
-from covary.config.images import Images, Phantom
+from covary.config.images import Images, Oct, Phantom
 from covary.images.denoise import denoise
 from covary.images.prepare import clean_image
 from covary.phantom.factors import draw_factors
@@ -47,4 +47,4 @@ def test_a_plain_image_stays_as_it_is():
 def test_the_missing_package_is_named_with_the_config_key(monkeypatch):
     monkeypatch.setitem(sys.modules, "bm3d", None)
     with pytest.raises(ValueError, match=r"^images\.denoise_sd: needs the package bm3d[^\n]*$"):
-        clean_image(np.zeros((1, 16, 16), np.uint8), Images(denoise_sd=SD))
+        clean_image(np.zeros((1, 16, 16), np.uint8), Images(oct=Oct(denoise_sd=SD)))

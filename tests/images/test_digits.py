@@ -27,7 +27,7 @@ def test_every_digit_is_written_once_and_split_evenly(tmp_path):
 
 def test_digits_go_through_the_preparation(tmp_path):
     write_digits(tmp_path / "digits")
-    config = Images(size_px=32, crop=None, fill_white_corners=False)
+    config = Images(source="folder", folder="digits", size_px=32)
     summary = images.prepare(
         tmp_path / "digits",
         tmp_path / "out",

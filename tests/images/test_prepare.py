@@ -11,12 +11,14 @@ import pytest
 from PIL import Image
 
 from covary import images
-from covary.config.images import Crop, Images
+from covary.config.images import Crop, Images, Oct, Window
 from covary.images.geometry import resize
 from covary.images.prepare import clean_image, prepare_image
 from covary.jobs.resumable import Journal
 
-CONFIG = Images(size_px=16, crop=Crop(height_px=40, width_px=40), max_unreadable_fraction=0.2)
+PLAIN = Images(source="folder", folder="source", size_px=16, max_unreadable_fraction=0.2)
+SCANS = Oct(crop=Crop(height_px=40, width_px=40))
+CONFIG = PLAIN.model_copy(update={"oct": SCANS})
 
 
 def scan(number, shape=(48, 36)):
@@ -74,12 +76,14 @@ def test_the_files_do_not_depend_on_workers(source, tmp_path):
 def test_the_steps_are_those_of_the_config(tmp_path):
     image = np.full((40, 40), 60, np.uint8)
     image[:9, :9] = 255
-    kept = prepare_image(image[None], CONFIG.model_copy(update={"fill_white_corners": False}))
+    kept = prepare_image(
+        image[None], CONFIG.model_copy(update={"oct": SCANS.model_copy(update={"fill_white_corners": False})})
+    )
     assert kept[0, 0, 0] == 255
     assert (prepare_image(image[None], CONFIG) == 60).all()
     wide = np.full((40, 80), 60, np.uint8)
     assert (prepare_image(wide[None, :20], CONFIG)[:, [0, -1]] == 0).all()  # padded to 40 rows
-    assert (prepare_image(wide[None, :20], CONFIG.model_copy(update={"crop": None})) == 60).all()
+    assert (prepare_image(wide[None, :20], CONFIG.model_copy(update={"oct": Oct(crop=None)})) == 60).all()
 
 
 def test_unreadable_images_are_named_counted_and_left_out(source, tmp_path, caplog):
@@ -127,14 +131,122 @@ def test_conversions_are_said_once_a_kind(source, tmp_path, caplog):
     Image.fromarray(scan(5).astype(np.uint16) * 257).save(source / "train/CNV/CNV-deep-1.png")
     with caplog.at_level(logging.INFO, "covary"):
         summary = prepare(source, tmp_path / "out", CONFIG)
-    assert summary.conversions == {"colour": 2, "16-bit grey": 1}
-    assert "2 × colour" in caplog.text
-    assert "1 × 16-bit grey" in caplog.text
+    assert summary.conversions == {
+        "grey as three equal colours": 12,
+        "grey as three equal colours; uint16 values scaled to 8 bits": 1,
+    }
+    assert "12 × grey as three equal colours" in caplog.text
+    assert "8 bits and of more are mixed: 14 and 1" in caplog.text
     prepared = images.load(tmp_path / "out")
+    assert prepared.channels == ("red", "green", "blue")
     rows = prepared.index.set_index("file")["row"]
-    for name, original in (("rgb0", 0), ("rgb1", 1), ("deep", 5)):
+    for name, original in (("rgb0", 0), ("rgb1", 1)):
         found = prepared.train[rows[f"train/CNV/CNV-{name}-1.png"]]
-        np.testing.assert_array_equal(found, prepare_image(scan(original)[None], CONFIG))
+        np.testing.assert_array_equal(
+            found, np.repeat(prepare_image(scan(original)[None], CONFIG), 3, axis=0)
+        )
+    grey = CONFIG.model_copy(update={"channels": "grey"})
+    prepare(source, tmp_path / "out", grey)
+    prepared = images.load(tmp_path / "out")
+    assert prepared.channels == ("grey",)
+    found = prepared.train[rows["train/CNV/CNV-rgb0-1.png"]]
+    np.testing.assert_array_equal(found, prepare_image(scan(0)[None], CONFIG))
+
+
+def folder_of(tmp_path, pixels, suffix="png"):
+    folder = tmp_path / "folder"
+    for split, some in (("train", pixels[1:]), ("test", pixels[:1])):
+        (folder / split).mkdir(parents=True)
+        for i, image in enumerate(some):
+            Image.fromarray(image).save(folder / split / f"{i}.{suffix}")
+    return folder
+
+
+def test_deep_images_are_scaled_by_the_range_of_the_folder(tmp_path, caplog):
+    values = np.random.default_rng(1).integers(37, 4096, (4, 16, 16)).astype(np.uint16)
+    values[0, 0, 0], values[2, 3, 3] = 37, 4095
+    with caplog.at_level(logging.INFO, "covary"):
+        prepare(folder_of(tmp_path, values), tmp_path / "out", PLAIN)
+    prepared = images.load(tmp_path / "out")
+    expected = np.rint((values - 37.0) * 255 / (4095 - 37))
+    np.testing.assert_array_equal(np.concatenate([prepared.test, prepared.train])[:, 0], expected)
+    assert "values 37 … 4095 of grey are scaled to 0 … 255" in caplog.text
+    scaled = json.loads((tmp_path / "out/attributes.json").read_text())["scaled_from"]
+    assert scaled == {"low": [37.0], "high": [4095.0]}
+
+
+@pytest.mark.parametrize(
+    ("intensity", "low", "high"), [(Window(low=50, high=150), 50, 150), ("percentiles", 9.5, 89.5)]
+)
+def test_a_window_and_percentiles_hold_for_8_bit_images_too(tmp_path, intensity, low, high):
+    ramp = np.linspace(0, 100, 256).reshape(16, 16).round().astype(np.uint8)
+    ramp = np.clip(ramp, 9, 90) if intensity == "percentiles" else ramp
+    config = PLAIN.model_copy(update={"intensity": intensity})
+    prepare(folder_of(tmp_path, np.stack([ramp, ramp.T])), tmp_path / "out", config)
+    attributes = json.loads((tmp_path / "out/attributes.json").read_text())["scaled_from"]
+    assert attributes["low"][0] == pytest.approx(low, abs=1) and attributes["high"][0] == pytest.approx(
+        high, abs=1
+    )
+    low, high = attributes["low"][0], attributes["high"][0]
+    expected = np.rint(((ramp - low) * 255 / (high - low)).clip(0, 255))
+    np.testing.assert_array_equal(images.load(tmp_path / "out").test[0, 0], expected)
+
+
+def test_pages_are_channels_that_can_be_named_and_selected(tmp_path):
+    pixels = np.random.default_rng(1).integers(0, 256, (3, 4, 16, 16)).astype(np.uint8)
+    for split, n in (("train", 2), ("test", 1)):
+        (tmp_path / "folder" / split).mkdir(parents=True)
+        for k in range(n):
+            first, *others = map(Image.fromarray, pixels[k])
+            first.save(tmp_path / f"folder/{split}/{k}.tif", save_all=True, append_images=others)
+    Image.fromarray(pixels[0, 0]).save(tmp_path / "folder/train/odd.tif")
+    lenient = PLAIN.model_copy(update={"max_unreadable_fraction": 0.3})
+    prepare(tmp_path / "folder", tmp_path / "out", lenient)
+    prepared = images.load(tmp_path / "out")
+    assert prepared.channels == ("channel_0", "channel_1", "channel_2", "channel_3")
+    np.testing.assert_array_equal(prepared.train, pixels[:2])
+    odd = prepared.index.set_index("file").loc["train/odd.tif"]
+    assert odd["status"] == "1 channels; most images of the folder have 4"
+    for channels, rows in (
+        (["channel_2", "channel_0"], [2, 0]),
+        (["DNA", "ER", "RNA", "actin"], [0, 1, 2, 3]),
+    ):
+        prepare(
+            tmp_path / "folder", tmp_path / "out", lenient.model_copy(update={"channels": list(channels)})
+        )
+        prepared = images.load(tmp_path / "out")
+        assert list(prepared.channels) == list(channels)
+        np.testing.assert_array_equal(prepared.train, pixels[:2, rows])
+    with pytest.raises(ValueError, match=r"^images\.channels: must name some of the 4 .* got DNA$"):
+        prepare(tmp_path / "folder", tmp_path / "out", lenient.model_copy(update={"channels": ["DNA"]}))
+
+
+@pytest.mark.parametrize(
+    ("how", "margin", "disc"), [(None, 0, True), ("centre_square", 200, True), ("stretch", 200, False)]
+)
+def test_a_folder_of_ones_own_keeps_whole_images_and_their_aspect(tmp_path, how, margin, disc):
+    y, x = np.mgrid[:60, :100]
+    photograph = np.where(np.hypot(y - 30, x - 50) < 12, 40, 200).astype(np.uint8)
+    config = PLAIN.model_copy(update={"fit": how, "size_px": 64})
+    found = prepare_image(photograph[None], config)[0].astype(int)
+    assert abs(found[2, 32] - margin) < 3
+    dark = (abs(found - 40) < 30) & (abs(np.arange(64)[:, None] - 32) < 16)
+    height, width = np.ptp(np.flatnonzero(dark.any(axis=1))), np.ptp(np.flatnonzero(dark.any(axis=0)))
+    assert (abs(height - width) <= 1) == disc
+
+
+def test_images_without_contrast_or_all_alike_stop_the_run(tmp_path):
+    flat = np.full((3, 20, 20), 111, np.uint8)
+    with pytest.raises(ValueError, match=r"^images\.folder: [^\n]*no contrast[^\n]*111[^\n]*$"):
+        prepare(folder_of(tmp_path / "flat", flat), tmp_path / "out", PLAIN)
+    with pytest.raises(ValueError, match="no finished prepared images"):
+        images.load(tmp_path / "out")
+    same = np.repeat(scan(1, (20, 20))[None], 3, axis=0)
+    with pytest.raises(ValueError, match=r"^images\.folder: [^\n]*all alike[^\n]*$"):
+        prepare(folder_of(tmp_path / "same", same), tmp_path / "out", PLAIN)
+    deep = np.full((3, 20, 20), 700, np.uint16)
+    with pytest.raises(ValueError, match=r"^images\.intensity: all values of grey are 700"):
+        prepare(folder_of(tmp_path / "deep", deep), tmp_path / "out", PLAIN)
 
 
 def test_files_that_do_not_belong_together_are_refused(source, tmp_path):
@@ -154,7 +266,7 @@ def test_an_empty_folder_is_one_clear_line(tmp_path):
 def test_the_index_is_plain_parquet(source, tmp_path):
     prepare(source, tmp_path / "out", CONFIG)
     index = pd.read_parquet(tmp_path / "out/index.parquet")
-    assert list(index.columns) == ["file", "split", "class", "patient", "row", "status"]
+    assert list(index.columns) == ["file", "split", "class", "patient", "status", "row", "conversion"]
 
 
 def test_the_generator_can_have_a_size_of_its_own(source, tmp_path):
@@ -175,6 +287,7 @@ def test_patients_of_the_test_images_can_be_left_out_of_training(source, tmp_pat
         assert prepare(source, tmp_path / "out", CONFIG).train == 6
     assert "test/: 1, such as train1; their 2 training images are left out" in caplog.text
     index = images.load(tmp_path / "out").index
+    index = index[index["status"] == "ok"]
     assert not set(index["patient"][index["split"] == "train"]) & set(
         index["patient"][index["split"] == "test"]
     )

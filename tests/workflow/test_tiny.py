@@ -205,7 +205,7 @@ def test_too_many_unreadable_images_stop_the_run(project):
     shutil.copytree(source, project.folder / "scans", ignore=shutil.ignore_patterns("*.parquet"))
     damaged = sorted((project.folder / "scans").rglob("*.jpeg"))[0]
     damaged.write_bytes(damaged.read_bytes()[: damaged.stat().st_size // 2])
-    settings = {"source": "folder", "folder": "scans", "phantom": ..., "crop": None, "size_px": 32}
+    settings = {"source": "folder", "folder": "scans", "phantom": ..., "size_px": 32}
     target = "results/tiny/images/index.parquet"
     strict = project.edited("strict.yaml", images=settings | {"max_unreadable_fraction": 0.0})
     run = project.snakemake(target, config=strict)

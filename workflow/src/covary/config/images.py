@@ -1,8 +1,9 @@
 """Settings of the images and their preparation."""
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from covary.config.base import Fraction, Positive, Section
 
@@ -26,20 +27,9 @@ class Crop(Section):
     width_px: Positive = Field(512, description="Columns kept")
 
 
-class Images(Section):
-    """Real or procedural images and how they are prepared."""
+class Oct(Section):
+    """The treatment of OCT B-scans before they are resized, as in the paper."""
 
-    source: Literal["phantom", "folder"] = Field("phantom", description="Draw phantoms, or read a folder")
-    folder: str | None = Field(
-        None,
-        description="Folder of images when source is `folder`: {train,test}/CLASS/NAME.{jpeg,jpg,png,tif}, "
-        "or CLASS/NAME, or NAME alone",
-    )
-    phantom: Phantom = Field(default_factory=Phantom, description="Procedural images")
-    size_px: int = Field(64, ge=16, description="Side of the square images that VAE and predictors see")
-    generator_size_px: Annotated[int, Field(ge=16)] | None = Field(
-        None, description="Side of the images the generator learns and draws; null: size_px"
-    )
     fill_white_corners: bool = Field(True, description="Fill white registration corners with background")
     denoise_sd: Annotated[float, Field(gt=0, le=1)] | None = Field(
         None,
@@ -48,6 +38,69 @@ class Images(Section):
     )
     crop: Crop | None = Field(
         default_factory=Crop, description="Centre crop or pad; null keeps the whole image"
+    )
+
+
+class Window(Section):
+    """A fixed range of stored values."""
+
+    low: float = Field(description="Stored value that becomes 0")
+    high: float = Field(description="Stored value that becomes 255")
+
+    @model_validator(mode="after")
+    def _rises(self):
+        if not self.low < self.high:
+            raise ValueError(f"low must be < high, got {self.low:g} and {self.high:g}")
+        return self
+
+
+class Images(Section):
+    """Real or procedural images and how they are prepared."""
+
+    source: Literal["phantom", "folder"] = Field("phantom", description="Draw phantoms, or read a folder")
+    folder: str | None = Field(
+        None,
+        description="Folder of images when source is `folder`: {train,test}/CLASS/NAME.{jpeg,jpg,png,tif}, "
+        "or CLASS/NAME, or NAME alone; any layout with `pattern` or `table`",
+    )
+    pattern: str | None = Field(
+        None,
+        description="Regular expression that the whole path in the folder must match, with the named groups "
+        "patient, class or split (train or test), for instance `(?P<patient>person\\d+)_.*`; null: the "
+        "patient is the middle part of CLASS-PATIENT-INDEX",
+    )
+    table: str | None = Field(
+        None,
+        description="CSV file with the column file (path in the folder) and any of patient, class, split",
+    )
+    phantom: Phantom = Field(default_factory=Phantom, description="Procedural images")
+    channels: Literal["grey"] | Annotated[list[str], Field(min_length=1)] | None = Field(
+        None,
+        description="Channels kept: null all that the images have, `grey` one of their brightness, or a list "
+        "that selects some by name (red, green, blue; channel_0, …) or gives all of them other names",
+    )
+    pages: Literal["channels", "first"] = Field(
+        "channels", description="Pages of a TIFF file are channels, or only the first is read"
+    )
+    intensity: Literal["range", "percentiles"] | Window = Field(
+        "range",
+        description="Which values become 0 … 255: `range`, from the least to the greatest of the folder for "
+        "images of more than 8 bits, 8-bit images as they are; `percentiles` 0.5 and 99.5; or {low, high}",
+    )
+    oct: Oct | None = Field(
+        None,
+        description="Treatment of OCT B-scans; phantoms always have it. A folder has it only if the section "
+        "is given, `oct: {}` for its defaults",
+    )
+    fit: Literal["letterbox", "centre_square", "stretch"] | None = Field(
+        None,
+        description="How images become square: `letterbox` keeps the whole image and its aspect, with black "
+        "margins; `centre_square` cuts the longer sides off; `stretch` gives up the aspect. null: letterbox, "
+        "after an OCT treatment stretch",
+    )
+    size_px: int = Field(64, ge=16, description="Side of the square images that VAE and predictors see")
+    generator_size_px: Annotated[int, Field(ge=16)] | None = Field(
+        None, description="Side of the images the generator learns and draws; null: size_px"
     )
     test_fraction: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.15, description="Share of images held out when the folder has no train/ and test/"
@@ -61,10 +114,42 @@ class Images(Section):
     )
 
     def without_effect(self) -> dict[str, str]:
-        """Phantoms come from no folder, and are drawn for training and test."""
+        """Phantoms come from no folder, and are drawn for training and test; a table tells all of a pattern."""
         if self.source == "phantom":
-            return dict.fromkeys(("folder", "test_fraction"), "with source phantom")
-        return {"phantom": "with source folder"}
+            return dict.fromkeys(("folder", "pattern", "table", "test_fraction"), "with source phantom")
+        by_table = {} if self.table is None else {"pattern": "with a table"}
+        return {"phantom": "with source folder", **by_table}
+
+    @model_validator(mode="after")
+    def _pattern_has_known_groups(self):
+        if self.pattern is None:
+            return self
+        try:
+            groups = set(re.compile(self.pattern).groupindex)
+        except re.error as error:
+            raise ValueError(
+                f"pattern must be a regular expression ({error}), got {self.pattern!r}"
+            ) from None
+        if not groups or groups - {"patient", "class", "split"}:
+            raise ValueError("pattern must have named groups out of patient, class, split, got "
+                             f"{', '.join(sorted(groups)) or 'none'}")  # fmt: skip
+        return self
+
+    @model_validator(mode="after")
+    def _channels_differ(self):
+        if isinstance(self.channels, list) and len(set(self.channels)) < len(self.channels):
+            raise ValueError(f"channels must differ, got {', '.join(self.channels)}")
+        return self
+
+    @property
+    def treatment(self) -> Oct | None:
+        """The treatment of OCT B-scans, if these images have one."""
+        return Oct() if self.oct is None and self.source == "phantom" else self.oct
+
+    @property
+    def fitted(self) -> Literal["letterbox", "centre_square", "stretch"]:
+        """How images become square."""
+        return self.fit or ("letterbox" if self.treatment is None else "stretch")
 
     @property
     def sizes_px(self) -> list[int]:

@@ -1,5 +1,7 @@
 """Bring images to one size."""
 
+from typing import Literal
+
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
@@ -31,3 +33,20 @@ def resize(
     """Resize to a square with a triangle filter that widens with the reduction, so nothing aliases."""
     size = size_px, size_px
     return np.stack([Image.fromarray(c).resize(size, Image.Resampling.BILINEAR) for c in image])
+
+
+def fit(
+    image: UInt8[np.ndarray, "c height width"],
+    size_px: int,
+    how: Literal["letterbox", "centre_square", "stretch"],
+) -> UInt8[np.ndarray, "c size_px size_px"]:
+    """Make an image a square of `size_px`.
+
+    `letterbox` keeps the whole image and its aspect and puts black margins on both sides of the shorter axis;
+    `centre_square` keeps the aspect and the middle of the longer axis; `stretch` keeps the whole image.
+    """
+    _, height_px, width_px = image.shape
+    if how != "stretch" and height_px != width_px:
+        side_px = (max if how == "letterbox" else min)(height_px, width_px)
+        image = np.stack([centre_crop_or_pad(channel, side_px, side_px) for channel in image])
+    return resize(image, size_px)

@@ -12,14 +12,15 @@ import numpy as np
 import pandas as pd
 from jaxtyping import UInt8
 
-from covary.config.images import Images
+from covary.config.images import Images, Oct
 from covary.errors import UserError
 from covary.images import channels
 from covary.images.corners import fill_white_corners
 from covary.images.denoise import denoise
-from covary.images.geometry import centre_crop_or_pad, resize
-from covary.images.reading import UnreadableImage, read_grey
-from covary.images.sources import SPLITS, find_images
+from covary.images.geometry import centre_crop_or_pad, fit
+from covary.images.reading import UnreadableImage, read_picture
+from covary.images.sources import OK, SPLITS, find_images
+from covary.images.survey import Survey, fits, survey
 from covary.jobs.parallel import ordered_map
 from covary.jobs.resumable import Journal, RowWriter, identity
 
@@ -27,14 +28,14 @@ log = logging.getLogger(__name__)
 
 _INDEX = "index.parquet"
 _ATTRIBUTES = "attributes.json"
-_READABLE = "ok"
 _PREFIXES = ("", "generator_")  # of the files at config.sizes_px
+_COMPARED_IMAGES = 256
 _SYNC_IMAGES = 256  # a killed job loses at most so many
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What `prepare` wrote: images a split, files it could not read, files it had to convert, by kind."""
+    """What `prepare` wrote: images per split, files it could not read, images it converted, by kind."""
 
     train: int
     test: int
@@ -48,8 +49,8 @@ class PreparedImages:
 
     `generator_train` and `generator_test` are the same images at the size the generator learns; the very
     arrays `train` and `test` if it has no size of its own. `index` has the columns file, split, class,
-    patient, row (in the arrays of its split; missing if unreadable) and status (`ok`, or why the file could
-    not be read). `channels` are the names along the second axis.
+    patient, status (`ok`, or why the file was left out), row (in the arrays of its split; missing if left
+    out) and conversion (what was done to its values). `channels` are the names along the second axis.
     """
 
     train: UInt8[np.ndarray, "train_image channel size size"]
@@ -66,29 +67,44 @@ def prepare(
     """Read, clean and resize the images of a folder.
 
     Writes `train.npy` and `test.npy`, with `config.generator_size_px` also `generator_train.npy` and
-    `generator_test.npy`, then `attributes.json` with the names of the channels, last `index.parquet`. The
-    files do not depend on `workers`. Unreadable files are named in the log and left out. A job that finds in
-    `checkpoint_dir` what an earlier one with the same settings, seed and files had done goes on from there.
+    `generator_test.npy`, then `attributes.json` with the names of the channels and the range of values that
+    became 0 … 255, last `index.parquet`. The files do not depend on `workers`. Files that are no usable image
+    are named in the log and left out. A job that finds in `checkpoint_dir` what an earlier one with the same
+    settings, seed and files had done goes on from there.
 
     Raises UserError if the folder holds no usable image (see `find_images`), or if a larger share of its
     files than `config.max_unreadable_fraction` is unreadable; then nothing in `out_dir` can be loaded.
     """
-    table = find_images(source_folder, config.test_fraction, seed, patient_disjoint=config.patient_disjoint)
+    listed = find_images(
+        source_folder,
+        config.test_fraction,
+        seed,
+        patient_disjoint=config.patient_disjoint,
+        pattern=config.pattern,
+        table=None if config.table is None else Path(config.table),
+    )
+    table = listed[listed["status"] == OK].reset_index(drop=True)
+    paths = [source_folder / file for file in table["file"]]
+    seen = survey(paths, config, workers)
+    names = channels.kept(seen.channels, config.channels)
+    log.info("images become %s squares (images.fit) with the channels %s", config.fitted, ", ".join(names))
     checkpoint_dir.mkdir(parents=True, exist_ok=True)
     out_dir.mkdir(parents=True, exist_ok=True)
     for name in (_INDEX, _ATTRIBUTES):
         (out_dir / name).unlink(missing_ok=True)
     journal = Journal(checkpoint_dir / "journal.json", _identity(source_folder, table, config, seed))
     outcomes = journal.read()
+    parts = [checkpoint_dir / f"{prefix}{split}.part" for prefix in _PREFIXES for split in SPLITS]
+    if not all(part.exists() for part in parts[: 2 * len(config.sizes_px)]):
+        outcomes = []
     if outcomes:
         log.info("preparation goes on after %d of %d images", len(outcomes), len(table))
-    paths = [source_folder / file for file in table["file"]]
-    results = ordered_map(partial(_prepare_file, config), paths[len(outcomes) :], workers, "images")
-    writers = _open_writers(out_dir, checkpoint_dir, config, table["split"], outcomes)
+    results = ordered_map(partial(_prepare_file, config, seen), paths[len(outcomes) :], workers, "images")
+    writers = _open_writers(out_dir, checkpoint_dir, config, len(names), table["split"], outcomes)
     try:
         for i, (images, note) in enumerate(results, start=len(outcomes)):
             if not images:
-                log.warning("unreadable image %s: %s", paths[i], note)
+                log.warning("left out: %s: %s", paths[i], note)
             for writer, image in zip(writers[table["split"].iat[i]], images, strict=False):
                 writer.append(image)
             outcomes.append([bool(images), note])
@@ -107,9 +123,16 @@ def prepare(
     finally:
         for writer in (w for pair in writers.values() for w in pair):
             writer.close()
-    attributes = {"channels": list(channels.GREY)}
+    attributes = {
+        "channels": list(names),
+        "fit": config.fitted,
+        "scaled_from": None if seen.low is None else {"low": seen.low, "high": seen.high},
+    }
     (out_dir / _ATTRIBUTES).write_text(json.dumps(attributes, indent=2) + "\n", encoding="utf-8")
+    _check_contrast(out_dir)
     unfinished = out_dir / f"{_INDEX}.part"
+    left_out = listed[listed["status"] != OK].assign(conversion="")
+    table = pd.concat([table, left_out]).sort_values("file", ignore_index=True)
     table.to_parquet(unfinished, index=False)
     unfinished.replace(out_dir / _INDEX)
     shutil.rmtree(checkpoint_dir)
@@ -119,27 +142,27 @@ def prepare(
 def clean_image(
     image: UInt8[np.ndarray, "c height width"], config: Images
 ) -> UInt8[np.ndarray, "c rows columns"]:
-    """Fill white corners, denoise, crop or pad, as the config says, in the order of the paper's code."""
-    return np.stack([_clean_channel(channel, config) for channel in image])
+    """The treatment of OCT B-scans, if the config has one, channel by channel."""
+    treatment = config.treatment
+    return image if treatment is None else np.stack([_treat(channel, treatment) for channel in image])
 
 
-def _clean_channel(
-    image: UInt8[np.ndarray, "height width"], config: Images
-) -> UInt8[np.ndarray, "rows columns"]:
-    if config.fill_white_corners:
+def _treat(image: UInt8[np.ndarray, "height width"], treatment: Oct) -> UInt8[np.ndarray, "rows columns"]:
+    """Fill white corners, denoise, crop or pad, in the order of the paper's code."""
+    if treatment.fill_white_corners:
         image = fill_white_corners(image)
-    if config.denoise_sd is not None:
-        image = denoise(image, config.denoise_sd)
-    if config.crop is not None:
-        image = centre_crop_or_pad(image, config.crop.height_px, config.crop.width_px)
+    if treatment.denoise_sd is not None:
+        image = denoise(image, treatment.denoise_sd)
+    if treatment.crop is not None:
+        image = centre_crop_or_pad(image, treatment.crop.height_px, treatment.crop.width_px)
     return image
 
 
 def prepare_image(
     image: UInt8[np.ndarray, "c height width"], config: Images
 ) -> UInt8[np.ndarray, "c size_px size_px"]:
-    """The image as the VAE sees it: cleaned and resized."""
-    return resize(clean_image(image, config), config.size_px)
+    """The image as the VAE sees it: cleaned, made square and resized."""
+    return fit(clean_image(image, config), config.size_px, config.fitted)
 
 
 def load(folder: Path) -> PreparedImages:
@@ -166,14 +189,27 @@ def load(folder: Path) -> PreparedImages:
     return PreparedImages(**arrays, index=index, channels=tuple(attributes["channels"]))
 
 
-def _prepare_file(config: Images, path: Path) -> tuple[list[UInt8[np.ndarray, "_ _ _"]], str]:
-    """The image at each size and the conversion it took, or no image and why the file cannot be read."""
+def _prepare_file(config: Images, seen: Survey, path: Path) -> tuple[list[UInt8[np.ndarray, "_ _ _"]], str]:
+    """The image at each size and what had to be done to it, or no image and why the file is left out."""
     try:
-        image, conversion = read_grey(path)
+        picture = read_picture(path, config.pages)
     except UnreadableImage as error:
         return [], str(error)
-    clean = clean_image(image[None], config)
-    return [resize(clean, size_px) for size_px in config.sizes_px], conversion
+    pixels, notes = picture.pixels, list(picture.notes)
+    if not fits(picture.channels, seen.channels):
+        return [], f"{len(picture.channels)} channels; most images of the folder have {len(seen.channels)}"
+    if picture.channels != seen.channels:
+        pixels = np.repeat(pixels, len(seen.channels), axis=0)
+        notes.append("grey as three equal colours")
+    if picture.is_deep or seen.scales_8_bit:
+        notes.append(f"{pixels.dtype} values scaled to 8 bits")
+    kept = channels.keep(seen.to_8_bit(pixels), seen.channels, config.channels)
+    if len(kept) < len(pixels):
+        notes.append("colours to grey" if config.channels == "grey" else "channels selected")
+    if config.fitted != "stretch" and kept.shape[1] != kept.shape[2]:
+        notes.append({"letterbox": "black margins", "centre_square": "sides cut off"}[config.fitted])
+    clean = clean_image(kept, config)
+    return [fit(clean, size_px, config.fitted) for size_px in config.sizes_px], "; ".join(notes)
 
 
 def _identity(folder: Path, table: pd.DataFrame, config: Images, seed: int) -> str:
@@ -183,7 +219,7 @@ def _identity(folder: Path, table: pd.DataFrame, config: Images, seed: int) -> s
 
 
 def _open_writers(
-    out_dir: Path, checkpoint_dir: Path, config: Images, splits: pd.Series, outcomes: list
+    out_dir: Path, checkpoint_dir: Path, config: Images, n_channels: int, splits: pd.Series, outcomes: list
 ) -> dict[str, list[RowWriter]]:
     """For each split a writer a size, with the rows of an earlier run."""
     for path in out_dir.glob("generator_*.npy"):  # another config may have had a second size
@@ -194,7 +230,7 @@ def _open_writers(
             RowWriter(
                 out_dir / f"{prefix}{split}.npy",
                 checkpoint_dir / f"{prefix}{split}.part",
-                (1, size_px, size_px),
+                (n_channels, size_px, size_px),
                 np.uint8,
                 done[split],
             )
@@ -205,12 +241,13 @@ def _open_writers(
 
 
 def _with_outcomes(table: pd.DataFrame, outcomes: list) -> pd.DataFrame:
-    """The table with the columns row and status."""
+    """The table with the columns row, status and conversion."""
     readable = pd.Series([ok for ok, _ in outcomes], index=table.index)
     row = readable.astype(int).groupby(table["split"]).cumsum() - 1
     return table.assign(
         row=row.astype("Int64").where(readable),
-        status=[_READABLE if ok else note for ok, note in outcomes],
+        status=[OK if ok else note for ok, note in outcomes],
+        conversion=[note if ok else "" for ok, note in outcomes],
     )
 
 
@@ -218,20 +255,36 @@ def _summarise(table: pd.DataFrame, outcomes: list) -> Summary:
     """What was written, also into the log."""
     conversions = Counter(note for ok, note in outcomes if ok and note)
     for kind, count in sorted(conversions.items()):
-        log.info("converted to 8-bit grey: %d × %s", count, kind)
+        log.info("converted: %d × %s", count, kind)
     unreadable = table["file"][table["row"].isna()].tolist()
     if unreadable:
-        log.warning("unreadable and left out: %d of %d images", len(unreadable), len(table))
+        log.warning("cannot be used and left out: %d of %d images", len(unreadable), len(table))
     written = table["split"][table["row"].notna()].value_counts()
     return Summary(*(int(written[split]) for split in SPLITS), unreadable, dict(conversions))
+
+
+def _check_contrast(out_dir: Path) -> None:
+    """Raise UserError if no prepared image has any contrast, or if all are alike."""
+    train = np.load(out_dir / "train.npy", mmap_mode="r")
+    some = train[np.linspace(0, len(train) - 1, min(len(train), _COMPARED_IMAGES)).astype(int)]
+    if (some == some[:, :, :1, :1]).all():
+        raise UserError(
+            "images.folder: the prepared images have no contrast: all pixels of an image are alike, as in "
+            f"the first, where they are {some[0, 0, 0, 0]}; look at images.intensity, oct and fit"
+        )
+    if len(some) > 1 and (some == some[:1]).all():
+        raise UserError(
+            "images.folder: the prepared images are all alike; there is nothing to learn from them"
+        )
 
 
 def _check_share_unreadable(table: pd.DataFrame, folder: Path, allowed: float) -> None:
     bad = table["row"].isna()
     if bad.mean() > allowed:
         raise UserError(
-            f"images.max_unreadable_fraction: at most {allowed:g} of the images may be unreadable, but "
-            f"{bad.sum()} of {len(table)} in {folder} are, such as {table['file'][bad].iloc[0]}"
+            f"images.max_unreadable_fraction: at most {allowed:g} of the images may be left out as "
+            f"unreadable or unlike the others, but {bad.sum()} of {len(table)} in {folder} are, such as "
+            f"{table['file'][bad].iloc[0]} ({table['status'][bad].iloc[0]})"
         )
     for split in SPLITS:
         if bad[table["split"] == split].all():

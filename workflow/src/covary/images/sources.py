@@ -3,6 +3,8 @@
 import logging
 import os
 import re
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,66 +12,90 @@ import pandas as pd
 
 from covary import rng
 from covary.errors import UserError
+from covary.images.reading import SUFFIXES
 
 log = logging.getLogger(__name__)
 
-SUFFIXES = (".jpeg", ".jpg", ".png", ".tif", ".tiff")
 SPLITS = ("train", "test")
+OK = "ok"
+_COLUMNS = ("patient", "class", "split")
 _LAYOUT = "[train/ or test/][CLASS/]NAME with " + ", ".join(SUFFIXES)
-_NAMED_PATIENT = re.compile(r"[^-]+-(?P<patient>[^-]+)-\d+")
+_NAMED_PATIENT = re.compile(r"(?P<class>[^-]+)-(?P<patient>[^-]+)-\d+")
+# Files that describe a folder of images. They are no images and nobody misses them.
+_COMPANIONS = (".csv", ".json", ".md", ".parquet", ".toml", ".txt", ".xml", ".yaml", ".yml")
+
+Description = dict[str, str]
+Describe = Callable[[str], Description | str]
 
 
 def find_images(
-    folder: Path, test_fraction: float, seed: int, *, patient_disjoint: bool = False
+    folder: Path,
+    test_fraction: float,
+    seed: int,
+    *,
+    patient_disjoint: bool = False,
+    pattern: str | None = None,
+    table: Path | None = None,
 ) -> pd.DataFrame:
-    """List the images of a folder in the layouts `{train,test}/CLASS/NAME`, `CLASS/NAME` and `NAME`.
+    """List the files of a folder, which images they are, and which files are left out.
 
-    Without train/ and test/, a share `test_fraction` of the images is held out, whole patients at a time,
-    chosen by `seed` and the patients' names alone. The patient is the middle part of `CLASS-PATIENT-INDEX`;
-    any other name is a patient of its own. With `patient_disjoint`, images in train/ of patients who are also
-    in test/ are left out. Hidden files and files of other types are passed over.
+    Who and what an image shows follows from `table`, a CSV file with the column file and any of patient,
+    class and split; or from the named groups of `pattern`, which must match the whole path in the folder; or
+    from the layouts `{train,test}/CLASS/NAME`, `CLASS/NAME` and `NAME`, where the patient is the middle part
+    of `CLASS-PATIENT-INDEX`. An image of which nothing says the patient counts as a patient of its own, and
+    one warning says so.
 
-    Returns the columns file (relative to `folder`), split, class (empty if none) and patient, sorted by file.
-    Raises UserError if the folder is missing, holds no image, lacks one of its splits or, if it has none,
-    holds a single patient.
+    Where nothing says the split, a share `test_fraction` of the images is held out, whole patients at a time,
+    chosen by `seed` and the patients' names alone. With `patient_disjoint`, images in train/ of patients who
+    are also in test/ are left out. Hidden files and texts are no images.
+
+    Returns the columns file (relative to `folder`), split, class (empty if none), patient and status (`ok`,
+    or why the file is left out), sorted by file. Raises UserError if the folder is missing, holds no image,
+    lacks one of its splits or, if it has none, holds a single patient, or if the table is unusable.
     """
     if not folder.is_dir():
         raise UserError(f"images.folder: {folder} is not a folder")
-    has_splits = any((folder / split).is_dir() for split in SPLITS)
-    files = sorted(_walk(folder))
-    images = [image for file in files if (image := _describe(file, has_splits))]
-    if not images:
-        elsewhere = f"; {len(files)} lie elsewhere below it, such as {files[0]}" if files else ""
-        raise UserError(f"images.folder: {folder} holds no image as {_LAYOUT}{elsewhere}")
-    if len(images) < len(files):
-        stray = min(set(files) - {image["file"] for image in images})
-        log.warning("left out because not laid out as %s in %s: %d images, such as %s",
-                    _LAYOUT, folder, len(files) - len(images), stray)  # fmt: skip
-    table = pd.DataFrame(images)
-    if not has_splits:
-        table["split"] = _hold_out(table["patient"], test_fraction, seed, folder)
-    table = _without_shared_patients(table, patient_disjoint)
+    files = _walk(folder)
+    has_folders = any((folder / split).is_dir() for split in SPLITS)
+    describe = _describer(pattern, table, has_folders)
+    rows = []
+    for file in files:
+        found = _fault_of_file(folder, file) or describe(file)
+        row = {"file": file, "split": "", "class": "", "patient": "", "status": OK}
+        rows.append(row | ({"status": found} if isinstance(found, str) else found))
+    listed = pd.DataFrame(rows, columns=["file", "split", "class", "patient", "status"])
+    _say_left_out(listed, folder)
+    fine = listed["status"] == OK
+    if not fine.any():
+        why = f"; {len(listed)} files are left out, such as {listed['file'][0]}" if len(listed) else ""
+        raise UserError(f"images.folder: {folder} holds no image as {_LAYOUT}{why}")
+    nameless = fine & (listed["patient"] == "")
+    if nameless.any():
+        log.warning(
+            "nothing says which patient %d of %d images show, such as %s; each counts as a patient of its "
+            "own, so images of one patient may be in both train and test (images.pattern and images.table "
+            "tell patients)", nameless.sum(), fine.sum(), listed["file"][nameless].iloc[0],
+        )  # fmt: skip
+        own = listed["class"] + "/" + listed["file"].map(lambda file: Path(file).stem)
+        own = own if own[nameless].is_unique else listed["file"]
+        listed["patient"] = listed["patient"].where(~nameless, own)
+    images = listed[fine]
+    if (images["split"] == "").all():
+        split = _hold_out(images["patient"], test_fraction, seed, folder)
+        listed.loc[fine, "split"] = split
+    elif (images["split"] == "").any():
+        unknown = images["file"][images["split"] == ""].iloc[0]
+        raise UserError(f"images.folder: nothing says the split of {unknown}, but that of others; "
+                        "expected train or test")  # fmt: skip
+    _part_patients(listed, patient_disjoint)
     for split in SPLITS:
-        if not (table["split"] == split).any():
+        if not ((listed["split"] == split) & (listed["status"] == OK)).any():
             raise UserError(f"images.folder: {folder} has no image in {split}/; give both splits or neither")
-    return table
-
-
-def _without_shared_patients(table: pd.DataFrame, leave_out: bool) -> pd.DataFrame:
-    """Say which patients are in both splits; leave their training images out if asked."""
-    train = table["split"] == "train"
-    shared = train & table["patient"].isin(table["patient"][~train])
-    if not shared.any():
-        return table
-    patients = table["patient"][shared]
-    log.warning(
-        "patients with images in both train/ and test/: %d, such as %s; their %d training images are %s",
-        patients.nunique(), patients.min(), len(patients), "left out" if leave_out else "kept",
-    )  # fmt: skip
-    return table[~shared].reset_index(drop=True) if leave_out else table
+    return listed
 
 
 def _walk(folder: Path) -> list[str]:
+    """Every file below a folder that may be meant as an image, sorted."""
     found = []
     for parent, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
@@ -77,30 +103,99 @@ def _walk(folder: Path) -> list[str]:
         found += [
             (relative / name).as_posix()
             for name in names
-            if name.lower().endswith(SUFFIXES) and not name.startswith(".")
+            if not name.startswith(".") and not name.lower().endswith(_COMPANIONS)
         ]
-    return found
+    return sorted(found)
 
 
-def _describe(file: str, has_splits: bool) -> dict[str, str] | None:
-    """What a path says about an image, or None if it does not fit the layout."""
-    parts = Path(file).parts
-    split = ""
-    if has_splits:
-        split, *parts = parts
-        if split not in SPLITS:
-            return None
-    if not 1 <= len(parts) <= 2:
-        return None
-    kind = parts[0] if len(parts) == 2 else ""
-    stem = Path(file).stem
-    match = _NAMED_PATIENT.fullmatch(stem)
-    return {
-        "file": file,
-        "split": split,
-        "class": kind,
-        "patient": match["patient"] if match else f"{kind}/{stem}",
-    }
+def _fault_of_file(folder: Path, file: str) -> str:
+    """Why a file cannot be an image, whatever its name says; empty if it can."""
+    if not file.lower().endswith(SUFFIXES):
+        return f"not one of the supported types {', '.join(SUFFIXES)}"
+    return "" if (folder / file).is_file() else "a link to a file that does not exist"
+
+
+def _describer(pattern: str | None, table: Path | None, has_folders: bool) -> Describe:
+    """What tells patient, class and split of a file, or why the file is left out."""
+    if table is not None:
+        return _by_table(table)
+    if pattern is not None:
+        return _by_pattern(re.compile(pattern), has_folders)
+    return _by_layout(has_folders)
+
+
+def _by_table(path: Path) -> Describe:
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise UserError(f"images.table: {path} cannot be read: {' '.join(str(error).split())}") from None
+    known = [name for name in _COLUMNS if name in table]
+    if "file" not in table or not known:
+        raise UserError(f"images.table: {path} must have the column file and any of {', '.join(_COLUMNS)}, "
+                        f"got {', '.join(table.columns)}")  # fmt: skip
+    if (twice := table["file"].duplicated()).any():
+        raise UserError(f"images.table: {path} lists {table['file'][twice].iloc[0]} more than once")
+    rows = dict(zip(table["file"], table[known].to_dict("records"), strict=True))
+    return lambda file: _checked(rows[file]) if file in rows else "not in images.table"
+
+
+def _by_pattern(pattern: re.Pattern, has_folders: bool) -> Describe:
+    def describe(file: str) -> Description | str:
+        match = pattern.fullmatch(file)
+        if match is None:
+            return "its path does not match images.pattern"
+        given = {key: value or "" for key, value in match.groupdict().items()}
+        first = Path(file).parts[0]
+        if "split" not in given and has_folders:
+            given["split"] = first
+        return _checked(given)
+
+    return describe
+
+
+def _checked(given: Description) -> Description | str:
+    """A description whose split, if it has one, is one of ours."""
+    split = given.get("split", "")
+    return given if split in ("", *SPLITS) else f"its split is {split!r}, neither train nor test"
+
+
+def _by_layout(has_folders: bool) -> Describe:
+    def describe(file: str) -> Description | str:
+        parts = list(Path(file).parts)
+        split = parts.pop(0) if has_folders else ""
+        if (has_folders and split not in SPLITS) or not 1 <= len(parts) <= 2:
+            return f"not laid out as {_LAYOUT}"
+        kind = parts[0] if len(parts) == 2 else ""
+        match = _NAMED_PATIENT.fullmatch(Path(file).stem)
+        is_named = match is not None and kind in ("", match["class"])
+        return {"split": split, "class": kind, "patient": match["patient"] if is_named else ""}
+
+    return describe
+
+
+def _say_left_out(listed: pd.DataFrame, folder: Path) -> None:
+    """One line for each reason why files are left out."""
+    left_out = listed[listed["status"] != OK]
+    for reason, rows in left_out.groupby("status", sort=True):
+        suffixes = Counter(Path(file).suffix.lower() or "no suffix" for file in rows["file"])
+        log.warning("left out of %s: %d files (%s), such as %s: %s", folder, len(rows),
+                    ", ".join(sorted(suffixes)), rows["file"].iloc[0], reason)  # fmt: skip
+
+
+def _part_patients(listed: pd.DataFrame, leave_out: bool) -> None:
+    """Say which patients are in both splits; leave their training images out if asked."""
+    fine = listed["status"] == OK
+    train, test = (fine & (listed["split"] == split) for split in SPLITS)
+    shared = train & listed["patient"].isin(listed["patient"][test])
+    if not shared.any():
+        return
+    patients = listed["patient"][shared]
+    log.warning(
+        "patients with images in both train/ and test/: %d, such as %s; their %d training images are %s",
+        patients.nunique(), patients.min(), len(patients), "left out" if leave_out else "kept",
+    )  # fmt: skip
+    if leave_out:
+        listed.loc[shared, "status"] = "its patient is also in test/"
 
 
 def _hold_out(patient: pd.Series, test_fraction: float, seed: int, folder: Path) -> pd.Series:

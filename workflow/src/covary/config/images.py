@@ -114,7 +114,7 @@ class Images(Section):
     )
 
     def without_effect(self) -> dict[str, str]:
-        """Phantoms come from no folder, and are drawn for training and test; a table tells all of a pattern."""
+        """Phantoms come from no folder and are drawn for training and test; a table replaces a pattern."""
         if self.source == "phantom":
             return dict.fromkeys(("folder", "pattern", "table", "test_fraction"), "with source phantom")
         by_table = {} if self.table is None else {"pattern": "with a table"}

@@ -288,6 +288,29 @@ def test_every_fault_gets_its_line():
     assert len(fault({"seed": -1, "vae": {"epochs": 0}, "typo": 1}).splitlines()) == 3
 
 
+KEYS = ["images", "vae", "longitudinal", "predictors", "posterior", "residual", "regimen", "error",
+        "covariates", "omega", "times_h", "objective", "network", "width", "fit", "sd"]  # fmt: skip
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-2, 5)
+    | st.floats()
+    | st.sampled_from(["additive", "combined", "vgg11"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=3))
+def test_whatever_a_file_holds_is_a_configuration_or_a_fault_of_one_line_each(raw):
+    try:
+        config = check(raw)
+    except ConfigError as error:
+        assert all(": " in line or " must " in line for line in str(error).splitlines())
+    else:
+        assert check(config.model_dump()).model_dump() == config.model_dump()
+
+
 def test_files_override_key_by_key(tmp_path):
     base, over = tmp_path / "base.yaml", tmp_path / "over.yaml"
     base.write_text(yaml.safe_dump({"vae": {"epochs": 3, "latent_dim": 8}}))

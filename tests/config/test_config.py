@@ -272,11 +272,11 @@ def test_readers_and_oracles_follow_the_first_predictor_of_their_network_and_obj
 
 
 def test_numbers_on_the_command_line_have_their_type_but_not_those_of_files():
-    # As Snakemake reads: --config 'vae={epochs: 3, compile: true}' 'images={crop: null}' license=cc-by-4.0
-    given = {"vae": {"epochs": "3", "compile": "true"}, "images": {"channels": "null"}, "license": "cc-by-4.0"}
+    # As Snakemake reads: --config 'vae={epochs: 3, compile: true}' 'images={fit: null}' license=cc-by-4.0
+    given = {"vae": {"epochs": "3", "compile": "true"}, "images": {"fit": "null"}, "license": "cc-by-4.0"}
     assert typed(given) == {
         "vae": {"epochs": 3, "compile": True},
-        "images": {"channels": None},
+        "images": {"fit": None},
         "license": "cc-by-4.0",
     }
     assert typed({"license": "a: b", "times": ["0", "0.5"]}) == {"license": "a: b", "times": [0, 0.5]}

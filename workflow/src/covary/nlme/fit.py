@@ -1,7 +1,6 @@
 """Maximum-likelihood fit of a population model."""
 
 from functools import partial
-from itertools import count
 from typing import NamedTuple
 
 import jax
@@ -13,8 +12,9 @@ from scipy.optimize import minimize
 from covary.errors import UserError
 from covary.nlme.blocks import map_lanes
 from covary.nlme.check import check_model
+from covary.nlme.curvature import Curvature
 from covary.nlme.design import Records
-from covary.nlme.empirical_bayes import Status
+from covary.nlme.empirical_bayes import Status, estimate
 from covary.nlme.lanes import Lanes, lanes_of, predict_program
 from covary.nlme.marginal import Marginal, check_method, marginal
 from covary.nlme.model import ClosedFormModel, OdeModel
@@ -24,8 +24,13 @@ from covary.nlme.solvers.lanes import DEFAULT, Failure
 _LOG_2PI = float(np.log(2 * np.pi))
 _DECREMENT_TOLERANCE = 1e-4  # of the OFV: how much a Newton step could still lower it
 _STEP = 1e-4  # of the finite differences of the exact gradient
+_ROUNDS = 20  # of quasi-Newton searches, each from a Newton step with the Hessian where the last one ended
+_AT_ZERO = 0.98  # shrinkage beyond which the variance of a random effect is as good as 0
+_GIVEN = 0.01  # a conditional standard deviation, as a share of the whole, that is as good as 0
+_EDGE = 1e-3  # likewise, where numbers are still good
 _SCOUTS = 200  # subjects that bring the parameters close
-_FARTHEST = 2.0  # by how much one of their steps may change a logarithm
+_HALVINGS, _LEAST_GAIN = 6, 1e-6  # of such a Newton step; a gain of the OFV below it is none
+_FARTHEST = 2.0  # by how much one step may change a logarithm
 # A subject's gradient is of order 1 at the optimum, and their sum of order √n between samples.
 _GRADIENT, _SCOUT_GRADIENT = 1e-3, 0.1
 
@@ -43,6 +48,7 @@ class PopulationFit(NamedTuple):
     n_observations: int
     gradient: Float64[np.ndarray, " p"]  # of the OFV, on the unconstrained scale
     hessian: Float64[np.ndarray, "p p"] | None  # likewise
+    units: Float64[np.ndarray, " p"]  # what counts as a large change of each entry on that scale
     scores: Float64[np.ndarray, "p subject"]  # each subject's gradient
     eta: Float64[np.ndarray, "subject k"]
     fixed: tuple[str, ...]
@@ -52,9 +58,14 @@ class PopulationFit(NamedTuple):
         return 1 - np.std(self.eta, axis=0, ddof=1) / np.sqrt(np.diag(self.parameters.omega))
 
     def condition_number(self) -> float:
-        """Of the correlation matrix of the estimates: the ratio of its largest to its smallest eigenvalue."""
+        """Of the correlation matrix of the estimates that have a standard error: the ratio of its largest to
+        its smallest eigenvalue."""
         free = _free(self.parameters, self.fixed)
         covariance = self.covariance()[np.ix_(free, free)]
+        known = ~np.isnan(np.diag(covariance))
+        if not known.any():
+            return float("inf")
+        covariance = covariance[np.ix_(known, known)]
         sd = np.sqrt(np.diag(covariance))
         values = np.linalg.eigvalsh(covariance / np.outer(sd, sd))
         return float(values[-1] / values[0]) if values[0] > 0 else float("inf")
@@ -97,7 +108,7 @@ class PopulationFit(NamedTuple):
             f"OFV {self.objective:.4f}   -2 log likelihood {self.minus_two_log_likelihood:.4f}   "
             f"{self.n_observations} observations, {len(self.eta)} subjects, {self.n_evaluations} evaluations",
         ]
-        if self.hessian is not None:
+        if self.hessian is not None and self.hessian.size:
             head.append(f"condition number {self.condition_number():.4g}   standard errors: {kind}")
         body = self.table(kind).to_string(index=False, float_format=lambda v: f"{v:.5g}", na_rep="")
         return "\n".join([*head, body])
@@ -114,21 +125,29 @@ class PopulationFit(NamedTuple):
             jax.jacfwd(lambda v: _natural_vector(self.parameters, v))(self.parameters.to_vector())
         )
         variance = np.einsum("ni,ij,nj->n", slope, np.nan_to_num(covariance), slope)
-        return np.where(
-            np.abs(slope) @ np.isnan(np.diag(covariance)) > 0, np.nan, np.sqrt(np.maximum(variance, 0))
-        )
+        value = np.abs(_natural_vector(self.parameters, self.parameters.to_vector()))
+        # Entries that have no error matter only to the values that they change.
+        unknown = np.isnan(np.diag(covariance)) * self.units
+        touched = np.abs(slope) @ unknown > _GIVEN * value
+        return np.where(touched, np.nan, np.sqrt(np.maximum(variance, 0)))
 
     def covariance(self, kind: str = "hessian") -> Float64[np.ndarray, "p p"]:
-        """Covariance of the estimates on the unconstrained scale, NaN for what is fixed."""
+        """Covariance of the estimates on the unconstrained scale, NaN for what is fixed and for what the
+        records do not determine."""
         if kind not in ("hessian", "sandwich"):
             raise ValueError(f"kind must be hessian or sandwich, got {kind!r}")
         if self.hessian is None:
             raise ValueError("this fit was made with covariance=False and has no standard errors")
         free = _free(self.parameters, self.fixed)
-        bread = np.linalg.pinv(self.hessian / 2, hermitian=True)  # of −ln L
+        unit = self.units[free]
+        bread = 2 * Curvature.of(self.hessian * np.outer(unit, unit)).inverse()  # OFV = −2 ln L
+        bread = bread * np.outer(unit, unit)
         if kind == "sandwich":
             scores = self.scores[free] / 2
-            bread = bread @ (scores @ scores.T) @ bread
+            known = ~np.isnan(np.diag(bread))
+            meat = (scores @ scores.T)[np.ix_(known, known)]
+            inner = bread[np.ix_(known, known)]
+            bread[np.ix_(known, known)] = inner @ meat @ inner
         covariance = np.full((free.size, free.size), np.nan)
         covariance[np.ix_(free, free)] = bread
         return covariance
@@ -148,9 +167,12 @@ def fit_population(
     """Minimise the OFV over the population parameters, from `initial`.
 
     Where subjects are many, a few of them, evenly spread, bring the parameters close first. `fixed` names
-    entries of `parameters.natural()` that keep their initial value; `covariance=False` saves the Hessian;
-    `report(iteration, ofv)` is called as the fit goes. Raises ValueError if the arguments do not fit
-    together, or the OFV cannot be computed at the initial values.
+    entries of `parameters.natural()` that keep their initial value; `covariance=False` leaves out the
+    standard errors and halves the cost of the last step; `report(iteration, ofv)` is called as the fit goes.
+    `converged` means that the OFV has a minimum there, by its Hessian.
+
+    Raises ValueError if the arguments do not fit together, or the OFV cannot be computed at the initial
+    values.
     """
     check_method(method)
     check_model(model, initial, records.design)
@@ -158,54 +180,60 @@ def fit_population(
     initial = initial.concrete()
     free = _free(initial, fixed)
     whole = _Objective(model, initial, lanes, method, free)
-    x = initial.to_vector()[free]
+    x = whole.start
     n = len(records.observation)
-    if n >= 2 * _SCOUTS:
+    if n >= 2 * _SCOUTS and free.any():
         scouts = lanes.select(np.linspace(0, n - 1, _SCOUTS).round().astype(int))
         few = _Objective(model, initial, scouts, method, free)
         if np.all(np.isfinite(few.at(x).ofv)):
-            found = _minimise(few, x, _SCOUT_GRADIENT, max_iterations, farthest=_FARTHEST)
-            if not found.success:  # The line search may need a step that `farthest` refuses: do without it.
-                found = _minimise(few, x, _SCOUT_GRADIENT, max_iterations)
-            x = found.x
+            few.choose_units()
+            found = _minimise(few, few.start, _SCOUT_GRADIENT, max_iterations)
+            if not found.success:  # A line search cannot always do without what it may not see.
+                found = _minimise(few, few.start, _SCOUT_GRADIENT, max_iterations, farthest=np.inf)
+            x = found.x * few.units
     if not np.all(np.isfinite(whole.at(x).ofv)):
-        x = initial.to_vector()[free]
+        x = whole.start
         if not np.all(finite := np.isfinite(whole.at(x).ofv)):
             raise UserError(
                 f"the OFV of subject {records.design.name(int(np.argmin(finite)))} cannot be computed at the "
                 f"initial values: {_cause(model, initial, lanes, int(np.argmin(finite)))}"
             )
-    result = _minimise(whole, x, _GRADIENT, max_iterations, report)
-    at = whole.at(result.x)
-    hessian = whole.hessian(result.x) if covariance else None
-    slope = at.gradient[free].sum(axis=1)
+    whole.choose_units(x)
+    x, verdict = _search(whole, x / whole.units, max_iterations, report, covariance)
+    at, parameters = whole.at(x), whole.parameters(x)
+    eta = at.eta if method != "fo" else _posthoc(model, parameters, lanes)
     ofv = float(at.ofv.sum())
     n_observations = int(lanes.present.sum())
     n_exact = (
         n_observations if lanes.bounds is None else int(np.sum(lanes.present & np.isnan(lanes.bounds.low)))
     )
-    converged, verdict = _verdict(
-        slope, hessian if covariance else np.linalg.inv(result.hess_inv), at, result.nit, max_iterations
-    )
+    units = np.ones(free.size)
+    units[free] = whole.units
     return PopulationFit(
-        whole.parameters(result.x),
+        parameters,
         ofv,
         ofv + n_exact * _LOG_2PI,
         method,
-        converged,
-        verdict,
+        verdict.converged,
+        verdict.sentence,
         whole.n_evaluations,
         n_observations,
-        slope,
-        hessian,
+        at.gradient[free].sum(axis=1),
+        verdict.hessian / np.outer(whole.units, whole.units) if covariance else None,
+        units,
         at.gradient,
-        at.eta,
+        eta,
         tuple(fixed),
     )
 
 
+def _posthoc(model, parameters: Parameters, lanes: Lanes) -> Float64[np.ndarray, "subject k"]:
+    """Empirical Bayes estimates after FO, which itself looks at η = 0 alone."""
+    return estimate(model, parameters, lanes, True, hessian=False).eta
+
+
 def _cause(model, parameters: Parameters, lanes: Lanes, subject: int) -> str:
-    """Why a subject has no OFV, in words: what fails at η = 0, where every search for its mode starts."""
+    """Why a subject has no OFV, in words: what goes wrong at η = 0."""
     one = lanes.select(np.array([subject]))
     eta = np.zeros((parameters.omega.shape[0], 1))
     program = partial(predict_program, model, parameters.theta, DEFAULT)
@@ -223,18 +251,39 @@ def _cause(model, parameters: Parameters, lanes: Lanes, subject: int) -> str:
 
 
 class _Objective:
-    """The OFV of some subjects as a function of the free entries of the unconstrained vector."""
+    """The OFV of some subjects as a function of the free entries of the unconstrained vector.
+
+    Entries are counted in `units`: 1 for a logarithm; for the others, whose unit is the user's, a standard
+    error. Steps, differences and tolerances are then the same for all.
+    """
 
     def __init__(self, model, initial: Parameters, lanes, method: str, free: np.ndarray):
         self._problem = model, lanes, method
         self._initial, self.free = initial, free
-        self._last: tuple[bytes, Marginal] = b"", None
+        self._last: tuple[bytes | None, Marginal | None] = None, None
         self.n_evaluations = 0
         self.n_subjects = lanes.y.shape[1]
+        self.units = np.ones(int(free.sum()))
+        self.logarithms = initial.logarithms()[free]
+
+    @property
+    def start(self) -> Float64[np.ndarray, " free"]:
+        """The initial values."""
+        return self._initial.to_vector()[self.free] / self.units
+
+    def choose_units(self, x=None) -> None:
+        """Count what is no logarithm in standard errors, as the subjects' gradients at `x` suggest them."""
+        scores = self.at(self.start if x is None else x).gradient[self.free]
+        size = np.sqrt(np.sum(np.square(scores / 2), axis=1))
+        usable = ~self.logarithms & (size > 0) & np.isfinite(size)
+        self.units = np.where(usable, 1 / np.where(usable, size, 1.0), 1.0)
+        if usable.any():
+            key, at = self._last
+            self._last = (np.frombuffer(key) / self.units).tobytes(), at
 
     def parameters(self, x) -> Parameters:
         vector = self._initial.to_vector()
-        vector[self.free] = x
+        vector[self.free] = x * self.units
         return self._initial.from_vector(vector).concrete()
 
     def at(self, x) -> Marginal:
@@ -248,20 +297,30 @@ class _Objective:
         """The OFV and its gradient. Where a subject fails there is no OFV: the search must come back."""
         at = self.at(x)
         value = float(np.sum(at.ofv))
-        if not np.isfinite(value):
+        if not np.isfinite(value) or not np.all(np.isfinite(at.gradient)):
             return np.inf, np.zeros(len(x))
-        return value, at.gradient[self.free].sum(axis=1)
+        return value, self._sum(at)
 
-    def hessian(self, x) -> Float64[np.ndarray, "free free"]:
-        """Central differences of the exact gradient, each mode followed from where it is at `x`."""
-        near = self.at(x).eta
+    def hessian(self, x, central: bool = True) -> Float64[np.ndarray, "free free"]:
+        """Differences of the exact gradient, each mode followed from where it is at `x`; forward differences
+        cost half."""
+        here = self.at(x)
 
         def gradient(x):
-            return self._evaluate(x, near).gradient[self.free].sum(axis=1)
+            return self._sum(self._evaluate(x, here.eta))
 
         steps = _STEP * np.eye(len(x))
-        rows = np.array([(gradient(x + step) - gradient(x - step)) / (2 * _STEP) for step in steps])
+        if central:
+            rows = [(gradient(x + step) - gradient(x - step)) / (2 * _STEP) for step in steps]
+        else:
+            # The mode is followed here too, so that both gradients have the same error of the mode.
+            base = gradient(x)
+            rows = [(gradient(x + step) - base) / _STEP for step in steps]
+        rows = np.array(rows).reshape(len(x), len(x))
         return (rows + rows.T) / 2
+
+    def _sum(self, at: Marginal) -> Float64[np.ndarray, " free"]:
+        return at.gradient[self.free].sum(axis=1) * self.units
 
     def _evaluate(self, x, near=None) -> Marginal:
         self.n_evaluations += 1
@@ -269,19 +328,97 @@ class _Objective:
         return marginal(model, self.parameters(x), lanes, method, gradient=True, near=near)
 
 
+class _Verdict(NamedTuple):
+    """Whether the fit converged, why in words, and the Hessian that says so."""
+
+    converged: bool
+    sentence: str
+    hessian: Float64[np.ndarray, "free free"]
+
+
+def _search(objective: _Objective, x, max_iterations: int, report, central: bool):
+    """The minimum near `x`, and the verdict on it.
+
+    A quasi-Newton search that ends elsewhere than in a minimum goes on from a Newton step with the Hessian.
+    """
+    if not len(x):
+        return x, _Verdict(True, "every parameter is fixed: nothing was estimated", np.zeros((0, 0)))
+    inverse, n_iterations = None, 0
+
+    def count(_, ofv):
+        nonlocal n_iterations
+        n_iterations += 1
+        if report is not None:
+            report(n_iterations, ofv)
+
+    for _ in range(_ROUNDS):
+        x = _minimise(objective, x, _GRADIENT, max_iterations - n_iterations, count, inverse=inverse).x
+        x = _inside(objective, x)
+        verdict = _verdict(objective, x, objective.hessian(x, central), n_iterations, max_iterations)
+        if verdict.converged or n_iterations >= max_iterations or not np.all(np.isfinite(verdict.hessian)):
+            break
+        inverse = Curvature.of(verdict.hessian).descent()
+        # BFGS wants a positive definite matrix: directions that are open get a little curvature.
+        inverse = inverse + 1e-9 * np.trace(inverse) / len(x) * np.eye(len(x))
+        value, slope = objective.slope(x)
+        step = _bounded(objective, -inverse @ slope)
+        for _ in range(_HALVINGS):
+            lower = objective.slope(x + step)[0]
+            if lower < value - _LEAST_GAIN:
+                break
+            step = step / 4
+        else:
+            break
+        x = x + step
+        count(None, lower)
+    return x, verdict
+
+
+def _inside(objective: _Objective, x):
+    """x, moved off the edge where random effects are fully correlated, unless the OFV minds.
+
+    Ω⁻¹ grows without bound there, and rounding errors of the OFV's derivatives with it.
+    """
+    parameters = objective.parameters(x)
+    names = list(parameters.natural())
+    vector = parameters.to_vector()
+    for block in parameters.blocks:
+        for i in block:
+            name = parameters.random_effects[i]
+            at = names.index(f"omega({name},{name})")
+            vector[at] = max(vector[at], np.log(_EDGE * np.sqrt(parameters.omega[i, i])))
+    moved = np.where(objective.logarithms, vector[objective.free], x)
+    if np.array_equal(moved, x):
+        return x
+    return moved if objective.slope(moved)[0] < objective.slope(x)[0] + _DECREMENT_TOLERANCE else x
+
+
+def _bounded(objective: _Objective, step):
+    """The step, shortened so that no logarithm changes by more than `_FARTHEST`."""
+    largest = np.abs(step[objective.logarithms]).max(initial=0.0)
+    return step * min(1.0, _FARTHEST / max(largest, 1e-300))
+
+
 def _minimise(
-    objective: _Objective, x, gradient: float, max_iterations: int, report=None, farthest: float = np.inf
+    objective: _Objective,
+    x,
+    gradient: float,
+    max_iterations: int,
+    report=None,
+    *,
+    farthest: float = _FARTHEST,
+    inverse=None,
 ):
     """BFGS from `x` until the OFV's gradient is below `gradient` times the root of the number of subjects.
 
     A trial step that changes a logarithm by more than `farthest` is refused unseen: BFGS knows nothing of the
-    OFV there, and modes that do not exist are sought a hundred times longer than others.
+    OFV there, and modes that do not exist are sought a hundred times longer than others. `inverse` is a guess
+    of the inverse Hessian.
     """
-    iterations, here = count(1), x
-    logarithms = objective.parameters(x).logarithms()[objective.free]
+    here = x
 
     def slope(trial):
-        if np.any(np.abs(trial - here)[logarithms] > farthest):
+        if np.any(np.abs(trial - here)[objective.logarithms] > farthest):
             return np.inf, np.zeros(len(trial))
         return objective.slope(trial)
 
@@ -289,13 +426,14 @@ def _minimise(
         nonlocal here
         here = intermediate_result.x.copy()
         if report is not None:
-            report(next(iterations), float(intermediate_result.fun))
+            report(None, float(intermediate_result.fun))
 
-    # Outer products of the subjects' gradients stand in for the Hessian at the start (BHHH).
-    scores = objective.at(x).gradient[objective.free]
-    guess = scores @ scores.T / 2
-    inverse = np.linalg.inv(guess + 1e-3 * np.trace(guess) / len(guess) * np.eye(len(guess)))
-    inverse *= min(1.0, 1.0 / max(np.abs(inverse @ scores.sum(axis=1)).max(), 1e-300))
+    if inverse is None:
+        # Outer products of the subjects' gradients stand in for the Hessian at the start (BHHH).
+        scores = objective.at(x).gradient[objective.free] * objective.units[:, None]
+        guess = scores @ scores.T / 2
+        inverse = np.linalg.inv(guess + max(1e-3 * np.trace(guess) / len(guess), 1e-300) * np.eye(len(guess)))
+        inverse *= min(1.0, 1.0 / max(np.abs(inverse @ scores.sum(axis=1)).max(), 1e-300))
     return minimize(
         slope,
         x,
@@ -310,38 +448,81 @@ def _minimise(
     )
 
 
-def _verdict(slope, hessian, at: Marginal, n_iterations, max_iterations) -> tuple[bool, str]:
-    """Whether the fit converged, and why in words."""
+def _verdict(objective: _Objective, x, hessian, n_iterations: int, max_iterations: int) -> _Verdict:
+    """Whether x is a minimum."""
+    at = objective.at(x)
     failed = int(np.sum(at.status == Status.FAILED))
     if failed:
-        return False, f"not converged: no mode was found for {failed} of {len(at.status)} subjects"
+        sentence = f"no mode was found for {failed} of {len(at.status)} subjects"
+        return _Verdict(False, f"not converged: {sentence}", hessian)
     if n_iterations >= max_iterations:
-        return False, f"not converged: stopped after {n_iterations} iterations"
-    values = np.linalg.eigvalsh(hessian)
-    if values[0] <= 0:
-        return (
-            False,
-            "not converged: the Hessian of the OFV is not positive definite",
-        )
-    decrement = float(slope @ np.linalg.solve(hessian, slope) / 2)
+        return _Verdict(False, f"not converged: stopped after {n_iterations} iterations", hessian)
+    if not np.all(np.isfinite(hessian)):
+        return _Verdict(False, "not converged: the OFV has no second derivatives here", hessian)
+    parameters = objective.parameters(x)
+    slope = objective.slope(x)[1]
+    names = np.array(list(parameters.natural()))[objective.free]
+    gone = _vanished(parameters, at.eta)
+    # A standard deviation that tends to 0 lowers the OFV all the way, but less and less: there is no minimum
+    # in its logarithm, and no curvature.
+    zero = np.array([name in gone for name in names]) & (slope > -_DECREMENT_TOLERANCE)
+    hessian = np.where(zero[:, None] | zero, 0.0, hessian)
+    curvature = Curvature.of(hessian)
+    if not curvature.positive:
+        return _Verdict(False, "not converged: the Hessian of the OFV is not positive definite", hessian)
+    decrement = curvature.decrement(np.where(zero, 0.0, slope))
     if decrement > _DECREMENT_TOLERANCE:
-        return False, f"not converged: a Newton step would still lower the OFV by {decrement:.1e}"
-    condition = values[-1] / values[0]
+        sentence = f"a Newton step would still lower the OFV by {decrement:.1e}"
+        return _Verdict(False, f"not converged: {sentence}", hessian)
+    if (undetermined := curvature.open & ~zero).any():
+        sentence = f"the records do not determine {', '.join(names[undetermined])}"
+        return _Verdict(False, f"not converged: {sentence}", hessian)
+    if zero.any():
+        sentence = "; ".join(gone[name] for name in names[zero])
+        return _Verdict(True, f"converged at the edge of what Ω may be: {sentence}", hessian)
+    condition = curvature.condition()
     if condition > 1e8:
-        return (
-            True,
-            f"converged, but nearly singular: the condition number is {condition:.0e}",
-        )
-    return True, f"converged: a Newton step would lower the OFV by {decrement:.1e}"
+        sentence = f"nearly singular: the condition number is {condition:.0e}"
+        return _Verdict(True, f"converged, but {sentence}", hessian)
+    return _Verdict(True, f"converged: a Newton step would lower the OFV by {decrement:.1e}", hessian)
+
+
+def _vanished(parameters: Parameters, eta) -> dict[str, str]:
+    """What is 0 in Ω, in words, by the name of its entry of the unconstrained vector.
+
+    A variance is 0 if the estimates of its random effect are; random effects are fully correlated if one is
+    given by those before it in its block.
+    """
+    vanished = {}
+    omega = np.asarray(parameters.omega)
+    for block in parameters.blocks:
+        factor = np.linalg.cholesky(omega[np.ix_(block, block)])
+        for row, i in enumerate(block):
+            name, sd = parameters.random_effects[i], np.sqrt(omega[i, i])
+            if np.std(eta[:, i]) < (1 - _AT_ZERO) * sd:
+                vanished[f"omega({name},{name})"] = f"the variance of {name} is 0 as far as the records tell"
+            elif factor[row, row] < _GIVEN * sd:
+                others = " and ".join(parameters.random_effects[j] for j in block[:row])
+                vanished[f"omega({name},{name})"] = f"{name} is fully correlated with {others}"
+    return vanished
 
 
 def _free(parameters: Parameters, fixed: tuple[str, ...]) -> np.ndarray:
-    """Which entries of the unconstrained vector are estimated."""
+    """Which entries of the unconstrained vector are estimated.
+
+    Raises UserError if a name is unknown, or if some but not all entries of a block of Ω are fixed: the fit
+    works on the block's Cholesky factor, where an entry has no place of its own.
+    """
     names = list(parameters.natural())
     if unknown := set(fixed) - set(names):
-        raise ValueError(
+        raise UserError(
             f"fixed: there is no parameter {', '.join(sorted(unknown))}; there are {', '.join(names)}"
         )
+    for block in parameters.blocks:
+        effects = [parameters.random_effects[i] for i in block]
+        entries = [f"omega({a},{b})" for i, a in enumerate(effects) for b in effects[: i + 1]]
+        if 0 < len(set(entries) & set(fixed)) < len(entries):
+            raise UserError(f"fixed: {', '.join(entries)} are one block of Ω; fix all of them or none")
     return np.array([name not in fixed for name in names])
 
 

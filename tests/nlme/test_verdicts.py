@@ -1,0 +1,121 @@
+"""Fits say the truth about how they ended: far starts, flat directions, edges, nothing to estimate."""
+
+from pathlib import Path
+from typing import ClassVar
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from covary import nlme, rng
+
+DATA = Path(__file__).parents[1] / "data"
+
+
+class Intravenous(nlme.ClosedFormModel):
+    """One compartment, doses into the blood."""
+
+    fixed_effects: ClassVar = {"tcl": "real", "tv": "real"}
+    random_effects = ("eta_cl", "eta_v")
+
+    def individual(self, theta, eta, covariates):
+        return {"cl": jnp.exp(theta["tcl"] + eta[0]), "v": jnp.exp(theta["tv"] + eta[1])}
+
+    def closed_form(self, time_h, doses, p):
+        elapsed = jnp.where(doses.given, doses.elapsed_h, 0.0)
+        left = doses.amount * jnp.exp(-p["cl"] / p["v"] * elapsed)
+        return jnp.sum(jnp.where(doses.given, left, 0.0), axis=1) / p["v"]
+
+
+class Line(nlme.ClosedFormModel):
+    """y = a + unit (η₁ + (b + c + η₂) t): b and c are not told apart."""
+
+    fixed_effects: ClassVar = {"a": "real", "b": "real", "c": "real"}
+    random_effects = ("eta_a", "eta_b")
+
+    def individual(self, theta, eta, covariates):
+        return {"a": theta["a"] + eta[0], "b": theta["b"] + theta["c"] + eta[1]}
+
+    def closed_form(self, time_h, doses, p):
+        return p["a"] + p["b"] * time_h
+
+
+LINE = Line()
+
+
+def line(omega, n=60, unit=1.0):
+    """Records of straight lines, their parameters, and ordinary least squares on the means."""
+    truth = LINE.parameters([2.0 * unit, -1.0 * unit, 0.0], omega * unit**2, nlme.Additive(0.4 * unit))
+    design = nlme.Design.regular(np.linspace(0, 4, 6), n_subjects=n)
+    eta = rng.normal(5, "eta", 0, n, (2,)) @ np.linalg.cholesky(truth.omega + 1e-12 * np.eye(2)).T
+    return truth, nlme.Records.of(design, nlme.simulate(LINE, truth, eta, design, 5).observation)
+
+
+@pytest.mark.parametrize(("omega", "ofv"), [("block", 688.52), ("diagonal", 725.60)])
+def test_phenobarbital_from_the_published_start(omega, ofv):
+    omega = np.eye(2) + (0.01 * (1 - np.eye(2)) if omega == "block" else 0)
+    start = Intravenous().parameters([np.log(0.008), np.log(0.6)], omega, nlme.Additive(0.1))
+    records = nlme.read_nonmem(DATA / "phenobarbital_nonmem.csv")
+    fit = nlme.fit_population(Intravenous(), records, start)
+    assert fit.converged, fit.verdict
+    assert fit.objective == pytest.approx(ofv, abs=0.01)
+    assert np.all(fit.standard_errors() > 0)
+    # Clearance and volume are one and the same random effect in the block.
+    assert ("fully correlated" in fit.verdict) == (ofv == 688.52)
+
+
+def test_theophylline_from_nowhere():
+    model = nlme.OneCompartmentOral()
+    records = nlme.read_nonmem(DATA / "theoph_nonmem.csv")
+    start = model.parameters([5.0, 5.0, 5.0], [0.6, 0.3, 0.1], nlme.Additive(0.7))
+    fit = nlme.fit_population(model, records, start, covariance=False)
+    if fit.converged:
+        assert fit.objective == pytest.approx(116.803413, abs=1e-3)
+    else:
+        assert fit.verdict.startswith("not converged: ")
+
+
+def test_unidentified_parameters_have_no_standard_error():
+    truth, records = line(np.diag([1.0, 0.5]))
+    fit = nlme.fit_population(LINE, records, truth)
+    table = fit.table().set_index("parameter")
+    assert not fit.converged and "do not determine b, c" in fit.verdict
+    assert np.isnan(table["se"][["b", "c"]]).all()
+    alone = nlme.fit_population(LINE, records, truth, fixed=("c",))
+    assert alone.converged
+    others = [name for name in table.index if name not in ("b", "c")]
+    expected = alone.table().set_index("parameter")
+    np.testing.assert_allclose(table["se"][others], expected["se"][others], rtol=1e-3)
+    np.testing.assert_allclose(fit.objective, alone.objective, atol=1e-3)
+    assert "b" in fit.summary()
+
+
+def test_variance_of_zero_is_said():
+    truth, _ = line(np.diag([1.0, 0.5]))
+    _, records = line(np.diag([1.0, 1e-12]))
+    # Subtract what chance gives the slopes, so that their variance is best estimated as 0.
+    observation = records.observation.copy()
+    t = records.design.time_h[0] - records.design.time_h[0].mean()
+    slopes = observation @ t / (t @ t)
+    observation -= 0.9 * np.outer(slopes - slopes.mean(), t)
+    fit = nlme.fit_population(LINE, nlme.Records.of(records.design, observation), truth, fixed=("c",))
+    table = fit.table().set_index("parameter")
+    assert fit.converged and "variance of eta_b is 0" in fit.verdict
+    assert np.isnan(table["se"]["omega(eta_b,eta_b)"]) and table["se"]["a"] > 0
+
+
+def test_everything_fixed():
+    truth, records = line(np.diag([1.0, 0.5]))
+    fit = nlme.fit_population(LINE, records, truth, fixed=tuple(truth.natural()))
+    assert fit.converged and "every parameter is fixed" in fit.verdict
+    assert fit.objective == pytest.approx(nlme.objective(LINE, truth, records).ofv.sum())
+    assert np.isnan(fit.standard_errors()).all() and "every parameter" in fit.summary()
+
+
+def test_one_entry_of_a_block_cannot_be_fixed():
+    truth, records = line(np.array([[1.0, 0.3], [0.3, 0.5]]))
+    with pytest.raises(ValueError, match="one block of Ω; fix all of them or none"):
+        nlme.fit_population(LINE, records, truth, fixed=("omega(eta_b,eta_a)",))
+    block = ("omega(eta_a,eta_a)", "omega(eta_b,eta_a)", "omega(eta_b,eta_b)")
+    fit = nlme.fit_population(LINE, records, truth, fixed=("c", *block))
+    np.testing.assert_allclose(fit.parameters.omega, truth.omega, rtol=1e-12)

@@ -462,7 +462,7 @@ def train_all(scale: Scale, bf16: bool) -> tuple[dict[str, float], dict]:
     from covary.config.predictors import Predictor
     from covary.config.vae import Vae
     from covary.diffusion import train_generator
-    from covary.predict import Examples, MeanSquaredError, make_objective, train_predictor
+    from covary.predict import OBJECTIVES, Examples, MeanSquaredError, train_predictor
     from covary.vae import encode, train_vae
 
     beta, train, size_px = module_of("vae.families.beta"), module_of("predict.train"), scale.small_px // 2
@@ -483,7 +483,7 @@ def train_all(scale: Scale, bf16: bool) -> tuple[dict[str, float], dict]:
         losses["generator, loss of 20 steps"] = history["loss"].iloc[-1]
         for name, objective in (
             ("squared error", MeanSquaredError()),
-            ("likelihood", make_objective("marginal_likelihood", np.eye(3))),
+            ("likelihood", OBJECTIVES["marginal_likelihood"].loss(np.eye(3), "full")),
         ):
             examples = [Examples(images[some], evidence[name][some]) for some in parts]
             predictor, history = train_predictor(*examples, objective, config, SEED, directory / name)

@@ -68,8 +68,9 @@ def test_nonmem_keeps_every_digit(tmp_path_factory, times, dose, value):
         ("1,0,.,0,1,0\n2,0,.,0,1,0\n1,1,.,0,1,0", "line 4: the rows of subject 1 must follow one another"),
         ("1,0,.,0,1", "line 2: must have 6 fields, got 5"),
         ("1,0,0,1,.,1\n1,1,.,0,1,0", "line 2: AMT must be > 0 in a dose, got 0"),
-        ("1,0,.,4,1,0", "line 2: EVID must be 0, 1 or 2"),
-        ("1,0,5,0,1,0", "line 2: AMT must be 0 or missing unless EVID is 1, got 5 with EVID 0"),
+        ("1,0,.,5,1,0", "line 2: EVID must be 0, 1, 2, 3 or 4, got 5"),
+        ("1,0,0,4,1,1", "line 2: AMT must be > 0 in a dose, got 0"),
+        ("1,0,5,0,1,0", "line 2: AMT must be 0 or missing unless EVID is 1 or 4, got 5 with EVID 0"),
         ("1,0,.,0,1_0,0", "line 2: DV must be a number or `.`, got '1_0'"),
         ("1,0,.,0,1,3", "line 2: MDV must be 0 or 1, got 3"),
         ("1,.,.,0,1,0", "line 2: TIME must be a number, got a missing value"),
@@ -96,9 +97,12 @@ def test_every_malformed_row_is_reported(tmp_path):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("01-amount-evid0.csv", "line 2: AMT must be 0 or missing unless EVID is 1, got 100 with EVID 0"),
+        (
+            "01-amount-evid0.csv",
+            "line 2: AMT must be 0 or missing unless EVID is 1 or 4, got 100 with EVID 0",
+        ),
         ("02-dose-column.csv", "line 2: no dose was found; .* there is no column AMT (rename DOSE to AMT"),
-        ("03-amount-on-observation.csv", "line 2: AMT must be 0 or missing unless EVID is 1"),
+        ("03-amount-on-observation.csv", "line 2: AMT must be 0 or missing unless EVID is 1 or 4"),
     ],
 )
 def test_doses_are_never_lost(name, message):

@@ -11,7 +11,7 @@ import numpy as np
 from covary.errors import UserError
 from covary.nlme.configuration import check_configured
 from covary.nlme.design import Design
-from covary.nlme.lanes import output_index, regimen_of
+from covary.nlme.lanes import covariates_used, output_index, regimen_of
 from covary.nlme.model import ClosedFormModel, OdeModel
 from covary.nlme.parameters import Parameters
 
@@ -40,13 +40,15 @@ def check_model(model: OdeModel | ClosedFormModel, parameters: Parameters, desig
     else:
         _check_ode(model, p, design)
     output_index(model, design)
+    covariates_used(model, design)
 
 
 def _check_individual(model, parameters: Parameters, design: Design) -> dict:
     """The individual parameters as shapes."""
     name, k = type(model).__name__, len(model.random_effects)
     theta = dict.fromkeys(parameters.theta, _SCALAR)
-    covariates = dict.fromkeys(design.covariates, _SCALAR)
+    changing = () if design.varying is None else design.varying.value
+    covariates = dict.fromkeys((*design.covariates, *changing), _SCALAR)
     # JAX takes the last entry for an index beyond the end. NumPy does not.
     try:
         jax.eval_shape(lambda t, c: model.individual(t, np.zeros(k), c), theta, covariates)
@@ -60,7 +62,7 @@ def _check_individual(model, parameters: Parameters, design: Design) -> dict:
     try:
         p = _trace(model, "individual", theta, jax.ShapeDtypeStruct((k,), np.float64), covariates)
     except KeyError as missing:
-        why = design.unusable.get(missing.args[0], ", ".join(design.covariates) or "there are none")
+        why = design.unusable.get(missing.args[0], ", ".join(covariates) or "there are none")
         raise UserError(
             f"{name}.individual needs {missing}, which is neither a fixed effect nor a covariate ({why})"
         ) from missing

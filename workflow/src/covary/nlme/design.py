@@ -26,6 +26,7 @@ _ROWS = (
     "dose_compartment",
     "doses_before",
     "output",
+    "dose_resets",
 )
 
 
@@ -67,13 +68,32 @@ class Dose(NamedTuple):
         ]
 
 
+class Varying(eqx.Module):
+    """Covariates that change within a subject.
+
+    Row by row, `value[name]` holds one value per epoch, and `change_h` the times that part them, padded with
+    infinity. At the time of a change the new value holds, or still the old one if `backward`.
+    """
+
+    change_h: Float64[np.ndarray, "row change"]
+    value: dict[str, Float64[np.ndarray, "row epoch"]]
+    backward: bool = eqx.field(static=True)
+
+    def epoch(self, row: int, time_h: float) -> int:
+        """The epoch at a time."""
+        side = "left" if self.backward else "right"
+        return int(np.searchsorted(self.change_h[row], time_h, side=side))
+
+
 class Design(eqx.Module):
     """Observation times, doses and covariates. All leading axes are `row`: 1 if shared, else one per subject.
 
     Rows are padded: `observed` marks real observation times, and doses beyond a subject's own have amount 0.
-    `doses_before[i, j]` is how many of the row's doses come before observation j in the record.
+    `doses_before[i, j]` is how many of the row's doses come before observation j in the record. A dose that
+    resets may have amount 0. Time may go back at a reset.
 
-    The initial state of a model is its state at `start_h`. A closed form counts its time from there.
+    The initial state of a model is its state at `start_h`. A closed form counts its time from there, or from
+    the last reset.
     A covariate has one value for all subjects or one per subject, whether the rest is shared or not.
     """
 
@@ -89,6 +109,8 @@ class Design(eqx.Module):
     covariates: dict[str, Float64[np.ndarray, " _"]]
     subject_ids: tuple[str, ...] | None = None
     output: Int[Array, "row time"] | None = None  # which output is observed: CMT or DVID, 0 if not said
+    dose_resets: Bool[Array, "row dose"] | None = None  # whether the initial state comes back first
+    varying: Varying | None = None
     unusable: dict[str, str] = eqx.field(default_factory=dict)  # why a column of a table is no covariate
 
     @property
@@ -152,9 +174,15 @@ class Design(eqx.Module):
         """The design of some subjects, by index; repeats are allowed."""
         rows = {name: getattr(self, name) for name in _ROWS}
         taken = {} if self.shared else {n: v[subjects] for n, v in rows.items() if v is not None}
+        varying = self.varying
+        if varying is not None and not self.shared:
+            changes, values = jax.tree.map(lambda v: v[subjects], (varying.change_h, varying.value))
+            varying = Varying(changes, values, varying.backward)
         own = {n: v if len(v) == 1 else v[subjects] for n, v in self.covariates.items()}
         ids = None if self.subject_ids is None else tuple(self.subject_ids[i] for i in subjects)
-        return dataclasses.replace(self, **taken, n_subjects=len(subjects), covariates=own, subject_ids=ids)
+        return dataclasses.replace(
+            self, **taken, n_subjects=len(subjects), covariates=own, varying=varying, subject_ids=ids
+        )
 
     def name(self, subject: int | np.integer) -> str:
         """How to call a subject in a message."""

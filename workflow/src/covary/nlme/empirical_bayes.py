@@ -269,7 +269,9 @@ class _Starts:
         self.steps = np.zeros(size, dtype=np.int64)
         self._arguments = model, parameters, lanes, frozen
         if lanes.alike:
-            plan = Lanes(lanes.n_times, True, lanes.plan, lanes.covariates, output=lanes.output)
+            plan = Lanes(
+                lanes.n_times, True, lanes.plan, lanes.covariates, output=lanes.output, varying=lanes.varying
+            )
             points = self.points
             self._predictions, _, self.steps = map_lanes(
                 partial(predict_program, model, parameters.theta, _COARSE),

@@ -1,5 +1,6 @@
 """Predictions of many subjects at once, in lanes: the last axis of every array is the subject."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import equinox as eqx
@@ -35,6 +36,7 @@ class Lanes(eqx.Module):
     present: Bool[Array, "time lane"] | None = None
     bounds: Bounds | None = None  # (time, lane)
     output: Int[Array, "time *lane"] | None = None  # which of several outputs is observed
+    varying: dict[str, Float[Array, "epoch *lane"]] = eqx.field(default_factory=dict)
 
     @property
     def alike(self) -> bool:
@@ -50,21 +52,26 @@ class Lanes(eqx.Module):
         plan = self.plan if self.shared else take(self.plan, index)
         covariates = {n: take(v, index) if v.ndim else v for n, v in self.covariates.items()}
         own = take((self.y, self.present, self.bounds), index)
-        output = self.output if self.shared else take(self.output, index)
-        return Lanes(self.n_times, self.shared, plan, covariates, *own, output)
+        rows = (self.output, self.varying)
+        output, varying = rows if self.shared else take(rows, index)
+        return Lanes(self.n_times, self.shared, plan, covariates, *own, output, varying)
 
 
 def lanes_of(model: OdeModel | ClosedFormModel, source: Design | Records) -> Lanes:
     """The subjects of a design or of records, as lanes."""
     design = source.design if isinstance(source, Records) else source
-    plan = Schedule.of(design) if isinstance(model, OdeModel) else regimen_of(design)
-    covariates = {n: v[0] if len(v) == 1 else v for n, v in design.covariates.items()}
+    used = covariates_used(model, design)
+    covariates = {n: v[0] if len(v) == 1 else v for n, v in design.covariates.items() if n in used}
+    varying = {} if design.varying is None else {n: v for n, v in design.varying.value.items() if n in used}
+    varying = {n: v[0] if design.shared else np.ascontiguousarray(v.T) for n, v in varying.items()}
+    ode = isinstance(model, OdeModel)
+    plan = Schedule.of(design, varying=bool(varying)) if ode else regimen_of(design)
     n_times = design.time_h.shape[1]
     output = output_index(model, design)
     if output is not None:
         output = output[0] if design.shared else np.ascontiguousarray(output.T)
     if not isinstance(source, Records):
-        return Lanes(n_times, design.shared, plan, covariates, output=output)
+        return Lanes(n_times, design.shared, plan, covariates, output=output, varying=varying)
     y = np.where(source.present, source.observation, 1.0).astype(np.float64)  # any finite number will do
     return Lanes(
         n_times,
@@ -75,6 +82,7 @@ def lanes_of(model: OdeModel | ClosedFormModel, source: Design | Records) -> Lan
         np.ascontiguousarray(source.present.T),
         jax.tree.map(lambda values: np.ascontiguousarray(values.T), source.bounds),
         output,
+        varying,
     )
 
 
@@ -91,8 +99,14 @@ def predict(
     Each fixed effect is a number, or (lane,) for fixed effects that differ between lanes.
     """
     design_axis = None if lanes.shared else -1
-    axes = jax.tree.map(lambda v: 0 if jnp.ndim(v) else None, (theta, lanes.covariates))
-    p = jax.vmap(model.individual, in_axes=(axes[0], -1, axes[1]))(theta, eta, lanes.covariates)
+
+    def individual(varying):
+        """The individual parameters, given the covariates of one epoch."""
+        covariates = lanes.covariates | varying
+        axes = jax.tree.map(lambda v: 0 if jnp.ndim(v) else None, (theta, covariates))
+        return jax.vmap(model.individual, in_axes=(axes[0], -1, axes[1]))(theta, eta, covariates)
+
+    p = jax.vmap(individual)(lanes.varying) if lanes.varying else individual({})
     if isinstance(model, OdeModel):
         return solve(model, p, lanes.plan, lanes.n_times, lanes.output, tolerance)
     f = jax.vmap(model.closed_form, in_axes=(design_axis, design_axis, 0), out_axes=-1)(*lanes.plan, p)
@@ -106,6 +120,48 @@ def predict(
 def predict_program(model, theta, tolerance, eta, lanes):
     """`predict` as one compiled program for every accuracy."""
     return predict(model, theta, eta, lanes, tolerance)
+
+
+class _Watched(Mapping):
+    """Covariates that remember which of them were asked for."""
+
+    def __init__(self, values: dict):
+        self.values_by_name, self.asked = values, set()
+
+    def __getitem__(self, name: str):
+        self.asked.add(name)
+        return self.values_by_name[name]
+
+    def __iter__(self):
+        return iter(self.values_by_name)
+
+    def __len__(self) -> int:
+        return len(self.values_by_name)
+
+
+def covariates_used(model: OdeModel | ClosedFormModel, design: Design) -> frozenset[str]:
+    """Which covariates of a design the model asks for.
+
+    Raises UserError if one changes within a subject and the model is a closed form.
+    """
+    changing = {} if design.varying is None else design.varying.value
+    names = [*design.covariates, *changing]
+    scalar = jax.ShapeDtypeStruct((), np.float64)
+    asked: set[str] = set()
+
+    def trace(theta, eta, values):
+        watched = _Watched(values)
+        model.individual(theta, eta, watched)
+        asked.update(watched.asked)
+
+    eta = jax.ShapeDtypeStruct((len(model.random_effects),), np.float64)
+    jax.eval_shape(trace, dict.fromkeys(model.fixed_effects, scalar), eta, dict.fromkeys(names, scalar))
+    if isinstance(model, ClosedFormModel) and (changes := sorted(asked & set(changing))):
+        raise UserError(
+            f"{type(model).__name__} is a closed form, which cannot take the covariate {changes[0]}: it "
+            "changes within a subject; write the model as an OdeModel"
+        )
+    return frozenset(asked)
 
 
 def output_index(model: OdeModel | ClosedFormModel, design: Design) -> Int[np.ndarray, "row time"] | None:
@@ -141,8 +197,14 @@ def regimen_of(design: Design) -> Regimen:
     elapsed = design.time_h[:, :, None] - design.dose_time_h[:, None, :]
     order = np.arange(design.dose_amount.shape[1])
     given = order < design.doses_before[:, :, None]
+    start = np.broadcast_to(design.start_h[:, None], design.time_h.shape)
+    if design.dose_resets is not None:
+        last = np.max(np.where(given & design.dose_resets[:, None, :], order, -1), axis=2)
+        given &= order >= last[:, :, None]
+        restart = np.take_along_axis(design.dose_time_h, np.maximum(last, 0), axis=1)
+        start = np.where(last >= 0, restart, start)
     doses = (design.dose_amount, design.dose_duration_h, design.dose_compartment, elapsed, given)
-    since_start = design.time_h - design.start_h[:, None]
+    since_start = design.time_h - start
     time, doses = jax.tree.map(
         lambda v: v[0] if design.shared else np.moveaxis(v, 0, -1), (since_start, doses)
     )

@@ -18,11 +18,12 @@ _DURATIONS = ("DUR", "TINF")
 
 
 class DoseEvent(NamedTuple):
-    """A dose and the line that ordered it."""
+    """A dose, or a reset without one, and the line that ordered it."""
 
     time_h: float
     line: int
-    dose: Dose
+    dose: Dose | None
+    resets: bool = False
 
 
 class Observation(NamedTuple):
@@ -45,8 +46,8 @@ def event_of(
     Raises UserError if the columns contradict each other or ask for something that is not supported.
     """
     amount, evid, mdv = _or(get("AMT"), 0.0), get("EVID"), get("MDV")
-    if evid == evid and evid not in (0, 1, 2):
-        raise UserError(f"EVID must be 0, 1 or 2 (resets are not supported), got {evid:g}")
+    if evid == evid and evid not in (0, 1, 2, 3, 4):
+        raise UserError(f"EVID must be 0, 1, 2, 3 or 4, got {evid:g}")
     if mdv == mdv and mdv not in (0, 1):
         raise UserError(f"MDV must be 0 or 1, got {mdv:g}")
     _check_compartment(get("CMT"))
@@ -56,10 +57,12 @@ def event_of(
             raise UserError(f"MDV must be 1 in a dose (AMT {amount:g}), got 0")
         if evid and mdv != mdv and _or(get("DV"), 0.0) != 0:
             raise UserError(f"a dose (AMT {amount:g}) is no observation; give DV {get('DV'):g} its own row")
-    if evid == 1:
-        return DoseEvent(time_h, line, _dose(get, time_h, amount))
+    if evid in (1, 4):
+        return DoseEvent(time_h, line, _dose(get, time_h, amount), resets=evid == 4)
     if amount != 0:
-        raise UserError(f"AMT must be 0 or missing unless EVID is 1, got {amount:g} with EVID {evid:g}")
+        raise UserError(f"AMT must be 0 or missing unless EVID is 1 or 4, got {amount:g} with EVID {evid:g}")
+    if evid == 3:
+        return DoseEvent(time_h, line, None, resets=True)
     if evid == 2 or mdv == 1:
         return None
     return _observation(get, time_h, line, censoring)

@@ -1,6 +1,7 @@
 """From the rows of a table to the records of all subjects."""
 
 import logging
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -8,9 +9,10 @@ from typing import NamedTuple
 import numpy as np
 
 from covary.errors import UserError
-from covary.nlme.design import Bounds, Design, Records
+from covary.nlme.design import Bounds, Design, Records, Varying
 from covary.nlme.nonmem.clock import elapsed_hours
-from covary.nlme.nonmem.events import EVENT_COLUMNS, Censoring, DoseEvent, Observation, event_of
+from covary.nlme.nonmem.covariates import BetweenRows, read_covariates
+from covary.nlme.nonmem.events import Censoring, DoseEvent, Observation, event_of
 from covary.nlme.nonmem.selection import select
 from covary.nlme.nonmem.text import Faults, Table, identifier, number, read_table
 
@@ -25,6 +27,7 @@ class _Subject(NamedTuple):
     doses: list[DoseEvent]
     observations: list[Observation]
     rows: list[int]  # of the table
+    times: list[float]  # of those rows
 
 
 def read_nonmem(
@@ -34,6 +37,7 @@ def read_nonmem(
     ignore: str | Sequence[str] = (),
     accept: str | Sequence[str] = (),
     censoring: Censoring = "M3",
+    between_rows: BetweenRows = "LOCF",
 ) -> Records:
     """Records from a NONMEM table with a header.
 
@@ -41,12 +45,15 @@ def read_nonmem(
     BLQ, and LIMIT mean what they mean in NONMEM, nlmixr2 and Monolix. Every other column can be a covariate:
     those in `covariates`, which must then be numbers, or by default all columns of numbers. A model that
     needs a covariate that a subject lacks is refused when it is used. Covariates keep their names in upper
-    case.
+    case. One that changes within a subject holds from its row to the next (`between_rows` LOCF), or from
+    the row before to its own (NOCB, as in NONMEM). A missing value is that of the row before.
 
-    Rows: EVID 0 with MDV 0 is an observation, EVID 1 a dose, EVID 2 neither. Without EVID a row with an AMT
-    is a dose. Rows of a subject at the same time act in file order. Additional doses keep the place of the
-    row that ordered them. A subject without observations is left out with a warning. `ignore` and `accept`
-    choose rows by conditions such as `"DV.EQ.0, WT>80"`. TIME may be a time of day, see `elapsed_hours`.
+    Rows: EVID 0 with MDV 0 is an observation, EVID 1 a dose, EVID 2 neither, EVID 3 a reset to the initial
+    state, EVID 4 a reset and a dose. Without EVID a row with an AMT is a dose. A reset cancels infusions and
+    additional doses; TIME may go back at it. Rows of a subject at the same time act in file order. Additional
+    doses keep the place of the row that ordered them. A subject without observations is left out with a
+    warning. `ignore` and `accept` choose rows by conditions such as `"DV.EQ.0, WT>80"`. TIME may be a time of
+    day, see `elapsed_hours`.
 
     Time: a subject's record starts at time 0, or at its first row of any kind if that comes before 0. There
     the model has its initial state.
@@ -75,7 +82,9 @@ def read_nonmem(
             raise UserError(f"{path}: no subject has an observation (EVID 0, MDV 0 and a number in DV)")
         log.warning("%s: left out because they have no observations: %s", path, _names("subject", unobserved))
         subjects = {name: subject for name, subject in subjects.items() if subject.observations}
-    return _records(subjects, *_covariates(path, table, subjects, covariates))
+    if between_rows not in ("LOCF", "NOCB"):
+        raise UserError(f"between_rows must be LOCF or NOCB, got {between_rows!r}")
+    return _records(subjects, *read_covariates(path, table, subjects, covariates, between_rows))
 
 
 def _subjects(path: Path, table: Table, ids: list[str], censoring: Censoring) -> dict[str, _Subject]:
@@ -94,25 +103,48 @@ def _subjects(path: Path, table: Table, ids: list[str], censoring: Censoring) ->
             if subject != last_id:
                 if subject in subjects:
                     raise UserError(f"the rows of subject {subject} must follow one another")
-                subjects[subject] = _Subject(min(hour, 0.0), [], [], [])
+                subjects[subject] = _Subject(min(hour, 0.0), [], [], [], [])
                 last_id, last_time = subject, -np.inf
-            if hour < last_time:
+            event = event_of(get, hour, row.line, censoring)
+            resets = isinstance(event, DoseEvent) and event.resets
+            if hour < last_time and not resets:
                 raise UserError(
                     f"TIME must not decrease within subject {subject}, got {hour:g} after {last_time:g}"
                 )
+            doses = subjects[subject].doses
+            if resets:  # what was still to come is cancelled
+                doses[:] = [dose for dose in doses if dose.time_h <= max(last_time, hour)]
             last_time = hour
             subjects[subject].rows.append(index)
-            event = event_of(get, hour, row.line, censoring)
+            subjects[subject].times.append(hour)
             if isinstance(event, DoseEvent):
-                subjects[subject].doses.extend(
-                    event._replace(time_h=dose.time_h, dose=dose) for dose in event.dose.repeated()
-                )
+                doses.extend(_single(event))
             elif event is not None:
                 subjects[subject].observations.append(event)
         except UserError as fault:
             faults.add(row.line, fault)
     faults.raise_any()
     return subjects
+
+
+def _single(event: DoseEvent) -> list[DoseEvent]:
+    """The doses of an event one by one; the first carries its reset."""
+    if event.dose is None:
+        return [event]
+    first, *rest = event.dose.repeated()
+    return [event._replace(dose=first)] + [DoseEvent(d.time_h, event.line, d) for d in rest]
+
+
+def _in_order(subject: _Subject) -> tuple[list[DoseEvent], list[int]]:
+    """The doses in the order in which they act, and how many of them act before each observation."""
+    resets = [dose.line for dose in subject.doses if dose.resets]
+
+    def place(event: DoseEvent | Observation) -> tuple[int, float, int]:
+        return bisect_right(resets, event.line), event.time_h, event.line
+
+    doses = sorted(subject.doses, key=place)
+    places = [place(dose) for dose in doses]
+    return doses, [bisect_left(places, place(observation)) for observation in subject.observations]
 
 
 def _say_if_no_doses(path: Path, table: Table, subjects: dict[str, _Subject]) -> None:
@@ -135,56 +167,11 @@ def _say_if_no_doses(path: Path, table: Table, subjects: dict[str, _Subject]) ->
     log.warning("%s: no dose was found; a dose is a row with AMT > 0 and, if there is EVID, EVID 1", path)
 
 
-def _covariates(
-    path: Path, table: Table, subjects: dict[str, _Subject], wanted: Sequence[str] | None
-) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Each covariate's values by subject, and why other columns cannot serve as one.
-
-    Raises UserError if a wanted covariate cannot serve.
-    """
-    if wanted is None:
-        names = [name for name in table.columns if name not in EVENT_COLUMNS]
-    else:
-        names = [name.upper() for name in wanted]
-        if unknown := [name for name in names if name not in table.columns]:
-            raise UserError(f"{path}: there is no column {', '.join(unknown)} in {', '.join(table.columns)}")
-    values, unusable = {}, {}
-    for name in names:
-        try:
-            values[name] = _covariate(path, name, table, subjects)
-        except UserError as fault:
-            if wanted is not None:
-                raise
-            unusable[name] = str(fault)
-    if unusable:
-        log.info("%s: not used as covariates: %s", path, ", ".join(unusable))
-    return values, unusable
-
-
-def _covariate(path: Path, name: str, table: Table, subjects: dict[str, _Subject]) -> np.ndarray:
-    values = np.empty(len(subjects))
-    for i, (subject, of_subject) in enumerate(subjects.items()):
-        known = np.nan
-        for index in of_subject.rows:
-            row = table.rows[index]
-            try:
-                value = number(name, row.cells[name], decimal_comma=table.decimal_comma)
-            except UserError as fault:
-                raise UserError(f"{path}, line {row.line}: covariate {fault}") from None
-            if value == value and known == known and value != known:
-                raise UserError(
-                    f"{path}, line {row.line}: covariate {name} must not change within subject {subject}, "
-                    f"got {value:g} after {known:g}"
-                )
-            known = value if known != known else known
-        if known != known:
-            raise UserError(f"{path}: subject {subject} has no value of the covariate {name}")
-        values[i] = known
-    return values
-
-
 def _records(
-    subjects: dict[str, _Subject], covariates: dict[str, np.ndarray], unusable: dict[str, str]
+    subjects: dict[str, _Subject],
+    covariates: dict[str, np.ndarray],
+    varying: Varying | None,
+    unusable: dict[str, str],
 ) -> Records:
     n = len(subjects)
     n_times = max(len(subject.observations) for subject in subjects.values())
@@ -194,16 +181,17 @@ def _records(
     observed, before = np.zeros((n, n_times), dtype=bool), np.zeros((n, n_times), dtype=np.int64)
     output = np.zeros((n, n_times), dtype=np.int64)
     dose = np.zeros((3, n, n_doses))
-    compartment = np.zeros((n, n_doses), dtype=np.int64)
+    compartment, resets = np.zeros((n, n_doses), dtype=np.int64), np.zeros((n, n_doses), dtype=bool)
     for i, subject in enumerate(subjects.values()):
-        doses = sorted(subject.doses, key=lambda d: d[:2])
-        for m, (_, _, d) in enumerate(doses):
-            dose[:, i, m] = d.time_h, d.amount, d.duration_h
-            compartment[i, m] = d.compartment - 1
+        doses, before[i, : len(subject.observations)] = _in_order(subject)
+        for m, event in enumerate(doses):
+            dose[0, i, m], resets[i, m] = event.time_h, event.resets
+            if event.dose is not None:
+                dose[1:, i, m] = event.dose.amount, event.dose.duration_h
+                compartment[i, m] = event.dose.compartment - 1
         for j, o in enumerate(subject.observations):
             time[i, j], value[i, j], observed[i, j], output[i, j] = o.time_h, o.value, True, o.output
             low[i, j], high[i, j], floor[i, j] = o.low, o.high, o.floor
-            before[i, j] = sum(d[:2] < o[:2] for d in doses)
         time[i, len(subject.observations) :] = subject.observations[-1].time_h
     design = Design(
         n,
@@ -216,6 +204,8 @@ def _records(
         covariates,
         tuple(subjects),
         output,
+        resets if resets.any() else None,
+        varying,
         unusable,
     )
     censored = ~np.isnan(low)

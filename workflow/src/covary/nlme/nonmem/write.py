@@ -14,50 +14,61 @@ def write_nonmem(path: str | Path, records: Records) -> None:
     header = ["ID", "TIME", "AMT", "RATE", "EVID", "CMT", "DV", "MDV"]
     if bounds is not None:
         header += ["CENS", "LIMIT"]
+    varying = {} if design.varying is None else design.varying.value
     with Path(path).open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*header, *design.covariates])
+        writer.writerow([*header, *design.covariates, *varying])
         for subject in range(design.n_subjects):
-            name = design.name(subject)
-            covariates = [_text(v[subject if len(v) > 1 else 0]) for v in design.covariates.values()]
+            row, name = 0 if design.shared else subject, design.name(subject)
+            constant = [_text(v[subject if len(v) > 1 else 0]) for v in design.covariates.values()]
             for time, cells in _rows(records, subject):
-                censoring = [0, "."] * (len(header) - 8)
-                row = [name, _text(time), *cells, *censoring]
-                writer.writerow([*row[: len(header)], *covariates])
+                censoring = [0, "."][: len(header) - 2 - len(cells)]
+                epoch = 0 if design.varying is None else design.varying.epoch(row, time)
+                changing = [_text(values[row, epoch]) for values in varying.values()]
+                writer.writerow([name, _text(time), *cells, *censoring, *constant, *changing])
 
 
 def _rows(records: Records, subject: int) -> list[tuple[float, list]]:
     """The time of each row of a subject, and its cells from AMT to MDV, with CENS and LIMIT if censored."""
     design = records.design
     row = 0 if design.shared else subject
+    n_doses = design.dose_amount.shape[1]
+    resets = np.zeros(n_doses, dtype=bool) if design.dose_resets is None else design.dose_resets[row]
+    episodes = np.concatenate([[0], np.cumsum(resets)])  # by how many doses came before
     events = []
-    for m in np.flatnonzero(design.dose_amount[row]):
+    for m in np.flatnonzero((design.dose_amount[row] != 0) | resets):
         amount, duration = design.dose_amount[row, m], design.dose_duration_h[row, m]
+        evid = (4 if amount else 3) if resets[m] else 1
         rate = amount / duration if duration > 0 else 0.0
         compartment = int(design.dose_compartment[row, m]) + 1
-        cells = [_text(amount), _text(rate), 1, compartment, ".", 1]
-        events.append((design.dose_time_h[row, m], m, 1, cells))
+        cells = [_text(amount), _text(rate), evid, compartment, ".", 1]
+        events.append((episodes[m + 1], design.dose_time_h[row, m], m, 1, cells))
     for j in np.flatnonzero(design.observed[row]):
-        present = records.present[subject, j]
+        present, before = records.present[subject, j], design.doses_before[row, j]
         value = _text(records.observation[subject, j]) if present else "."
         output = "." if design.output is None else int(design.output[row, j]) or "."
-        cells = [0, 0, 0, output, value, int(not present)]
-        events.append(
-            (design.time_h[row, j], design.doses_before[row, j], 0, cells + _censoring(records, subject, j))
-        )
-    events.sort(key=lambda event: event[:3])
+        cells = [0, 0, 0, output, value, int(not present), *_censoring(records, subject, j)]
+        events.append((episodes[before], design.time_h[row, j], before, 0, cells))
+    nothing = [0, 0, 2, ".", ".", 1]
+    changes = [] if design.varying is None else design.varying.change_h[row]
+    if np.any(np.isfinite(changes)):  # then time does not go back
+        events = [(0, *event[1:]) for event in events]
+        events += [(0, time, 0, -1, nothing) for time in changes if np.isfinite(time)]
+    events.sort(key=lambda event: event[:4])
     start = design.start_h[row]
-    first = [(start, [0, 0, 2, ".", ".", 1])] if start < min(0.0, events[0][0]) else []
-    return first + [(time, cells) for time, _, _, cells in events]
+    needed = (
+        start < min(0.0, events[0][1]) or len(changes) > 0
+    )  # the first value of a covariate holds from here
+    first = [(start, nothing)] if needed else []
+    return first + [(time, cells) for _, time, _, _, cells in events]
 
 
 def _censoring(records: Records, subject: int, time: int | np.integer) -> list:
     """CENS and LIMIT of an observation, if the table has them."""
     if records.bounds is None:
         return []
-    low, high, floor = (
-        v[subject, time] for v in (records.bounds.low, records.bounds.high, records.bounds.floor)
-    )
+    bounds = records.bounds
+    low, high, floor = (v[subject, time] for v in (bounds.low, bounds.high, bounds.floor))
     censored = 0 if np.isnan(low) else 1 if np.isfinite(high) else -1
     return [censored, _text(floor) if np.isfinite(floor) else "."]
 

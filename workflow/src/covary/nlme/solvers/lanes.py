@@ -94,18 +94,28 @@ def solve(
 ) -> Solution:
     """Integrate every lane through its schedule.
 
-    `p` holds the individual parameters, each (lane,); `output` says which of several outputs is
-    observed. Where a lane fails, all its predictions are NaN and `failure` says why.
+    `p` holds the individual parameters, each (lane,), or (epoch, lane) if covariates change; `output` says
+    which of several outputs is observed. Where a lane fails, all its predictions are NaN and `failure` says
+    why.
     """
-    lanes = jax.tree.leaves(p)[0].shape
-    initial = jax.vmap(lambda p: _scalars(model.initial_state(p)))(p)
+    lanes = jax.tree.leaves(p)[0].shape[-1:]
+
+    def during(epoch):
+        """The individual parameters in an epoch of each lane."""
+        if schedule.epoch is None:
+            return p
+        epoch = jnp.broadcast_to(epoch, lanes)[None]
+        return jax.tree.map(lambda v: jnp.take_along_axis(v, epoch, axis=0)[0], p)
+
+    initial_state = jax.vmap(lambda p: _scalars(model.initial_state(p)))
+    initial = initial_state(during(0))
     n_states = len(initial)
     n_segments = schedule.end_h.shape[0]
     vector_field = jax.vmap(lambda t, y, p: _scalars(model.vector_field(t, y, p)))
     predict = jax.vmap(model.prediction)
 
-    def field(t, y):
-        return vector_field(t, y, p)
+    def field_of(p):
+        return lambda t, y: vector_field(t, y, p)
 
     observation_index = jnp.arange(n_times)[:, None]
 
@@ -113,16 +123,27 @@ def solve(
         segment = jnp.minimum(segment, n_segments - 1)
         return table[segment] if table.ndim == 1 else jnp.take_along_axis(table, segment[None], axis=0)[0]
 
-    def act(segment, y, rate):
-        """Bolus and change of infusion rate at the start of a segment."""
+    def epoch_of(table, segment):
+        return None if table is None else at(jnp.asarray(table), segment)
+
+    def act(segment, t, y, rate):
+        """Reset, bolus and change of infusion rate at the start of a segment."""
         real = segment < n_segments
+        if schedule.restart_h is not None:
+            restart = at(jnp.asarray(schedule.restart_h), segment)
+            resets = real & ~jnp.isnan(restart)
+            fresh = initial_state(during(epoch_of(schedule.start_epoch, segment)))
+            t = jnp.where(resets, restart, t)
+            y = tuple(jnp.where(resets, a, b) for a, b in zip(fresh, y, strict=True))
+            if rate is not None:
+                rate = tuple(jnp.where(resets, 0.0, r) for r in rate)
         compartment = at(jnp.asarray(schedule.compartment), segment)
         amount = jnp.where(real, at(jnp.asarray(schedule.amount), segment), 0.0)
         y = tuple(v + jnp.where(compartment == i, amount, 0.0) for i, v in enumerate(y))
         if rate is not None:
             change = jnp.where(real, at(jnp.asarray(schedule.rate), segment), 0.0)
             rate = tuple(r + jnp.where(compartment == i, change, 0.0) for i, r in enumerate(rate))
-        return y, rate
+        return t, y, rate
 
     def unfinished(state):
         return jnp.any((state.segment < n_segments) & (state.failure == _NONE))
@@ -134,6 +155,7 @@ def solve(
         instant = left <= 0
         reaches = state.h >= 0.999 * left
         h = jnp.where(instant | ~active, 1.0, jnp.where(reaches, left, state.h))
+        field = field_of(during(epoch_of(schedule.epoch, state.segment)))
         y, error = step(_with_rate(field, state.rate), state.t, state.y, h)
         e = lax.stop_gradient(_error_norm(error, state.y, y, scale, tolerance))
         e = jnp.where(jnp.isfinite(e), e, jnp.inf)
@@ -145,9 +167,11 @@ def solve(
         y = tuple(jnp.where(accepted, new, old) for new, old in zip(y, state.y, strict=True))
         t = jnp.where(arrives, end, jnp.where(accepted, state.t + h, state.t))
         hits = (observation_index == at(jnp.asarray(schedule.record), state.segment)) & arrives
-        prediction = jnp.where(hits, model.choose(predict(t, y, p), output), state.prediction)
+        there = during(epoch_of(schedule.record_epoch, state.segment))
+        prediction = jnp.where(hits, model.choose(predict(t, y, there), output), state.prediction)
         segment = state.segment + arrives
-        acted_y, acted_rate = act(segment, y, state.rate)
+        acted_t, acted_y, acted_rate = act(segment, t, y, state.rate)
+        t = jnp.where(arrives, acted_t, t)
         y = tuple(jnp.where(arrives, a, b) for a, b in zip(acted_y, y, strict=True))
         rate = None
         if state.rate is not None:
@@ -176,9 +200,10 @@ def solve(
     rate = None if schedule.rate is None else (zeros,) * n_states
     count = jnp.zeros(lanes, dtype=jnp.int64)
     start = jnp.broadcast_to(jnp.asarray(schedule.start_h), lanes)
-    span = jnp.broadcast_to(jnp.asarray(schedule.end_h)[-1], lanes) - start
+    span = jnp.broadcast_to(jnp.max(jnp.asarray(schedule.end_h), axis=0), lanes) - start
+    field = field_of(during(0))
     scale = lax.stop_gradient(_scale(field, schedule, start, span, initial))
-    y, rate = act(count, initial, rate)
+    start, y, rate = act(count, start, initial, rate)
     fastest = jnp.maximum(_fastest_rate(_with_rate(field, rate), start, y), _FIRST_STEP / span)
     h = lax.stop_gradient(_FIRST_STEP / jnp.where(jnp.isfinite(fastest), fastest, 1.0))
     state = lax.while_loop(

@@ -1,4 +1,5 @@
 import itertools
+import json
 import logging
 import signal
 import subprocess

@@ -179,17 +179,23 @@ def test_training_curves_mark_the_weights_that_were_kept():
     generator = pd.DataFrame({"step": [10, 20, 30], "loss": [0.9, 0.2, 0.1]})
     history = pd.DataFrame({"epoch": [1, 2, 3], "validation_loss": [0.9, 0.6, 0.7]})
     figure = figures.training_curves(
-        vae, generator, {(0.0, "network"): history, (9.0, "network"): history + 0.1}
+        vae,
+        generator,
+        {
+            (0.0, "net_ebe_mse", "ebe_mse"): history,
+            (9.0, "net_ebe_mse", "ebe_mse"): history + 0.1,
+            (0.0, "net_marginal_likelihood", "marginal_likelihood"): history - 5,
+        },
     )
-    left, activity, _, right = figure.axes
+    left, activity, _, right, likelihood = figure.axes
     np.testing.assert_array_equal(activity.lines[0].get_ydata(), [0, 4, 5])
     np.testing.assert_array_equal(lines(left)["test images"].get_ydata(), vae["test_loss"])
     marks = [line for line in right.lines if line.get_marker() == "o"]
     assert [(mark.get_xdata()[0], mark.get_ydata()[0]) for mark in marks] == [(2, 0.6), (2.1, 0.7)]
-    assert [text.get_text() for text in right.get_legend().get_texts()] == [
-        "σ²\u00a0=\u00a00",
-        "σ²\u00a0=\u00a09",
-    ]
+    assert (right.get_title(), likelihood.get_title()) == ("net (EBE)", "net (likelihood)")
+    assert [line.get_ydata().min() for line in likelihood.lines] == [0.6 - 5] * 2
+    (legend,) = figure.subfigs[1].legends
+    assert [text.get_text() for text in legend.get_texts()] == ["σ²\u00a0=\u00a00", "σ²\u00a0=\u00a09"]
 
 
 def test_the_ledger_bars_end_where_the_explainable_fraction_does():

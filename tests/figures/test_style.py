@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from covary import figures
+from covary.figures.style import look
 from covary.wording import noise_label, percent
 
 IMAGES = np.arange(4 * 8 * 8, dtype=np.uint8).reshape(4, 1, 8, 8)
@@ -41,3 +42,9 @@ def test_labels():
     ]
     assert percent(0.7, 1) == "70.0\u00a0%" and percent(-0.012, 1) == "−1.2\u00a0%"
     assert noise_label(49.0) == "σ²\u00a0=\u00a049" and noise_label(0.5) == "σ²\u00a0=\u00a00.5"
+
+
+def test_predictors_look_different_however_many_there_are():
+    looks = [look(k) for k in range(25)]
+    assert len(set(looks)) == 25
+    assert len({of.colour for of in looks[:5]}) == 5

@@ -345,7 +345,11 @@ rule plot_training:
         mem_mb=growing(2000),
         runtime=30,
     params:
-        trained=[[variance, name] for variance in VARIANCES for name in PREDICTORS],
+        trained=[
+            [variance, name, predictor.objective]
+            for variance in VARIANCES
+            for name, predictor in PREDICTORS.items()
+        ],
         code=code("plot_training"),
     script:
         "../scripts/plot_training.py"

@@ -14,11 +14,11 @@ def plot_training(
     vae: Path,
     generator: Path,
     histories: list[Path],
-    trained: list[tuple[float, str]],
+    trained: list[tuple[float, str, str]],
     latent_ranking: Path,
     training_curves: Path,
 ) -> None:
-    """Draw both figures; `trained` says of each history which noise variance and predictor it belongs to."""
+    """Draw both figures; `trained` says of each history its noise variance, predictor and objective."""
     predictors = {key: pd.read_csv(path) for key, path in zip(trained, histories, strict=True)}
     figures.save(figures.latent_ranking(pd.read_csv(ranking), pd.read_csv(agreement)), latent_ranking)
     curves = figures.training_curves(pd.read_csv(vae), pd.read_csv(generator), predictors)

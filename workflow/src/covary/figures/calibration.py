@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from covary.figures.style import LIMIT, MARKERS, PREDICTORS, WIDTH_IN, styled
+from covary.figures.style import LIMIT, WIDTH_IN, look, styled
 from covary.wording import noise_label, predictor_label
 
 _POOLED = "all"
@@ -28,7 +28,7 @@ def calibration(table: pd.DataFrame) -> Figure:
     for k, (name, rows) in enumerate(predictors.items()):
         x = rows["noise_variance"].map(variances.index) + (k - (len(predictors) - 1) / 2) * width
         error = np.abs(np.stack([rows["coverage"] - rows["low"], rows["high"] - rows["coverage"]]))
-        axis.errorbar(x, rows["coverage"], error, fmt=MARKERS[k], color=PREDICTORS[k], markersize=5,
+        axis.errorbar(x, rows["coverage"], error, fmt=look(k).marker, color=look(k).colour, markersize=5,
                       markeredgecolor="white", markeredgewidth=0.5, elinewidth=1.2, capsize=2.5,
                       label=predictor_label(name), zorder=3)  # fmt: skip
     axis.grid(axis="x", visible=False)

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from covary.dataset.association import explainable_fraction
-from covary.figures.style import BLACK, FROM_RECORD, GREY, LIMIT, MARKERS, PREDICTORS, WIDTH_IN, styled
+from covary.figures.style import BLACK, FROM_RECORD, GREY, LIMIT, WIDTH_IN, look, styled
 from covary.wording import percent, predictor_label
 
 
@@ -34,11 +34,11 @@ def r2_against_explainable_fraction(random_effects: pd.DataFrame) -> Figure:
     positions = {v: i for i, v in enumerate(image["noise_variance"].unique())}
     for i, (name, rows) in enumerate(predictors.items()):
         label = "from the image" + (f", {predictor_label(name)}" if len(predictors) > 1 else "")
-        _points(absolute, rows["theoretical_max"], rows, "r2", PREDICTORS[i], MARKERS[i], label)
+        _points(absolute, rows["theoretical_max"], rows, "r2", look(i).colour, look(i).marker, label)
         shift = 0.14 * (i - (len(predictors) - 1) / 2)
         x = rows["noise_variance"].map(positions) + shift
         fractions = rows.assign(**{c: rows[c] / rows["theoretical_max"] for c in ("r2", "r2_low", "r2_high")})
-        _points(relative, x, fractions, "r2", PREDICTORS[i], MARKERS[i], label)
+        _points(relative, x, fractions, "r2", look(i).colour, look(i).marker, label)
         if len(predictors) == 1:
             for at, value in zip(x, fractions["r2"], strict=True):
                 relative.annotate(percent(value, 0), (at, value), (6, 0), textcoords="offset points",

@@ -12,9 +12,8 @@ from covary.figures.style import (
     FROM_RECORD,
     GREY,
     LIMIT,
-    MARKERS,
-    PREDICTORS,
     WIDTH_IN,
+    look,
     styled,
 )
 from covary.wording import noise_label, predictor_label
@@ -47,7 +46,7 @@ def learning_curve(curve: pd.DataFrame, power: pd.DataFrame) -> Figure:
     for axis, variance in zip(panels, variances, strict=True):
         level = curve[curve["noise_variance"] == variance]
         for k, name in enumerate(predictors):
-            _curve(axis, level[level["predictor"] == name], PREDICTORS[k], MARKERS[k])
+            _curve(axis, level[level["predictor"] == name], look(k).colour, look(k).marker)
         axis.axhline(level["theoretical_max"].iloc[0], color=LIMIT, linestyle="--", linewidth=1.0)
         axis.axhline(0, color=GREY, linewidth=0.7)
         axis.set(title=noise_label(variance), xscale="log")

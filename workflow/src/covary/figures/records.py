@@ -9,11 +9,10 @@ from matplotlib.figure import Figure
 
 from covary.dataset.association import explainable_fraction
 from covary.figures.images import show
-from covary.figures.style import FROM_IMAGE, GREY, LIMIT, OBSERVED, PREDICTORS, WIDTH_IN, styled
+from covary.figures.style import FROM_IMAGE, GREY, LIMIT, OBSERVED, WIDTH_IN, look, styled
 from covary.wording import noise_label, percent, predictor_label
 
 _ROW_IN = 1.2
-_LINE_STYLES = ("-", "--", "-.", ":", (0, (1, 3)))
 
 
 @styled
@@ -69,7 +68,7 @@ def trajectories(
                     else f"predicted, {predictor_label(name)}"
                 )
                 (handles[label],) = axis.plot(
-                    times_h, curves[i, j], color=PREDICTORS[k], linestyle=_LINE_STYLES[k], zorder=3
+                    times_h, curves[i, j], color=look(k).colour, linestyle=look(k).line, zorder=3
                 )
             (handles["average subject"],) = axis.plot(
                 times_h, average, color=LIMIT, linewidth=1, linestyle=(0, (3, 2)), zorder=1

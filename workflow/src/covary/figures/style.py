@@ -8,7 +8,7 @@ line style or position.
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import ParamSpec
+from typing import NamedTuple, ParamSpec
 
 import matplotlib as mpl
 from cycler import cycler
@@ -32,8 +32,9 @@ OBSERVED = BLACK
 FROM_IMAGE = VERMILION
 FROM_RECORD = BLUE
 LIMIT = GREY
-PREDICTORS = (VERMILION, GREEN, PURPLE, ORANGE, SKY)
-MARKERS = ("o", "s", "D", "^", "v")
+_PREDICTORS = (VERMILION, GREEN, PURPLE, ORANGE, SKY)
+_MARKERS = ("o", "s", "D", "^", "v")
+_LINES = ("-", "--", "-.", ":", (0, (1, 3)))
 
 
 _RC = {
@@ -69,6 +70,21 @@ _RC = {
 }
 
 _Arguments = ParamSpec("_Arguments")
+
+
+class Look(NamedTuple):
+    """How figures tell one predictor from another."""
+
+    colour: str
+    marker: str
+    line: str | tuple
+
+
+def look(k: int) -> Look:
+    """The look of the k-th predictor. Colours come again after five, then with other markers and lines."""
+    n = len(_PREDICTORS)
+    shifted = (k + k // n) % n
+    return Look(_PREDICTORS[k % n], _MARKERS[shifted], _LINES[shifted])
 
 
 def styled(draw: Callable[_Arguments, Figure]) -> Callable[_Arguments, Figure]:

@@ -31,7 +31,7 @@ def load_class(name: str, bases: tuple[type, ...], key: str) -> type:
         raise UserError(f"{key}: {file} cannot be imported: {one_line(error)}") from error
     cls = getattr(module, class_name, None)
     if not (isinstance(cls, type) and issubclass(cls, bases)):
-        wanted = " or ".join(f"{base.__module__.split('.')[-2]}.{base.__name__}" for base in bases)
+        wanted = " or ".join(".".join([*base.__module__.split(".")[:2], base.__name__]) for base in bases)
         raise UserError(f"{key}: {file} must define a class {class_name} that derives from {wanted}")
     return cls
 

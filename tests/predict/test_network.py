@@ -67,7 +67,7 @@ def test_every_kind_of_network_is_saved_and_predicts_the_same(network, channels,
 
 def test_classifiers_of_photographs_see_one_or_three_channels():
     with pytest.raises(
-        ValueError, match=r"^predictor\.network: shufflenet_v2_x0_5 sees .* these have 2; [^\n]*$"
+        ValueError, match=r"^predictors\.network: shufflenet_v2_x0_5 sees .* these have 2; [^\n]*$"
     ):
         PredictorNetwork("shufflenet_v2_x0_5", 3, SIZE_PX, 4, channels=2)
 

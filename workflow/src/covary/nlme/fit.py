@@ -441,7 +441,8 @@ def _minimise(
         method="BFGS",
         callback=callback,
         options={
-            "gtol": gradient * np.sqrt(objective.n_subjects),
+            # A gradient per standard error is smaller than one per unit of a parameter that is well known.
+            "gtol": gradient * np.sqrt(objective.n_subjects) * (1.0 if objective.logarithms.all() else 0.03),
             "maxiter": max_iterations,
             "hess_inv0": (inverse + inverse.T) / 2,
         },

@@ -254,7 +254,7 @@ def test_logistic_model_with_full_omega_matches_direct_maximisation():
     assert fit.objective <= elsewhere.fun + 1e-6
 
 
-def test_scouts_step_far_only_if_there_is_no_other_way(monkeypatch):
+def test_trial_steps_are_bounded_and_reach_the_optimum_from_near_and_far(monkeypatch):
     _, records = linear_problem(400)
     evaluate = _Objective._evaluate
 
@@ -274,8 +274,8 @@ def test_scouts_step_far_only_if_there_is_no_other_way(monkeypatch):
         assert fit.parameters.residual.sd == pytest.approx(0.4, rel=0.1)
         return largest
 
-    assert largest_step(100.0, 0.4) <= 2.0
-    assert largest_step(100.0, 40.0) > 2.0
+    assert 0 < largest_step(100.0, 0.4) <= 2.0
+    assert 0 < largest_step(100.0, 40.0) <= 2.0
 
 
 def test_fixed_parameters_stay():

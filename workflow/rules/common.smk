@@ -171,6 +171,11 @@ def source_folder():
     return settings.images.folder
 
 
+def generator_folder(wildcards, input):
+    """The folder of the generator whose UNet is an input."""
+    return path.dirname(path.dirname(input.unet))
+
+
 def relative(*patterns):
     """Files of the workflow that match, as paths from here, so that a moved checkout reruns nothing."""
     base = Path(workflow.basedir)

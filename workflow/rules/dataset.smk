@@ -78,7 +78,7 @@ rule generate_images:
         gpu=1,
     params:
         dataset=DATASET,
-        generator=f"{RESULTS}/generator",
+        generator=generator_folder,
         sampling=section("sampling"),
         layout=LAYOUT,
         subjects=shard_subjects,

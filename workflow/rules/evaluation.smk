@@ -72,7 +72,7 @@ rule evaluate:
         model=settings.longitudinal.model,
         predictors=PREDICTED_BY,
         noise_variances=VARIANCES,
-        tables=f"{RESULTS}/tables",
+        tables=lambda wildcards, output: path.dirname(output.random_effects),
         resamples=settings.evaluation.bootstrap_resamples,
         draws=settings.evaluation.predictive_draws,
         seed=settings.seed,
@@ -117,7 +117,7 @@ rule plot_images:
         gpu=1,
     params:
         dataset=DATASET,
-        generator=f"{RESULTS}/generator",
+        generator=generator_folder,
         sampling=section("sampling"),
         seed=settings.seed,
         code=code("plot_images"),
@@ -153,7 +153,7 @@ rule measure_generator:
         gpu=1,
     params:
         dataset=DATASET,
-        generator=f"{RESULTS}/generator",
+        generator=generator_folder,
         settings=section("quality"),
         sampling=section("sampling"),
         readback_draws=settings.ranking.readback_draws,

@@ -20,7 +20,7 @@ rule download_resource:
         mem_mb=1000,
         runtime=720,
     params:
-        folder="resources",
+        folder=lambda wildcards, input: path.dirname(input.sources),
         code=code("download_resource"),
     script:
         "../scripts/download_resource.py"

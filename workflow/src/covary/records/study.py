@@ -108,8 +108,6 @@ class Study:
         try:
             check_model(self.model, self.truth, self.design)
             self.initial(fit)
-        except NotImplementedError as error:
-            raise UserError(f"longitudinal.model: {error}") from None
         except ValueError as error:
             raise UserError(f"longitudinal.model: {' '.join(str(error).split())}") from error
 

@@ -142,8 +142,9 @@ def score(work: Path, seed: int, arm: str) -> None:
     train, validation = slice(0, TRAIN), slice(TRAIN, TRAIN + VALIDATION)
     test = slice(TRAIN + VALIDATION, None)
     seen = [predict.Examples(drawn[part], predict.Targets(eta[part])) for part in (train, validation)]
+    recipe = next(each for each in DEMO.predictors if each.objective == "ebe_mse")
     network, _ = predict.train_predictor(
-        *seen, predict.MeanSquaredError(), DEMO.predictor, seed, folder / "predictor_checkpoints"
+        *seen, predict.MeanSquaredError(), recipe, seed, folder / "predictor_checkpoints"
     )
     read = quality.read_back(generator.vae, drawn[test])[:, chosen]
     result = {

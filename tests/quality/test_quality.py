@@ -75,7 +75,7 @@ def test_read_back_is_the_encoder_at_any_size():
     vae = place(VAE(SIZE_PX, LATENT_DIM, 4)).eval()
     small = images(5)
     np.testing.assert_allclose(quality.read_back(vae, small), encode(vae, small)[0], atol=1e-5)
-    large = small.repeat(2, axis=1).repeat(2, axis=2)
+    large = small.repeat(2, axis=2).repeat(2, axis=3)
     assert quality.read_back(vae, large).shape == (5, LATENT_DIM)
     space = quality.encoder_features(vae)
     assert (space.name, space.of(small).shape) == ("vae_encoder", (5, 32))

@@ -185,7 +185,7 @@ def test_a_faulty_config_stops_the_run_before_any_job(project, sections, message
 
 
 def test_a_setting_on_the_command_line_has_its_type(project):
-    settings = ("vae={epochs: 13, horizontal_flip: false}", "seed=7", "images={crop: null, size_px: 32}")
+    settings = ("vae={epochs: 13, horizontal_flip: false}", "seed=7", "images={channels: grey, size_px: 32}")
     plan = project.planned("results/tiny/vae/weights.safetensors", "--config", *settings)
     assert plan["train_image_vae"] == 1
 

@@ -48,7 +48,15 @@ def test_committed_schema_and_key_table_match_the_model():
         ({"vae": 3}, "vae: must be a mapping of keys to values, got 3"),
         ({"vae": {"latent_dim": 1.5}}, "vae.latent_dim: must be a whole number, got 1.5"),
         ({"vae": {"epochs": True}}, "vae.epochs: must be a whole number, got True"),
-        ({"images": {"source": "dicom"}}, "images.source: must be one of 'phantom' or 'folder', got 'dicom'"),
+        (
+            {"images": {"source": "dicom"}},
+            "images.source: must be one of 'phantom', 'folder' or 'cells', got 'dicom'",
+        ),
+        ({"images": {"source": "cells"}}, "images.folder must name a folder when images.source is `cells`"),
+        (
+            {"images": {"cells": {"side_px": 64}}},
+            "images.cells: has no effect with source phantom",
+        ),
         ({"images": {"source": "folder"}}, "images.folder must name a folder when images.source is `folder`"),
         (
             {"store": {"shard_subjects": 100}},

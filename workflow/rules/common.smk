@@ -156,9 +156,11 @@ def hold_folder():
 
 
 def source_images(wildcards):
-    """The file that says the images to prepare are all there; a user's own folder needs none."""
+    """The file that says the images to prepare are all there, or the table of cells; other folders need none."""
     if settings.images.source == "phantom":
         return ["<phantom>/factors.parquet"]
+    if settings.images.source == "cells":
+        return [path.join(settings.images.folder, "metadata.csv")]
     if Path(settings.images.folder) == Path("resources/digits"):
         return ["resources/digits/labels.csv"]
     return []

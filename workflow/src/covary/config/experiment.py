@@ -76,8 +76,9 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _parts_fit_together(self):
-        if self.images.source == "folder" and self.images.folder is None:
-            raise ValueError("images.folder must name a folder when images.source is `folder`, got null")
+        if self.images.source in ("folder", "cells") and self.images.folder is None:
+            raise ValueError("images.folder must name a folder when images.source is "
+                             f"`{self.images.source}`, got null")  # fmt: skip
         if self.images.size_px % self.vae.size_multiple_px:
             raise ValueError(f"images.size_px must be a multiple of {self.vae.size_multiple_px} (halvings by "
                              f"the VAE), got {self.images.size_px}")  # fmt: skip

@@ -54,14 +54,41 @@ class Window(Section):
         return self
 
 
+class Cells(Section):
+    """Single cells in the layout of BBBC021, read when `images.source` is `cells`."""
+
+    stains: list[str] = Field(
+        default_factory=lambda: ["DNA", "actin", "tubulin"],
+        min_length=1,
+        description="What the channels of the files show, in their order (`images.channels` selects some)",
+    )
+    side_px: int = Field(68, ge=16, description="Rows, and columns, that every file must have")
+    scale: Literal["maximum"] | Annotated[float, Field(gt=0)] = Field(
+        "maximum",
+        description="What becomes 255: the maximum of each channel of each image, or this stored value",
+    )
+    split_by: Literal["cell", "well", "treatment"] = Field(
+        "cell", description="What is not divided between training and test images (paper: cell)"
+    )
+
+    @model_validator(mode="after")
+    def _stains_differ(self):
+        if len(set(self.stains)) < len(self.stains):
+            raise ValueError(f"stains must differ, got {', '.join(self.stains)}")
+        return self
+
+
 class Images(Section):
     """Real or procedural images and how they are prepared."""
 
-    source: Literal["phantom", "folder"] = Field("phantom", description="Draw phantoms, or read a folder")
+    source: Literal["phantom", "folder", "cells"] = Field(
+        "phantom", description="Draw phantoms of OCT scans, read a folder of images, or read cells"
+    )
     folder: str | None = Field(
         None,
         description="Folder of images when source is `folder`: {train,test}/CLASS/NAME.{jpeg,jpg,png,tif}, "
-        "or CLASS/NAME, or NAME alone; any layout with `pattern` or `table`",
+        "or CLASS/NAME, or NAME alone; any layout with `pattern` or `table`. When source is `cells`: the "
+        "folder with metadata.csv",
     )
     pattern: str | None = Field(
         None,
@@ -74,6 +101,7 @@ class Images(Section):
         description="CSV file with the column file (path in the folder) and any of patient, class, split",
     )
     phantom: Phantom = Field(default_factory=Phantom, description="Procedural images")
+    cells: Cells = Field(default_factory=Cells, description="Single cells")
     channels: Literal["grey"] | Annotated[list[str], Field(min_length=1)] | None = Field(
         None,
         description="Channels kept: null all that the images have, `grey` one of their brightness, or a list "
@@ -114,11 +142,15 @@ class Images(Section):
     )
 
     def without_effect(self) -> dict[str, str]:
-        """Phantoms come from no folder and are drawn for training and test; a table replaces a pattern."""
-        if self.source == "phantom":
-            return dict.fromkeys(("folder", "pattern", "table", "test_fraction"), "with source phantom")
+        """Each source has keys of its own; a table replaces a pattern."""
+        keys = {
+            "phantom": ("folder", "pattern", "table", "cells", "test_fraction"),
+            "folder": ("phantom", "cells"),
+            "cells": ("phantom", "pattern", "table", "pages", "intensity", "oct", "patient_disjoint"),
+        }
+        idle = dict.fromkeys(keys[self.source], f"with source {self.source}")
         by_table = {} if self.table is None else {"pattern": "with a table"}
-        return {"phantom": "with source folder", **by_table}
+        return by_table | idle
 
     @model_validator(mode="after")
     def _pattern_has_known_groups(self):

@@ -6,6 +6,7 @@ import shutil
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,11 @@ from jaxtyping import UInt8
 from covary.config.images import Images, Oct
 from covary.errors import UserError
 from covary.images import channels
+from covary.images.cells import find_cells, read_cell
 from covary.images.corners import fill_white_corners
 from covary.images.denoise import denoise
 from covary.images.geometry import centre_crop_or_pad, fit
-from covary.images.reading import UnreadableImage, read_picture
+from covary.images.reading import Picture, UnreadableImage, read_picture
 from covary.images.sources import OK, SPLITS, find_images
 from covary.images.survey import Survey, fits, survey
 from covary.jobs.parallel import ordered_map
@@ -30,7 +32,8 @@ _INDEX = "index.parquet"
 _ATTRIBUTES = "attributes.json"
 _PREFIXES = ("", "generator_")  # of the files at config.sizes_px
 _COMPARED_IMAGES = 256
-_SYNC_IMAGES = 256  # a killed job loses at most so many
+_SYNC_IMAGES = 256  # a killed job loses at most so many,
+_SYNC_SHARE = 1 / 512  # or this share, since the journal that is written each time grows with their number
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ class PreparedImages:
 def prepare(
     source_folder: Path, out_dir: Path, config: Images, seed: int, workers: int, checkpoint_dir: Path
 ) -> Summary:
-    """Read, clean and resize the images of a folder.
+    """Read, clean and resize the images of a folder, or the cells of one.
 
     Writes `train.npy` and `test.npy`, with `config.generator_size_px` also `generator_train.npy` and
     `generator_test.npy`, then `attributes.json` with the names of the channels and the range of values that
@@ -75,17 +78,10 @@ def prepare(
     Raises UserError if the folder holds no usable image (see `find_images`), or if a larger share of its
     files than `config.max_unreadable_fraction` is unreadable; then nothing in `out_dir` can be loaded.
     """
-    listed = find_images(
-        source_folder,
-        config.test_fraction,
-        seed,
-        patient_disjoint=config.patient_disjoint,
-        pattern=config.pattern,
-        table=None if config.table is None else Path(config.table),
-    )
+    listed = _find(source_folder, config, seed)
     table = listed[listed["status"] == OK].reset_index(drop=True)
     paths = [source_folder / file for file in table["file"]]
-    seen = survey(paths, config, workers)
+    seen = _survey(paths, config, workers)
     names = channels.kept(seen.channels, config.channels)
     log.info("images become %s squares (images.fit) with the channels %s", config.fitted, ", ".join(names))
     checkpoint_dir.mkdir(parents=True, exist_ok=True)
@@ -101,6 +97,7 @@ def prepare(
         log.info("preparation goes on after %d of %d images", len(outcomes), len(table))
     results = ordered_map(partial(_prepare_file, config, seen), paths[len(outcomes) :], workers, "images")
     writers = _open_writers(out_dir, checkpoint_dir, config, len(names), table["split"], outcomes)
+    synced_each = max(_SYNC_IMAGES, int(len(table) * _SYNC_SHARE))
     try:
         for i, (images, note) in enumerate(results, start=len(outcomes)):
             if not images:
@@ -108,7 +105,7 @@ def prepare(
             for writer, image in zip(writers[table["split"].iat[i]], images, strict=False):
                 writer.append(image)
             outcomes.append([bool(images), note])
-            if len(outcomes) % _SYNC_IMAGES == 0:
+            if len(outcomes) % synced_each == 0:
                 for writer in (w for pair in writers.values() for w in pair):
                     writer.sync()
                 journal.write(outcomes)
@@ -137,6 +134,31 @@ def prepare(
     unfinished.replace(out_dir / _INDEX)
     shutil.rmtree(checkpoint_dir)
     return _summarise(table, outcomes)
+
+
+def _find(folder: Path, config: Images, seed: int) -> pd.DataFrame:
+    """What the folder holds, with the split of each image."""
+    if config.source == "cells":
+        return find_cells(folder, config.cells, config.test_fraction, seed)
+    return find_images(
+        folder,
+        config.test_fraction,
+        seed,
+        patient_disjoint=config.patient_disjoint,
+        pattern=config.pattern,
+        table=None if config.table is None else Path(config.table),
+    )
+
+
+def _survey(paths: list[Path], config: Images, workers: int) -> Survey:
+    """What all images have in common; each cell is scaled by itself, so nobody looks at all of them."""
+    if config.source == "cells":
+        return Survey(tuple(config.cells.stains), None, None, scales_8_bit=False)
+    return survey(paths, config, workers)
+
+
+def _read(path: Path, config: Images) -> Picture:
+    return read_cell(path, config.cells) if config.source == "cells" else read_picture(path, config.pages)
 
 
 def clean_image(
@@ -192,7 +214,7 @@ def load(folder: Path) -> PreparedImages:
 def _prepare_file(config: Images, seen: Survey, path: Path) -> tuple[list[UInt8[np.ndarray, "_ _ _"]], str]:
     """The image at each size and what had to be done to it, or no image and why the file is left out."""
     try:
-        picture = read_picture(path, config.pages)
+        picture = _read(path, config)
     except UnreadableImage as error:
         return [], str(error)
     pixels, notes = picture.pixels, list(picture.notes)
@@ -213,9 +235,17 @@ def _prepare_file(config: Images, seen: Survey, path: Path) -> tuple[list[UInt8[
 
 
 def _identity(folder: Path, table: pd.DataFrame, config: Images, seed: int) -> str:
-    found = ((file, (folder / file).stat()) for file in table["file"])
-    files = (f"{file}/{stat.st_size}/{stat.st_mtime_ns}" for file, stat in found)
-    return identity([config.model_dump_json(), str(seed), *table["split"], *files])
+    files = (f"{file}/{_stamp(folder / file)}" for file in table["file"])
+    return identity(chain([config.model_dump_json(), str(seed)], table["split"], files))
+
+
+def _stamp(path: Path) -> str:
+    """What changes when a file does."""
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return "missing"
+    return f"{stat.st_size}/{stat.st_mtime_ns}"
 
 
 def _open_writers(

@@ -81,7 +81,7 @@ def find_images(
         listed["patient"] = listed["patient"].where(~nameless, own)
     images = listed[fine]
     if (images["split"] == "").all():
-        split = _hold_out(images["patient"], test_fraction, seed, folder)
+        split = hold_out(images["patient"], test_fraction, seed, folder)
         listed.loc[fine, "split"] = split
     elif (images["split"] == "").any():
         unknown = images["file"][images["split"] == ""].iloc[0]
@@ -198,7 +198,11 @@ def _part_patients(listed: pd.DataFrame, leave_out: bool) -> None:
         listed.loc[shared, "status"] = "its patient is also in test/"
 
 
-def _hold_out(patient: pd.Series, test_fraction: float, seed: int, folder: Path) -> pd.Series:
+def hold_out(patient: pd.Series, test_fraction: float, seed: int, folder: Path) -> pd.Series:
+    """The split of each image, `train` or `test`, with whole patients held out.
+
+    `seed` and the patients' names decide. Raises UserError if there is a single patient.
+    """
     counts = patient.value_counts()
     if len(counts) < 2:
         raise UserError(f"images.folder: {folder} has images of 1 patient; holding out needs at least 2")

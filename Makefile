@@ -60,10 +60,11 @@ $(DOCS_VENV)/.complete: envs/docs.lock
 	@$(DOCS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r envs/docs.lock
 	@touch $@
 
-lint: env  ## Check style and formatting of Python and Snakemake files
+lint: env  ## Check style, formatting and types of Python and Snakemake files
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/snakefmt --check Snakefile workflow
+	@$(BIN)/mypy
 	@$(BIN)/snakemake --lint
 
 format: env  ## Apply the formatters

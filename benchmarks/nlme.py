@@ -139,7 +139,7 @@ def modes_covary(n: int) -> dict:
     """covary.nlme.empirical_bayes, and how often eight starts drawn from the prior find no better mode."""
     from covary import nlme, rng
     from covary.nlme.empirical_bayes import estimate
-    from covary.nlme.lanes import lanes_of
+    from covary.nlme.lanes import observed_lanes_of
 
     model, parameters, _, design, simulation = subjects(n)
     records = nlme.Records.of(design, simulation.observation)
@@ -147,7 +147,7 @@ def modes_covary(n: int) -> dict:
     best = modes.objective.copy()
     for i in range(8):
         start = rng.normal(SEED, f"start/{i}", 0, n, (3,))
-        other = estimate(model, parameters.concrete(), lanes_of(model, records), True, near=start)
+        other = estimate(model, parameters.concrete(), observed_lanes_of(model, records), True, near=start)
         best = np.fmin(best, np.where(other.status == nlme.Status.FAILED, np.inf, other.objective))
     return measured | {
         "converged": float(np.mean(modes.status == nlme.Status.CONVERGED)),

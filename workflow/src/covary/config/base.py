@@ -21,7 +21,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class ConfigError(UserError):
-    """The configuration cannot be used; the message names the key and what was expected, one line a fault."""
+    """The configuration cannot be used; the message has one line per fault: the key and what was expected."""
 
 
 class Section(BaseModel):
@@ -64,7 +64,7 @@ def _refuse(messages: dict[str, str]) -> None:
     if messages:
         faults = [
             InitErrorDetails(
-                type=PydanticCustomError("refused", "{message}", {"message": message}), loc=(key,)
+                type=PydanticCustomError("refused", "{message}", {"message": message}), loc=(key,), input=None
             )
             for key, message in messages.items()
         ]

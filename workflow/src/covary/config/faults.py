@@ -3,6 +3,8 @@
 import difflib
 from typing import Any, Literal, get_args, get_origin
 
+from pydantic_core import ErrorDetails
+
 from covary.config.base import Section
 from covary.config.experiment import Config
 
@@ -25,7 +27,7 @@ _KINDS = {
 }
 
 
-def explain(fault: dict[str, Any]) -> str:
+def explain(fault: ErrorDetails) -> str:
     """One line for one fault that pydantic found: the key, what was expected, and what was given."""
     key, sections = _place(fault["loc"])
     kind, context, got = fault["type"], fault.get("ctx", {}), fault["input"]
@@ -60,7 +62,8 @@ def explain(fault: dict[str, Any]) -> str:
 
 def _place(location: tuple[str | int, ...]) -> tuple[str, list[type[Section]]]:
     """The key as a user writes it, and the sections that may stand there or, at a plain value, around it."""
-    key, sections = "", [Config]
+    key = ""
+    sections: list[type[Section]] = [Config]
     for part in location:
         if len(sections) > 1:  # pydantic adds which section of several it took
             sections = [

@@ -39,9 +39,11 @@ def _leaves(model: type[Section], prefix: str = "") -> Iterator[Row]:
             text = "must be given" if field.is_required() else _as_text(default)
             yield key, _kind_of(field.annotation), text, meaning
         else:
-            kind, inner = {list: ("list", "[]."), dict: ("mapping", ".<name>.")}.get(
-                type(default), ("mapping or null", ".")
-            )
+            kind, inner = "mapping or null", "."
+            if isinstance(default, list):
+                kind, inner = "list", "[]."
+            elif isinstance(default, dict):
+                kind, inner = "mapping", ".<name>."
             yield key, kind, _as_text(default), meaning
             yield from _merged([list(_leaves(section, f"{key}{inner}")) for section in sections])
 

@@ -123,7 +123,8 @@ def _capacity(n: int) -> tuple[int, int]:
 
 
 def _threads() -> int:
-    return max(1, int(os.environ.get("OMP_NUM_THREADS") or getattr(os, "process_cpu_count", os.cpu_count)()))
+    counted = getattr(os, "process_cpu_count", os.cpu_count)() or 1
+    return max(1, int(os.environ.get("OMP_NUM_THREADS") or counted))
 
 
 @cache

@@ -26,7 +26,7 @@ def load_model(name: str) -> OdeModel | ClosedFormModel:
             )
         return SHIPPED[name]()
     cls = plugins.load_class(name, (OdeModel, ClosedFormModel), _KEY)
-    missing = sorted(cls.__abstractmethods__) + [
+    missing = sorted(getattr(cls, "__abstractmethods__", ())) + [
         attribute for attribute in ("fixed_effects", "random_effects") if not hasattr(cls, attribute)
     ]
     if missing:

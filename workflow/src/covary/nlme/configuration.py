@@ -3,6 +3,7 @@
 import os
 
 import jax
+import numpy as np
 
 # XLA compiles a loop over small arrays to one machine-code function, not to a list of tasks for a pool of
 # threads. This halves the time to compile, runs faster, and lets two threads compute at the same time.
@@ -27,5 +28,5 @@ def configure() -> None:
 
 def check_configured() -> None:
     """Raise RuntimeError unless JAX computes in 64 bits."""
-    if not jax.config.jax_enable_x64:
+    if jax.dtypes.canonicalize_dtype(np.float64) != np.float64:
         raise RuntimeError("JAX computes in 32 bits; call covary.nlme.configure() before any computation")

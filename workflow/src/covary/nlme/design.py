@@ -81,8 +81,9 @@ class Varying(eqx.Module):
 
     def epoch(self, row: int, time_h: float) -> int:
         """The epoch at a time."""
-        side = "left" if self.backward else "right"
-        return int(np.searchsorted(self.change_h[row], time_h, side=side))
+        changes = self.change_h[row]
+        passed = changes < time_h if self.backward else changes <= time_h
+        return int(np.count_nonzero(passed))
 
 
 class Design(eqx.Module):

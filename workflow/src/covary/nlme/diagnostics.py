@@ -12,7 +12,7 @@ from covary.nlme.blocks import lane_program, map_lanes
 from covary.nlme.check import check_model
 from covary.nlme.design import Records
 from covary.nlme.empirical_bayes import empirical_bayes
-from covary.nlme.lanes import lanes_of, predict
+from covary.nlme.lanes import observed_lanes_of, predict
 from covary.nlme.model import ClosedFormModel, OdeModel
 from covary.nlme.parameters import Parameters
 from covary.nlme.simulate import simulate
@@ -23,7 +23,7 @@ _PERCENTILES = (5, 50, 95)
 def residual_table(
     model: OdeModel | ClosedFormModel, parameters: Parameters, records: Records
 ) -> pd.DataFrame:
-    """One row an observation: ID, TIME, DV, PRED, IPRED, IWRES, CWRES.
+    """One row per observation: ID, TIME, DV, PRED, IPRED, IWRES, CWRES.
 
     PRED is the prediction at η = 0 and IPRED at the empirical Bayes estimate; IWRES is (DV − IPRED)/√R on
     the scale of the residual error; CWRES is the residual from the linearisation at the estimate,
@@ -33,7 +33,7 @@ def residual_table(
     check_model(model, parameters, records.design)
     parameters = parameters.concrete()
     eta = np.ascontiguousarray(empirical_bayes(model, parameters, records).eta.T)
-    lanes = lanes_of(model, records)
+    lanes = observed_lanes_of(model, records)
     pred, ipred, iwres, from_mean, c = map_lanes(
         partial(_residuals, model, parameters),
         eta.shape[1],

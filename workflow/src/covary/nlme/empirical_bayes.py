@@ -22,7 +22,7 @@ from covary.nlme.blocks import lane_program, map_lanes, take
 from covary.nlme.check import check_model
 from covary.nlme.design import Records
 from covary.nlme.lane_algebra import eigh, inverse
-from covary.nlme.lanes import Lanes, lanes_of, predict_program
+from covary.nlme.lanes import ObservedLanes, observed_lanes_of, predict_program
 from covary.nlme.model import ClosedFormModel, OdeModel
 from covary.nlme.parameters import Parameters
 from covary.nlme.solvers.lanes import DEFAULT, Tolerance
@@ -72,14 +72,14 @@ def empirical_bayes(
     |∇Φ| ≤ 1e-5. Raises ValueError if records, model and parameters do not fit together.
     """
     check_model(model, parameters, records.design)
-    lanes = lanes_of(model, records)
+    lanes = observed_lanes_of(model, records)
     return estimate(model, parameters.concrete(), lanes, interaction)
 
 
 def estimate(
     model: OdeModel | ClosedFormModel,
     parameters: Parameters,
-    lanes: Lanes,
+    lanes: ObservedLanes,
     interaction: bool,
     *,
     goal: float = GRADIENT_TOLERANCE,
@@ -269,9 +269,7 @@ class _Starts:
         self.steps = np.zeros(size, dtype=np.int64)
         self._arguments = model, parameters, lanes, frozen
         if lanes.alike:
-            plan = Lanes(
-                lanes.n_times, True, lanes.plan, lanes.covariates, output=lanes.output, varying=lanes.varying
-            )
+            plan = lanes.design
             points = self.points
             self._predictions, _, self.steps = map_lanes(
                 partial(predict_program, model, parameters.theta, _COARSE),

@@ -15,7 +15,7 @@ from covary.nlme.check import check_model
 from covary.nlme.curvature import Curvature
 from covary.nlme.design import Records
 from covary.nlme.empirical_bayes import Status, estimate
-from covary.nlme.lanes import Lanes, lanes_of, predict_program
+from covary.nlme.lanes import ObservedLanes, observed_lanes_of, predict_program
 from covary.nlme.marginal import Marginal, check_method, marginal
 from covary.nlme.model import ClosedFormModel, OdeModel
 from covary.nlme.parameters import Parameters
@@ -176,7 +176,7 @@ def fit_population(
     """
     check_method(method)
     check_model(model, initial, records.design)
-    lanes = lanes_of(model, records)
+    lanes = observed_lanes_of(model, records)
     initial = initial.concrete()
     free = _free(initial, fixed)
     whole = _Objective(model, initial, lanes, method, free)
@@ -227,12 +227,12 @@ def fit_population(
     )
 
 
-def _posthoc(model, parameters: Parameters, lanes: Lanes) -> Float64[np.ndarray, "subject k"]:
+def _posthoc(model, parameters: Parameters, lanes: ObservedLanes) -> Float64[np.ndarray, "subject k"]:
     """Empirical Bayes estimates after FO, which itself looks at η = 0 alone."""
     return estimate(model, parameters, lanes, True, hessian=False).eta
 
 
-def _cause(model, parameters: Parameters, lanes: Lanes, subject: int) -> str:
+def _cause(model, parameters: Parameters, lanes: ObservedLanes, subject: int) -> str:
     """Why a subject has no OFV, in words: what goes wrong at η = 0."""
     one = lanes.select(np.array([subject]))
     eta = np.zeros((parameters.omega.shape[0], 1))
@@ -260,7 +260,7 @@ class _Objective:
     def __init__(self, model, initial: Parameters, lanes, method: str, free: np.ndarray):
         self._problem = model, lanes, method
         self._initial, self.free = initial, free
-        self._last: tuple[bytes | None, Marginal | None] = None, None
+        self._last: tuple[bytes, Marginal] | None = None
         self.n_evaluations = 0
         self.n_subjects = lanes.y.shape[1]
         self.units = np.ones(int(free.sum()))
@@ -277,7 +277,7 @@ class _Objective:
         size = np.sqrt(np.sum(np.square(scores / 2), axis=1))
         usable = ~self.logarithms & (size > 0) & np.isfinite(size)
         self.units = np.where(usable, 1 / np.where(usable, size, 1.0), 1.0)
-        if usable.any():
+        if usable.any() and self._last is not None:
             key, at = self._last
             self._last = (np.frombuffer(key) / self.units).tobytes(), at
 
@@ -289,7 +289,7 @@ class _Objective:
     def at(self, x) -> Marginal:
         """Every subject's OFV and gradient; the optimizer asks twice for the same point."""
         key = np.asarray(x).tobytes()
-        if key != self._last[0]:
+        if self._last is None or key != self._last[0]:
             self._last = key, self._evaluate(x)
         return self._last[1]
 
@@ -316,8 +316,8 @@ class _Objective:
             # The mode is followed here too, so that both gradients have the same error of the mode.
             base = gradient(x)
             rows = [(gradient(x + step) - base) / _STEP for step in steps]
-        rows = np.array(rows).reshape(len(x), len(x))
-        return (rows + rows.T) / 2
+        square = np.array(rows).reshape(len(x), len(x))
+        return (square + square.T) / 2
 
     def _sum(self, at: Marginal) -> Float64[np.ndarray, " free"]:
         return at.gradient[self.free].sum(axis=1) * self.units

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from covary.nlme.arrays import Array
 from covary.nlme.censoring import censored_information, censored_terms
 from covary.nlme.lane_algebra import inverse
-from covary.nlme.lanes import Lanes, predict
+from covary.nlme.lanes import ObservedLanes, predict
 from covary.nlme.model import ClosedFormModel, OdeModel
 from covary.nlme.parameters import Parameters
 from covary.nlme.residual import ResidualError
@@ -31,7 +31,7 @@ class Expansion(NamedTuple):
 
 def data_terms(
     residual: ResidualError,
-    lanes: Lanes,
+    lanes: ObservedLanes,
     f: Float[Array, "time lane"],
     frozen: Float[Array, "time lane"] | None,
 ) -> Float[Array, "time lane"]:
@@ -48,7 +48,7 @@ def data_terms(
 
 def information(
     residual: ResidualError,
-    lanes: Lanes,
+    lanes: ObservedLanes,
     f: Float[Array, "time lane"],
     frozen: Float[Array, "time lane"] | None,
 ) -> Float[Array, "time lane"]:
@@ -71,7 +71,7 @@ def information(
 def frozen_prediction(
     model: OdeModel | ClosedFormModel,
     parameters: Parameters,
-    lanes: Lanes,
+    lanes: ObservedLanes,
     interaction: bool,
     tolerance: Tolerance = DEFAULT,
 ) -> Float[Array, "time lane"] | None:
@@ -87,7 +87,7 @@ def joint(
     model: OdeModel | ClosedFormModel,
     parameters: Parameters,
     eta: Float[Array, "k lane"],
-    lanes: Lanes,
+    lanes: ObservedLanes,
     frozen: Float[Array, "time lane"] | None,
     tolerance: Tolerance = DEFAULT,
 ) -> Float[Array, " lane"]:
@@ -131,7 +131,7 @@ def gauss_newton(
     model: OdeModel | ClosedFormModel,
     parameters: Parameters,
     eta: Float[Array, "k lane"],
-    lanes: Lanes,
+    lanes: ObservedLanes,
     frozen: Float[Array, "time lane"] | None,
     tolerance: Tolerance = DEFAULT,
 ) -> Expansion:
@@ -153,7 +153,7 @@ def exact(
     model: OdeModel | ClosedFormModel,
     parameters: Parameters,
     eta: Float[Array, "k lane"],
-    lanes: Lanes,
+    lanes: ObservedLanes,
     frozen: Float[Array, "time lane"] | None,
     tolerance: Tolerance = DEFAULT,
 ) -> Expansion:

@@ -1,7 +1,8 @@
 """Predictions of many subjects at once, in lanes: the last axis of every array is the subject."""
 
+import dataclasses
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import equinox as eqx
 import jax
@@ -26,17 +27,30 @@ class Regimen(NamedTuple):
 
 
 class Lanes(eqx.Module):
-    """Some subjects side by side: their design and, unless they are to be simulated, their observations."""
+    """The design of some subjects side by side."""
 
     n_times: int = eqx.field(static=True)
     shared: bool = eqx.field(static=True)
     plan: Schedule | Regimen
     covariates: dict[str, Float[Array, ""] | Float[Array, " lane"]]
-    y: Float[Array, "time lane"] | None = None
-    present: Bool[Array, "time lane"] | None = None
-    bounds: Bounds | None = None  # (time, lane)
-    output: Int[Array, "time *lane"] | None = None  # which of several outputs is observed
-    varying: dict[str, Float[Array, "epoch *lane"]] = eqx.field(default_factory=dict)
+    output: Int[Array, "time *lane"] | None  # which of several outputs is observed
+    varying: dict[str, Float[Array, "epoch *lane"]]
+
+    def select(self, index: Int[Array, " lane"]) -> Self:
+        """Some of the lanes, by index; repeats are allowed."""
+        covariates = {n: take(v, index) if v.ndim else v for n, v in self.covariates.items()}
+        if self.shared:
+            return dataclasses.replace(self, covariates=covariates)
+        plan, output, varying = take((self.plan, self.output, self.varying), index)
+        return dataclasses.replace(self, plan=plan, covariates=covariates, output=output, varying=varying)
+
+
+class ObservedLanes(Lanes):
+    """The design and the observations of some subjects side by side."""
+
+    y: Float[Array, "time lane"]
+    present: Bool[Array, "time lane"]
+    bounds: Bounds | None  # (time, lane)
 
     @property
     def alike(self) -> bool:
@@ -47,19 +61,36 @@ class Lanes(eqx.Module):
             and not any(np.ndim(value) for value in self.covariates.values())
         )
 
-    def select(self, index: Int[Array, " lane"]) -> "Lanes":
+    @property
+    def design(self) -> Lanes:
+        """The same subjects without their observations."""
+        return Lanes(self.n_times, self.shared, self.plan, self.covariates, self.output, self.varying)
+
+    def select(self, index: Int[Array, " lane"]) -> Self:
         """Some of the lanes, by index; repeats are allowed."""
-        plan = self.plan if self.shared else take(self.plan, index)
-        covariates = {n: take(v, index) if v.ndim else v for n, v in self.covariates.items()}
-        own = take((self.y, self.present, self.bounds), index)
-        rows = (self.output, self.varying)
-        output, varying = rows if self.shared else take(rows, index)
-        return Lanes(self.n_times, self.shared, plan, covariates, *own, output, varying)
+        y, present, bounds = take((self.y, self.present, self.bounds), index)
+        return dataclasses.replace(super().select(index), y=y, present=present, bounds=bounds)
 
 
-def lanes_of(model: OdeModel | ClosedFormModel, source: Design | Records) -> Lanes:
-    """The subjects of a design or of records, as lanes."""
-    design = source.design if isinstance(source, Records) else source
+def observed_lanes_of(model: OdeModel | ClosedFormModel, records: Records) -> ObservedLanes:
+    """The subjects of records, as lanes."""
+    lanes = lanes_of(model, records.design)
+    y = np.where(records.present, records.observation, 1.0).astype(np.float64)  # any finite number will do
+    return ObservedLanes(
+        lanes.n_times,
+        lanes.shared,
+        lanes.plan,
+        lanes.covariates,
+        lanes.output,
+        lanes.varying,
+        np.ascontiguousarray(y.T),
+        np.ascontiguousarray(records.present.T),
+        jax.tree.map(lambda values: np.ascontiguousarray(values.T), records.bounds),
+    )
+
+
+def lanes_of(model: OdeModel | ClosedFormModel, design: Design) -> Lanes:
+    """The subjects of a design, as lanes."""
     used = covariates_used(model, design)
     covariates = {n: v[0] if len(v) == 1 else v for n, v in design.covariates.items() if n in used}
     varying = {} if design.varying is None else {n: v for n, v in design.varying.value.items() if n in used}
@@ -70,20 +101,7 @@ def lanes_of(model: OdeModel | ClosedFormModel, source: Design | Records) -> Lan
     output = output_index(model, design)
     if output is not None:
         output = output[0] if design.shared else np.ascontiguousarray(output.T)
-    if not isinstance(source, Records):
-        return Lanes(n_times, design.shared, plan, covariates, output=output, varying=varying)
-    y = np.where(source.present, source.observation, 1.0).astype(np.float64)  # any finite number will do
-    return Lanes(
-        n_times,
-        design.shared,
-        plan,
-        covariates,
-        np.ascontiguousarray(y.T),
-        np.ascontiguousarray(source.present.T),
-        jax.tree.map(lambda values: np.ascontiguousarray(values.T), source.bounds),
-        output,
-        varying,
-    )
+    return Lanes(n_times, design.shared, plan, covariates, output, varying)
 
 
 def predict(
@@ -107,9 +125,13 @@ def predict(
         return jax.vmap(model.individual, in_axes=(axes[0], -1, axes[1]))(theta, eta, covariates)
 
     p = jax.vmap(individual)(lanes.varying) if lanes.varying else individual({})
+    plan = lanes.plan
     if isinstance(model, OdeModel):
-        return solve(model, p, lanes.plan, lanes.n_times, lanes.output, tolerance)
-    f = jax.vmap(model.closed_form, in_axes=(design_axis, design_axis, 0), out_axes=-1)(*lanes.plan, p)
+        assert isinstance(plan, Schedule)
+        return solve(model, p, plan, lanes.n_times, lanes.output, tolerance)
+    assert isinstance(plan, Regimen)
+    closed_form = jax.vmap(model.closed_form, in_axes=(design_axis, design_axis, 0), out_axes=-1)
+    f = closed_form(plan.time_h, plan.doses, p)
     f = model.choose(f, lanes.output)
     finite = jnp.all(jnp.isfinite(jax.lax.stop_gradient(f)), axis=0)
     failure = jnp.where(finite, int(Failure.NONE), int(Failure.NOT_FINITE))
@@ -126,7 +148,8 @@ class _Watched(Mapping):
     """Covariates that remember which of them were asked for."""
 
     def __init__(self, values: dict):
-        self.values_by_name, self.asked = values, set()
+        self.values_by_name = values
+        self.asked: set[str] = set()
 
     def __getitem__(self, name: str):
         self.asked.add(name)

@@ -10,7 +10,7 @@ from covary.nlme import joint
 from covary.nlme.blocks import lane_program, map_lanes
 from covary.nlme.check import check_model
 from covary.nlme.design import Records
-from covary.nlme.lanes import lanes_of
+from covary.nlme.lanes import observed_lanes_of
 from covary.nlme.model import ClosedFormModel, OdeModel
 from covary.nlme.parameters import Parameters
 from covary.nlme.solvers.lanes import DEFAULT, Tolerance
@@ -44,7 +44,7 @@ class RecordLikelihood:
         check_model(model, parameters, records.design)
         self._parameters = parameters.concrete()
         self._prior_precision = np.linalg.inv(self._parameters.omega)
-        self._lanes = lanes_of(model, records)
+        self._lanes = observed_lanes_of(model, records)
         self._program = partial(_expand, model, self._parameters)
         self._value_program = partial(_joint, model, self._parameters, _TOLERANCE)
 
@@ -97,7 +97,7 @@ class LogJoint:
 
     def __init__(self, model: OdeModel | ClosedFormModel, parameters: Parameters, records: Records):
         self._program = partial(_joint, model, parameters, DEFAULT)
-        self._lanes = lanes_of(model, records)
+        self._lanes = observed_lanes_of(model, records)
 
     def __call__(
         self, eta: Float[np.ndarray, "row point k"], subjects: Int[np.ndarray, " row"] | None = None

@@ -25,7 +25,7 @@ from covary.nlme.check import check_model
 from covary.nlme.design import Records
 from covary.nlme.empirical_bayes import Status, estimate
 from covary.nlme.lane_algebra import inverse, log_determinant, solve
-from covary.nlme.lanes import Lanes, lanes_of, predict
+from covary.nlme.lanes import ObservedLanes, observed_lanes_of, predict
 from covary.nlme.model import ClosedFormModel, OdeModel
 from covary.nlme.parameters import Parameters
 
@@ -38,7 +38,7 @@ class Marginal(NamedTuple):
     it ended."""
 
     ofv: Float64[np.ndarray, " subject"]
-    gradient: Float64[np.ndarray, "p subject"] | None
+    gradient: Float64[np.ndarray, "p subject"]  # no rows unless it is asked for
     eta: Float64[np.ndarray, "subject k"]
     status: Int8[np.ndarray, " subject"]
 
@@ -70,7 +70,9 @@ def objective(
     """
     check_method(method)
     check_model(model, parameters, records.design)
-    return marginal(model, parameters.concrete(), lanes_of(model, records), method, gradient=gradient)
+    return marginal(
+        model, parameters.concrete(), observed_lanes_of(model, records), method, gradient=gradient
+    )
 
 
 def check_method(method: str) -> None:
@@ -82,7 +84,7 @@ def check_method(method: str) -> None:
 def marginal(
     model: OdeModel | ClosedFormModel,
     parameters: Parameters,
-    lanes: Lanes,
+    lanes: ObservedLanes,
     method: str,
     *,
     gradient: bool,
@@ -110,11 +112,11 @@ def marginal(
 
 @lane_program(n_shared=5, static_argnums=(0, 1))
 def _marginal(method, gradient, model, structure: Parameters, vector, eta, lanes):
-    """OFV (lane,) and its gradient (p, lane) or None."""
+    """OFV (lane,) and its gradient (p, lane), or (0, lane) if it is not asked for."""
     at, slopes = _derivatives(method, model, structure, vector, eta, lanes, gradient)
     ofv = partial(_linearised if method == "fo" else _approximate, structure, lanes)
     if not gradient:
-        return ofv(vector, eta, at), None
+        return ofv(vector, eta, at), jnp.zeros((0, eta.shape[1]))
     k, p = eta.shape[0], vector.shape[0]
     by_eta = jax.tree.map(lambda v: v[:k], slopes)
     # Ω and the residual error leave the predictions alone.

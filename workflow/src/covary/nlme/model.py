@@ -6,7 +6,7 @@ engine batches and differentiates it.
 """
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
 import equinox as eqx
@@ -45,7 +45,7 @@ class StructuralModel(eqx.Module):
     outputs: ClassVar[dict[int, str]] = {}
 
     @abc.abstractmethod
-    def individual(self, theta: dict, eta: Float[Array, " k"], covariates: dict) -> dict:
+    def individual(self, theta: dict, eta: Float[Array, " k"], covariates: Mapping) -> dict:
         """Individual parameters of one subject from fixed effects, random effects and covariates, all by
         name."""
 

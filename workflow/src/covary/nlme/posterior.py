@@ -34,7 +34,7 @@ def posterior_draws(
     stream: str = "posterior_draws",
     first_subject: int = 0,
 ) -> Draws:
-    """`n_draws` draws a subject by importance resampling around its mode.
+    """`n_draws` draws per subject by importance resampling around its mode.
 
     Proposals are Student-t, wider than the curvature at the mode; where the effective sample size is low,
     as many more come from a Student-t with the weighted moments of the first, and both are weighted as one
@@ -86,7 +86,7 @@ def _draw(model, parameters, records, modes, n_draws, seed, stream, span) -> Dra
         eta[low] = both
         weight[low], size[low], log_mean[low] = _normalise(log_both - mixture)
     # Systematic resampling, then a shuffle so that draws are exchangeable.
-    offset = rng.uniform(seed, f"{stream}/resample", *span, (1 + n_draws,))
+    offset = rng.uniform(seed, f"{stream}/resample", span[0], span[1], (1 + n_draws,))
     grid = (np.arange(n_draws) + offset[:, :1]) / n_draws
     cumulative = np.cumsum(weight, axis=1)
     chosen = np.stack([np.searchsorted(c / c[-1], g) for c, g in zip(cumulative, grid, strict=True)])
@@ -114,8 +114,10 @@ class _Student(NamedTuple):
 
     def draw(self, seed, stream, span, m, subjects=slice(None)) -> np.ndarray:
         k = self.mean.shape[1]
-        normal = rng.normal(seed, f"{stream}/normal", *span, (m, k))[subjects]
-        chi_square = chdtri(_DEGREES, rng.uniform(seed, f"{stream}/chi_square", *span, (m,))[subjects])
+        start, stop = span
+        normal = rng.normal(seed, f"{stream}/normal", start, stop, (m, k))[subjects]
+        uniform = rng.uniform(seed, f"{stream}/chi_square", start, stop, (m,))[subjects]
+        chi_square = chdtri(_DEGREES, uniform)
         scaled = normal / np.sqrt(chi_square / _DEGREES)[..., None]
         return self.mean[:, None] + np.einsum("sij,smj->smi", self.factor, scaled)
 

@@ -127,7 +127,7 @@ class PerOutput(ResidualError):
     output: Int[Array, "time *lane"] | None = None  # which output each observation is of
 
     @property
-    def interacts(self) -> bool:
+    def interacts(self) -> bool:  # type: ignore[override]  # follows from the outputs' own
         """Whether a variance depends on the prediction."""
         return any(error.interacts for error in self.errors)
 
@@ -168,6 +168,8 @@ class PerOutput(ResidualError):
         return self._chosen(f, lambda error, v: error.variance(v))
 
     def _chosen(self, value: Values, function: Callable) -> Values:
+        if self.output is None:
+            raise ValueError("the residual error of several outputs needs the output of each observation")
         output = self.output if self.output.ndim == value.ndim else self.output[:, None]
         result = jnp.zeros_like(value)
         for i, error in enumerate(self.errors):

@@ -1,6 +1,8 @@
 """A structural model in units of its random effects: standard normal numbers in place of N(0, Ω)."""
 
 import dataclasses
+import types
+from collections.abc import Callable
 from functools import cache
 
 import equinox as eqx
@@ -8,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float64
 
-from covary.nlme.model import ClosedFormModel, OdeModel
+from covary.nlme.model import ClosedFormModel, OdeModel, StructuralModel
 
 
 def in_standard_units(
@@ -27,7 +29,7 @@ def in_standard_units(
 
 
 @cache
-def _scaled(cls: type) -> type:
+def _scaled(cls: type[StructuralModel]) -> Callable[..., OdeModel | ClosedFormModel]:
     def individual(self, theta, eta, covariates):
         rows = [sum(weight * eta[j] for j, weight in enumerate(row) if weight) for row in self.factor]
         return cls.individual(self, theta, jnp.stack(rows), covariates)
@@ -39,4 +41,4 @@ def _scaled(cls: type) -> type:
         "__module__": cls.__module__,
         "__doc__": cls.__doc__,
     }
-    return type(cls)(cls.__name__, (cls,), namespace)
+    return types.new_class(cls.__name__, (cls,), exec_body=lambda body: body.update(namespace))

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from covary.nlme.arrays import Array
-from covary.nlme.design import Design
+from covary.nlme.design import Design, Varying
 
 _NO_RECORD = -1
 
@@ -25,9 +25,8 @@ class Schedule(eqx.Module):
     amount: Float[Array, "segment *lane"]  # bolus at the start of the segment
     rate: Float[Array, "segment *lane"] | None  # change of the infusion rate there
     compartment: Int[Array, "segment *lane"]
-    restart_h: (
-        Float[Array, "segment *lane"] | None
-    )  # where time goes on from the initial state; NaN: no reset
+    # Where time goes on from the initial state; NaN: no reset.
+    restart_h: Float[Array, "segment *lane"] | None
     epoch: Int[Array, "segment *lane"] | None  # of covariates that change, during the segment
     record_epoch: Int[Array, "segment *lane"] | None  # the same at the observation
     start_epoch: Int[Array, "segment *lane"] | None  # the same at the start, where a reset finds its state
@@ -35,7 +34,8 @@ class Schedule(eqx.Module):
     @classmethod
     def of(cls, design: Design, n_segments: int | None = None, *, varying: bool = False) -> "Schedule":
         """The schedule of a design, padded to `n_segments`; with covariates that change if `varying`."""
-        rows = [_segments(design, row, varying) for row in range(design.time_h.shape[0])]
+        covariates = design.varying if varying else None
+        rows = [_segments(design, row, covariates) for row in range(design.time_h.shape[0])]
         width = n_segments or max(len(row) for row in rows)
         start = design.start_h
         table = np.zeros((len(rows), width, len(_Segment._fields)))
@@ -46,18 +46,19 @@ class Schedule(eqx.Module):
         table = np.moveaxis(table, 0, -1)  # (segment, field, lane)
         if design.shared:
             table, start = table[..., 0], start[0]
-        columns = _Segment(*(np.ascontiguousarray(table[:, i]) for i in range(table.shape[1])))
+        columns = {name: np.ascontiguousarray(table[:, i]) for i, name in enumerate(_Segment._fields)}
+        numbers = {name: columns[name].astype(np.int64) for name in _WHOLE}
         return cls(
             np.asarray(start),
-            columns.end_h,
-            columns.record.astype(np.int64),
-            columns.amount,
-            columns.rate if np.any(design.dose_duration_h > 0) else None,
-            columns.compartment.astype(np.int64),
-            None if design.dose_resets is None else columns.restart_h,
-            columns.epoch.astype(np.int64) if varying else None,
-            columns.record_epoch.astype(np.int64) if varying else None,
-            columns.start_epoch.astype(np.int64) if varying else None,
+            columns["end_h"],
+            numbers["record"],
+            columns["amount"],
+            columns["rate"] if np.any(design.dose_duration_h > 0) else None,
+            numbers["compartment"],
+            None if design.dose_resets is None else columns["restart_h"],
+            numbers["epoch"] if varying else None,
+            numbers["record_epoch"] if varying else None,
+            numbers["start_epoch"] if varying else None,
         )
 
 
@@ -80,6 +81,9 @@ class _Segment(NamedTuple):
     start_epoch: int = 0
 
 
+_WHOLE = ("record", "compartment", "epoch", "record_epoch", "start_epoch")  # counted, not measured
+
+
 class _Event(NamedTuple):
     """Sorts by episode (how many resets came before), time, and place in the record."""
 
@@ -91,10 +95,10 @@ class _Event(NamedTuple):
     act: _Act | None = None
 
 
-def _segments(design: Design, row: int, varying: bool) -> list[_Segment]:
+def _segments(design: Design, row: int, varying: Varying | None) -> list[_Segment]:
     events = _events(design, row)
     if varying:
-        events += _changes(design, row, events)
+        events += _changes(varying, design.start_h[row], row, events)
     events.sort(key=lambda event: event[:4])
     segments = []
     now, act = design.start_h[row], _Act()
@@ -102,8 +106,8 @@ def _segments(design: Design, row: int, varying: bool) -> list[_Segment]:
         restarts = event.act is not None and not np.isnan(event.act.restart_h)
         idle = act.amount == 0 and act.rate == 0 and np.isnan(act.restart_h)
         if event.record != _NO_RECORD or not (restarts or (idle and event.time_h <= now)):
-            times = ((now + event.time_h) / 2, event.time_h, now) if varying else ()
-            epochs = [design.varying.epoch(row, time) for time in times]
+            times = ((now + event.time_h) / 2, event.time_h, now)
+            epochs = [varying.epoch(row, time) for time in times] if varying else []
             segments.append(_Segment(event.time_h, event.record, *act, *epochs))
             act = _Act()
         now = event.time_h
@@ -138,14 +142,14 @@ def _events(design: Design, row: int) -> list[_Event]:
     return [event for event in events if event.time_h <= last.get(event.episode, np.inf)]
 
 
-def _changes(design: Design, row: int, events: list[_Event]) -> list[_Event]:
+def _changes(varying: Varying, start_h: float, row: int, events: list[_Event]) -> list[_Event]:
     """Where covariates change between the events of an episode, so that no segment lies on both sides."""
-    spans: dict[int, list[float]] = {0: [design.start_h[row]]}
+    spans: dict[int, list[float]] = {0: [start_h]}
     for event in events:
         spans.setdefault(event.episode, []).append(event.time_h)
     return [
         _Event(episode, time, 0, -1, act=_Act())
-        for time in design.varying.change_h[row]
+        for time in varying.change_h[row]
         for episode, times in spans.items()
         if min(times) < time < max(times)
     ]

@@ -16,7 +16,7 @@ from covary.dataset.names import PARENTS
 from covary.dataset.shards import Shard
 from covary.errors import UserError
 from covary.store.files import flush, reopen, replace_json
-from covary.store.mapped import MappedImages
+from covary.store.mapped import MappedImages, shard_shape
 from covary.store.markers import array_sha256, write_marker
 from covary.store.parts import write_parts, write_whole
 
@@ -109,11 +109,11 @@ def write_image_shard(
         raise ValueError(f"shard {shard.index}: expected {len(shard)} images, got {len(images)}")
     reopen(path)
     array = zarr.open_array(path / "images" / "image", mode="r+")
-    file = path / shard_file(shard.start, array.shards[0])
+    file = path / shard_file(array, shard.start)
     file.unlink(missing_ok=True)  # Zarr would merge into what is there, damaged or not
     reaching = array.metadata.update_shape((shard.stop, *array.shape[1:]))
     # Black chunks are written too: who maps a shard counts on finding each at its place.
-    extended = zarr.AsyncArray(reaching, array.store_path, config={"write_empty_chunks": True})
+    extended = zarr.AsyncArray(reaching, array.store_path, config={"write_empty_chunks": True})  # type: ignore[call-overload]
     zarr.Array(extended)[shard.start : shard.stop] = images
     flush(file)
     hashes = {"image": array_sha256(images)}
@@ -169,7 +169,8 @@ class Images:
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """Images, channels, rows and columns."""
-        return (len(self), *self._array.shape[1:])
+        n_channels, height, width = self._array.shape[1:]
+        return len(self), n_channels, height, width
 
     @property
     def mapped(self) -> bool:
@@ -179,16 +180,21 @@ class Images:
     def __getitem__(self, rows: slice) -> UInt8[np.ndarray, "image channel y x"]:
         part = self._subjects[rows]
         if self._mapped is None:
-            return self._array[part.start : part.stop]
+            return np.asarray(self._array[part.start : part.stop])
         return self._mapped.take(np.arange(part.start, part.stop))
 
     def take(self, rows: Int64[np.ndarray, " row"]) -> UInt8[np.ndarray, "row channel y x"]:
         """The images of ascending rows."""
-        return self._mapped.take(rows + self._subjects.start)
+        return self._maps().take(rows + self._subjects.start)
 
     def prefetch(self, rows: Int64[np.ndarray, " row"]) -> None:
         """Have ascending rows read ahead, without waiting for them."""
-        self._mapped.prefetch(rows + self._subjects.start)
+        self._maps().prefetch(rows + self._subjects.start)
+
+    def _maps(self) -> MappedImages:
+        if self._mapped is None:
+            raise ValueError("single images can be picked from uncompressed images only")
+        return self._mapped
 
 
 def open(path: Path) -> xr.DataTree:
@@ -202,6 +208,6 @@ def open(path: Path) -> xr.DataTree:
         raise UserError(f"{path}: not a finished dataset ({' '.join(str(error).split())})") from None
 
 
-def shard_file(start: int, shard_subjects: int) -> str:
+def shard_file(images: zarr.Array, start: int) -> str:
     """The file, relative to the dataset, that holds the shard of images whose first subject is `start`."""
-    return f"images/image/c/{start // shard_subjects}/0/0/0"
+    return f"images/image/c/{start // shard_shape(images)[0]}/0/0/0"

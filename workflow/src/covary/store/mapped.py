@@ -15,13 +15,20 @@ _ENTRY = np.dtype([("offset", "<u8"), ("length", "<u8")])
 _CHECKSUM_BYTES = 4
 
 
+def shard_shape(images: zarr.Array) -> tuple[int, ...]:
+    """The shape of a shard. Raises ValueError if the array has no shards."""
+    if images.shards is None:
+        raise ValueError(f"{images.path} has no shards")
+    return images.shards
+
+
 class MappedImages:
     """The images of an array of uncompressed shards, each mapped when it is first needed."""
 
     def __init__(self, array: zarr.Array, folder: Path):
         self._folder = folder
         self._n_images, *self._shape = array.shape
-        self._shard, self._chunk = array.shards[0], array.chunks[0]
+        self._shard, self._chunk = shard_shape(array)[0], array.chunks[0]
         self._image_bytes = int(np.prod(self._shape))
         self._maps: dict[int, mmap.mmap] = {}
 

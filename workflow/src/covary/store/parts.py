@@ -113,7 +113,7 @@ def _lay_out(
             shape=(n_subjects, *variable.shape[1:]),
             dtype=variable.dtype,
             chunks=(min(n_subjects, part_subjects), *variable.shape[1:]),
-            dimension_names=variable.dims,
+            dimension_names=[str(name) for name in variable.dims],
             fill_value=np.nan if variable.dtype.kind == "f" else 0,
             attributes=dict(variable.attrs),
         )
@@ -144,7 +144,7 @@ def _stored(path: Path, expected: Mapping[str, str], part: Shard) -> dict[str, n
     values = {}
     for name, sha256 in expected.items():
         try:
-            values[name] = zarr.open_array(path / name, mode="r")[part.start : part.stop]
+            values[name] = np.asarray(zarr.open_array(path / name, mode="r")[part.start : part.stop])
         except RuntimeError:  # what codecs raise
             values[name] = np.empty(0)
         if array_sha256(values[name]) != sha256:

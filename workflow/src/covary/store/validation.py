@@ -49,7 +49,8 @@ def finalise(path: Path, markers: Iterable[Path], manifest: Path, attributes: Ma
     that were written, a wrong number of subjects, or NaN that no `status` explains.
     """
     n_subjects = zarr.open_array(path / "images" / "image", mode="r").shape[0]
-    groups, missing, shards, faults = {}, {}, [], []
+    groups, shards, faults = {}, [], []
+    missing: dict[str, int] = {}
     for marker in sorted(markers):
         record = read_marker(marker)
         group = record["group"]
@@ -120,7 +121,7 @@ def _check_images(path: Path, shards: Sequence[Mapping[str, Any]]) -> tuple[str,
             what = "are in no shard" if start > covered else "are in two shards"
             faults.append(f"{path}: images {min(start, covered)} … {max(start, covered) - 1} {what}")
         covered = stop
-        file = shard_file(start, array.shards[0])
+        file = shard_file(array, start)
         part = hashlib.sha256()
         try:
             for block in _blocks(array, start, stop):

@@ -21,8 +21,13 @@ BetweenRows = Literal["LOCF", "NOCB"]
 class RowsOfSubject(Protocol):
     """Which rows of the table a subject has, and when."""
 
-    rows: list[int]
-    times: list[float]
+    @property
+    def rows(self) -> list[int]:
+        """Their indices in the table."""
+
+    @property
+    def times(self) -> list[float]:
+        """Their times in hours."""
 
 
 def read_covariates(
@@ -77,7 +82,7 @@ def _values(path: Path, name: str, table: Table, subjects: Mapping[str, RowsOfSu
             raise UserError(f"{path}: subject {subject} has no value of the covariate {name}")
         before = np.searchsorted(known, np.arange(len(of_rows)), side="right") - 1
         of_rows = of_rows[known[np.maximum(before, 0)]]
-        for i in np.flatnonzero(np.diff(of_rows)) + 1:
+        for i in (np.flatnonzero(np.diff(of_rows)) + 1).tolist():
             if own.times[i] <= own.times[i - 1]:
                 raise UserError(
                     f"{path}, line {table.rows[own.rows[i]].line}: covariate {name} must not change while "

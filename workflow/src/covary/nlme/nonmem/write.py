@@ -35,21 +35,21 @@ def _rows(records: Records, subject: int) -> list[tuple[float, list]]:
     n_doses = design.dose_amount.shape[1]
     resets = np.zeros(n_doses, dtype=bool) if design.dose_resets is None else design.dose_resets[row]
     episodes = np.concatenate([[0], np.cumsum(resets)])  # by how many doses came before
-    events = []
+    events: list[tuple[int, float, int, int, list[object]]] = []
     for m in np.flatnonzero((design.dose_amount[row] != 0) | resets):
         amount, duration = design.dose_amount[row, m], design.dose_duration_h[row, m]
         evid = (4 if amount else 3) if resets[m] else 1
         rate = amount / duration if duration > 0 else 0.0
         compartment = int(design.dose_compartment[row, m]) + 1
         cells = [_text(amount), _text(rate), evid, compartment, ".", 1]
-        events.append((episodes[m + 1], design.dose_time_h[row, m], m, 1, cells))
+        events.append((int(episodes[m + 1]), design.dose_time_h[row, m], int(m), 1, cells))
     for j in np.flatnonzero(design.observed[row]):
         present, before = records.present[subject, j], design.doses_before[row, j]
         value = _text(records.observation[subject, j]) if present else "."
         output = "." if design.output is None else int(design.output[row, j]) or "."
         cells = [0, 0, 0, output, value, int(not present), *_censoring(records, subject, j)]
-        events.append((episodes[before], design.time_h[row, j], before, 0, cells))
-    nothing = [0, 0, 2, ".", ".", 1]
+        events.append((int(episodes[before]), design.time_h[row, j], int(before), 0, cells))
+    nothing: list[object] = [0, 0, 2, ".", ".", 1]
     changes = [] if design.varying is None else design.varying.change_h[row]
     if np.any(np.isfinite(changes)):  # then time does not go back
         events = [(0, *event[1:]) for event in events]

@@ -48,7 +48,7 @@ test: env  ## Run the test suite
 coverage: env  ## Run the test suite and show which lines of the package it does not reach
 	@$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --cov=covary --cov-report=term-missing:skip-covered
 
-test-slow: env  ## Run what takes minutes a test: kills at random moments, a real Slurm, networks of full size
+test-slow: env  ## Run what takes minutes per test: kills at random moments, a real Slurm, networks of full size
 	@$(BIN)/python -m pytest -m slow
 
 docs: $(DOCS_VENV)/.complete  ## Build the documentation site and check its links

@@ -77,7 +77,7 @@ def main() -> None:
 def measure(
     generator: ImageGenerator, sampling: Sampling, n: int, latents: np.ndarray, real: np.ndarray
 ) -> dict[str, float]:
-    """Images a second, and how good they are."""
+    """Images per second, and how good they are."""
     z = rng.normal(SEED, "z", 0, n, (generator.vae.latent_dim,))
     generate(generator, z[:WARM_UP], np.arange(WARM_UP), sampling, SEED)
     start = time.perf_counter()

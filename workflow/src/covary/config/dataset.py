@@ -23,8 +23,8 @@ class Subjects(Section):
 class Store(Section):
     """Layout of the dataset on disk; changes no number in it."""
 
-    shard_subjects: Positive = Field(2432, description="Images a shard, written by one job")
-    chunk_subjects: Positive = Field(64, description="Images a chunk, the unit of reading")
+    shard_subjects: Positive = Field(2432, description="Images per shard, written by one job")
+    chunk_subjects: Positive = Field(64, description="Images per chunk, the unit of reading")
     compression: Literal["zstd"] | None = Field(
         None,
         description="Of images: null maps them into memory undecoded, zstd saves a fifth of the disk",

@@ -72,7 +72,7 @@ class Sampling(Section):
         description="Solver of the probability-flow ODE, which is deterministic, or the paper's `ddpm`, "
         "which adds noise",
     )
-    steps: Positive = Field(6, description="Network evaluations an image")
+    steps: Positive = Field(6, description="Network evaluations per image")
     batch_size: Positive = Field(256, description="Images drawn at once")
     guidance_scale: float = Field(
         1.0, ge=0, description="Above 1, z is followed more than in training, at twice the cost; 1 is without"

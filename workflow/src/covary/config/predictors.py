@@ -49,7 +49,7 @@ class Predictor(Section):
     epochs: Positive = Field(6, description="At most this many epochs; each ends with a validation")
     passes: Positive = Field(1, description="Passes over the training subjects in an epoch")
     patience_epochs: Positive = Field(3, description="Stop when validation has not improved for so long")
-    batch_size: Positive = Field(64, description="Images a step")
+    batch_size: Positive = Field(64, description="Images per step")
     buffer_mb: Positive = Field(
         1000,
         description="Images shuffled at once, all of them if they fit: held in memory if they are "

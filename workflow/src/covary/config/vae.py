@@ -20,7 +20,7 @@ class Vae(Section):
         16, description="Channels of the first convolution; doubles as size halves"
     )
     epochs: Positive = Field(18, description="Passes over the training images")
-    batch_size: Positive = Field(32, description="Images a step")
+    batch_size: Positive = Field(32, description="Images per step")
     learning_rate: float = Field(0.001, gt=0, description="Adam step size at first")
     learning_rate_schedule: Literal["cosine", "constant"] = Field(
         "cosine", description="Fall to 0 along half a cosine, or stay (paper)"

@@ -22,7 +22,7 @@ def partition(n_subjects: int, shard_subjects: int) -> list[Shard]:
     """
     if n_subjects < 1 or shard_subjects < 1:
         raise ValueError(
-            f"need at least 1 subject and 1 subject a shard, got {n_subjects} and {shard_subjects}"
+            f"need at least 1 subject and 1 subject per shard, got {n_subjects} and {shard_subjects}"
         )
     starts = range(0, n_subjects, shard_subjects)
     return [Shard(i, start, min(start + shard_subjects, n_subjects)) for i, start in enumerate(starts)]

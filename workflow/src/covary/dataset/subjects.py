@@ -21,7 +21,7 @@ def latent_vectors(
 def sample(ranking: pd.DataFrame, subjects: Subjects, *, seed: int) -> xr.Dataset:
     """Draw z ~ N(0, I) for every subject and take the chosen latents as random effects eta.
 
-    `ranking` has one row a latent, `random_effect` the number of the one it serves as, or -1.
+    `ranking` has one row per latent, `random_effect` the number of the one it serves as, or -1.
     Returns z (subject, latent), eta (subject, random_effect) and split (subject).
     Every subject draws from its own stream, so the first n subjects of a larger dataset are the same.
     Raises ValueError if the random effects in the ranking are not numbered 0 … k - 1.

@@ -1,6 +1,6 @@
 """Inputs from elsewhere: data sets and weights, checked against the table `resources/sources.csv`.
 
-The table has one row a file: resource, file (where it belongs, below `resources/`), source, sha256 (empty
+The table has one row per file: resource, file (where it belongs, below `resources/`), source, sha256 (empty
 where none is known), unpack (for an archive: the folder in it that becomes `file`) and licence. A source is
 `hub:<id>`, a repository on the Hugging Face hub, in which the file has the path that follows the repository's
 name in `file`; `torchvision:<weights>`; or `doi:<name>`, a record whose archive one fetches by hand.

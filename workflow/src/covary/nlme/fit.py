@@ -71,7 +71,7 @@ class PopulationFit(NamedTuple):
         return float(values[-1] / values[0]) if values[0] > 0 else float("inf")
 
     def table(self, kind: str = "hessian") -> pd.DataFrame:
-        """One row a parameter: estimate, standard error, RSE %, 95 % interval, BSV CV %, shrinkage %.
+        """One row per parameter: estimate, standard error, RSE %, 95 % interval, BSV CV %, shrinkage %.
 
         Intervals are symmetric on the unconstrained scale where a parameter has one of its own there, so
         that a variance has a positive interval. The between-subject CV is that of a log-normal parameter.

@@ -19,7 +19,7 @@ def adaptive_quadrature(
     """OFV of each subject by Gauss-Hermite quadrature around its mode, `points` a random effect.
 
     One point is the Laplace approximation; more converge to the exact marginal likelihood. A check of the
-    other methods, not for large problems: it takes points^k solves a subject. Raises ValueError if there is
+    other methods, not for large problems: it takes points^k solves per subject. Raises ValueError if there is
     no mode.
     """
     if points < 1:

@@ -77,7 +77,7 @@ class ImageLoader:
         )
 
     def __len__(self) -> int:
-        """Batches an epoch."""
+        """Batches per epoch."""
         return len(self._sizes)
 
     def order(self, epoch: int) -> list[Rows]:

@@ -6,7 +6,7 @@ from tqdm import tqdm
 
 
 def progress(total: int, done: int, label: str, *, hidden: bool = False) -> tqdm:
-    """A progress bar that starts at `done`; in a log file it writes at most two lines a minute."""
+    """A progress bar that starts at `done`; in a log file it writes at most two lines per minute."""
     return tqdm(
         disable=hidden,
         total=total,

@@ -42,7 +42,7 @@ def train_vae(
     The sleep term, not in the paper, is that of Helmholtz machines (Hinton et al. 1995,
     doi:10.1126/science.7761831): the encoder learns to read z ~ N(0, I) back from its decoding.
 
-    Returns the network and one row an epoch: epoch, beta, loss, mse, perceptual, kl, sleep, test_loss,
+    Returns the network and one row per epoch: epoch, beta, loss, mse, perceptual, kl, sleep, test_loss,
     test_mse, test_perceptual, test_kl, active_units. Losses are those of the β in force; the one on test
     images, at the posterior mean, has no sleep term. Active units are the latents whose posterior mean varies
     over test images by more than `active_variance` (Burda et al. 2016, arXiv:1509.00519).

@@ -33,8 +33,8 @@ def rank_latents(
     mean of its decoding; small is influential. Method 2, sensitivity: mean squared change of the decoding
     (values 0 … 1) when one latent is redrawn; large is influential.
 
-    Returns one row per latent: latent, posterior_mean_variance, active, readback_mse, readback_r2, sensitivity,
-    rank_readback and rank_sensitivity (1 is best; -1: not active), random_effect (0 … k-1; -1: not chosen).
+    Returns one row per latent: latent, posterior_mean_variance, active, readback_mse, readback_r2,
+    sensitivity, rank_readback and rank_sensitivity (1 is best; -1: not active), random_effect (0 … k-1; -1: not chosen).
     Raises UserError if fewer latents are active than there are random effects.
     """
     vae.eval()

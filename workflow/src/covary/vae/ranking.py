@@ -34,7 +34,8 @@ def rank_latents(
     (values 0 … 1) when one latent is redrawn; large is influential.
 
     Returns one row per latent: latent, posterior_mean_variance, active, readback_mse, readback_r2,
-    sensitivity, rank_readback and rank_sensitivity (1 is best; -1: not active), random_effect (0 … k-1; -1: not chosen).
+    sensitivity, rank_readback and rank_sensitivity (1 is best; -1: not active), random_effect (0 … k-1; -1:
+    not chosen).
     Raises UserError if fewer latents are active than there are random effects.
     """
     vae.eval()

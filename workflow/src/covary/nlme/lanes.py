@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -36,13 +36,23 @@ class Lanes(eqx.Module):
     output: Int[Array, "time *lane"] | None  # which of several outputs is observed
     varying: dict[str, Float[Array, "epoch *lane"]]
 
-    def select(self, index: Int[Array, " lane"]) -> Self:
+    def select(self, index: Int[Array, " lane"]) -> "Lanes":
         """Some of the lanes, by index; repeats are allowed."""
         covariates = {n: take(v, index) if v.ndim else v for n, v in self.covariates.items()}
         if self.shared:
             return dataclasses.replace(self, covariates=covariates)
         plan, output, varying = take((self.plan, self.output, self.varying), index)
         return dataclasses.replace(self, plan=plan, covariates=covariates, output=output, varying=varying)
+
+    def observed(
+        self,
+        y: Float[Array, "time lane"],
+        present: Bool[Array, "time lane"],
+        bounds: Bounds | None,
+    ) -> "ObservedLanes":
+        """The same subjects with observations."""
+        plan, own = self.plan, (self.covariates, self.output, self.varying)
+        return ObservedLanes(self.n_times, self.shared, plan, *own, y, present, bounds)
 
 
 class ObservedLanes(Lanes):
@@ -66,23 +76,16 @@ class ObservedLanes(Lanes):
         """The same subjects without their observations."""
         return Lanes(self.n_times, self.shared, self.plan, self.covariates, self.output, self.varying)
 
-    def select(self, index: Int[Array, " lane"]) -> Self:
+    def select(self, index: Int[Array, " lane"]) -> "ObservedLanes":
         """Some of the lanes, by index; repeats are allowed."""
         y, present, bounds = take((self.y, self.present, self.bounds), index)
-        return dataclasses.replace(super().select(index), y=y, present=present, bounds=bounds)
+        return super().select(index).observed(y, present, bounds)
 
 
 def observed_lanes_of(model: OdeModel | ClosedFormModel, records: Records) -> ObservedLanes:
     """The subjects of records, as lanes."""
-    lanes = lanes_of(model, records.design)
     y = np.where(records.present, records.observation, 1.0).astype(np.float64)  # any finite number will do
-    return ObservedLanes(
-        lanes.n_times,
-        lanes.shared,
-        lanes.plan,
-        lanes.covariates,
-        lanes.output,
-        lanes.varying,
+    return lanes_of(model, records.design).observed(
         np.ascontiguousarray(y.T),
         np.ascontiguousarray(records.present.T),
         jax.tree.map(lambda values: np.ascontiguousarray(values.T), records.bounds),

@@ -33,6 +33,7 @@ wildcard_constraints:
 localrules:
     all,
     dataset,
+    check_latents,
     create_dataset,
     plot_workflow,
     plot_training,

@@ -13,7 +13,7 @@ SCRIPTS = Path(__file__).parents[1] / "workflow" / "scripts"
 # Each line imports from the lines above it only. A module by its own name is lower than the rest of its room.
 LOW_TO_HIGH = """
     errors  wording
-    rng  plugins
+    rng  plugins  gates
     resampling  config  jobs
     dataset.names  dataset.shards
     store  images  nlme

@@ -138,6 +138,23 @@ def test_more_subjects_draw_only_their_own_images(finished, tmp_path):
     assert read_marker(project.results / "markers/images.json")["shards"][:2] == known
 
 
+def test_a_gate_runs_again_alone_and_stops_a_run_whose_vae_has_learned_nothing(finished, tmp_path):
+    shares = pd.read_csv(finished.results / "gates" / "vae.csv")
+    assert shares["random_effect"].tolist() == ["eta_Ka", "eta_Imax", "eta_IC50"]
+    project = Project(tmp_path)
+    project.take_over(finished)
+    config = project.edited("gates.yaml", gates={"vae": 0.5})
+    planned = project.planned(config=config)
+    assert planned.pop("check_latents") == 1
+    assert planned.keys() <= {"describe_dataset", "plot_workflow", "write_provenance", "write_report"}
+    run = project.snakemake(config=config)
+    assert run.returncode == 1
+    (line,) = {
+        line for line in run.stderr.splitlines() if line.startswith("error: gates.vae: a share of 0.5")
+    }
+    assert "of eta_Ka (latent" in line and "gates: {vae: null}" in line
+
+
 def test_sampling_settings_do_not_retrain_the_generator(finished):
     planned = finished.planned(config=finished.edited("sampling.yaml", sampling={"steps": 3}))
     assert planned["generate_images"] == 2

@@ -173,6 +173,12 @@ def source_folder():
     return settings.images.folder
 
 
+def gate_of_generator():
+    """The gate before images are drawn; patterns that stand in for images have none."""
+    gate = ancient(f"{RESULTS}/gates/generator.csv")
+    return [] if settings.sampling.mock_images else [gate]
+
+
 def generator_folder(wildcards, input):
     """The folder of the generator whose UNet is an input."""
     return path.dirname(path.dirname(input.unet))

@@ -64,6 +64,7 @@ rule generate_images:
     input:
         specification="<results>/dataset.spec.json",
         unet="<results>/generator/unet/diffusion_pytorch_model.safetensors",
+        gate=gate_of_generator(),
     output:
         marker=f"<results>/{names.shard_marker('{shard}')}",
     log:

@@ -2,7 +2,8 @@
 Generator: the diffusion model that draws an image for a z.
 
 In: prepared images and their posteriors. Out: `<results>/generator/` in diffusers' own format and, if a pretrained
-model is fine-tuned, `<results>/latents/` with the images in its latent space.
+model is fine-tuned, `<results>/latents/` with the images in its latent space. A gate lets no generator pass from whose
+images the random effects cannot be read back (`<results>/gates/generator.csv`).
 """
 
 # Stable Diffusion's networks take 4 GB; a checkpoint also has the optimiser's state and the average.
@@ -40,6 +41,8 @@ rule train_generator:
         encodings="<results>/vae/encodings.npz",
         vae_weights="<results>/vae/weights.safetensors",
         latents=["<results>/latents/train.npy"] if settings.generator.pretrained else [],
+        # Another share trains nothing again: of a gate it matters that it is passed, not when.
+        gate=ancient("<results>/gates/vae.csv"),
     output:
         unet="<results>/generator/unet/diffusion_pytorch_model.safetensors",
         unet_config="<results>/generator/unet/config.json",
@@ -61,3 +64,31 @@ rule train_generator:
         code=code("train_generator"),
     script:
         "../scripts/train_generator.py"
+
+
+rule check_generator:
+    """Stop the run if the random effects cannot be read back from generated images."""
+    input:
+        ranking="<results>/vae/latent_ranking.csv",
+        unet="<results>/generator/unet/diffusion_pytorch_model.safetensors",
+    output:
+        table="<results>/gates/generator.csv",
+    log:
+        "<logs>/check_generator.log",
+    benchmark:
+        "<benchmarks>/check_generator.tsv"
+    conda:
+        "../../envs/covary.yaml"
+    resources:
+        mem_mb=growing(GENERATOR_MB),
+        runtime=60,
+        gpu=1,
+    params:
+        generator=generator_folder,
+        random_effects=RANDOM_EFFECTS,
+        settings=section("gates"),
+        sampling=section("sampling"),
+        seed=settings.seed,
+        code=code("check_generator"),
+    script:
+        "../scripts/check_generator.py"

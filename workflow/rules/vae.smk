@@ -3,7 +3,8 @@ Image VAE: the latent space whose coordinates become random effects.
 
 In: prepared images. Out: `<results>/vae/` with the weights, the loss curves, the posterior q(z|x) of every
 image (`encodings.npz`), the ranking of latents with the chosen random effects (`latent_ranking.csv`) and how far the
-two methods of ranking agree (`ranking_agreement.csv`).
+two methods of ranking agree (`ranking_agreement.csv`). A gate lets nothing pass from which the random effects cannot be
+read back (`<results>/gates/vae.csv`).
 """
 
 
@@ -88,3 +89,26 @@ rule rank_latents:
         code=code("rank_latents"),
     script:
         "../scripts/rank_latents.py"
+
+
+rule check_latents:
+    """Stop the run if the random effects cannot be read back from decodings of the VAE."""
+    input:
+        ranking="<results>/vae/latent_ranking.csv",
+    output:
+        table="<results>/gates/vae.csv",
+    log:
+        "<logs>/check_latents.log",
+    benchmark:
+        "<benchmarks>/check_latents.tsv"
+    conda:
+        "../../envs/covary.yaml"
+    resources:
+        mem_mb=growing(1000),
+        runtime=10,
+    params:
+        random_effects=RANDOM_EFFECTS,
+        least=settings.gates.vae,
+        code=code("check_latents"),
+    script:
+        "../scripts/check_latents.py"

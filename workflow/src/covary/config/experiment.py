@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from covary.config.base import Section
 from covary.config.dataset import Association, Store, Subjects
 from covary.config.evaluation import Evaluation, Quality
+from covary.config.gates import Gates
 from covary.config.generator import Generator, Sampling
 from covary.config.images import Images
 from covary.config.inference import Posterior
@@ -41,6 +42,7 @@ class Config(Section):
     generator: Generator = Field(default_factory=Generator)
     sampling: Sampling = Field(default_factory=Sampling)
     quality: Quality = Field(default_factory=Quality)
+    gates: Gates = Field(default_factory=Gates)
     subjects: Subjects = Field(default_factory=Subjects)
     store: Store = Field(default_factory=Store)
     association: Association = Field(default_factory=Association)
@@ -128,6 +130,7 @@ class Config(Section):
 def digest(config: Config) -> str:
     """SHA-256 of all settings that decide a number in the dataset."""
     settings = json.dumps(
-        config.model_dump(exclude={"experiment", "license", "quality", "store", "evaluation"}), sort_keys=True
+        config.model_dump(exclude={"experiment", "license", "quality", "gates", "store", "evaluation"}),
+        sort_keys=True,
     )
     return hashlib.sha256(settings.encode()).hexdigest()

@@ -20,7 +20,7 @@ _FAMILIES = {
     "images and their models": (
         BLUE,
         {"draw_phantoms", "write_digits", "prepare_images", "train_image_vae", "encode_images",
-         "rank_latents", "train_generator"},
+         "rank_latents", "check_latents", "train_generator", "check_generator"},
     ),
     "synthetic subjects and images": (
         GREEN,

@@ -7,6 +7,7 @@ from covary.quality.features import (
     feature_spaces,
     inception_features,
     read_back,
+    readback_r2,
 )
 from covary.quality.sets import ImageSets, collect, spread
 from covary.quality.similarity import mean_squared_error, nearest, pixels, structural_similarity
@@ -27,6 +28,7 @@ __all__ = [
     "pixels",
     "precision_and_recall",
     "read_back",
+    "readback_r2",
     "spread",
     "structural_similarity",
 ]

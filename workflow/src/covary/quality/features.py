@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float, Float32, UInt8
 from torch import Tensor, nn
 from torchvision.models import inception_v3
 
@@ -84,6 +84,15 @@ def read_back(vae: VAE, images: UInt8[np.ndarray, "n c h w"]) -> Float32[np.ndar
     """Posterior mean of images of any size."""
     vae.eval()
     return _extract(vae, images, vae.view, lambda x: vae.encode(x)[0], vae.arguments["size_px"])
+
+
+def readback_r2(
+    z: Float[np.ndarray, "n latent"], z_read: Float[np.ndarray, "n latent"]
+) -> Float[np.ndarray, " latent"]:
+    """R² of each latent: 1 - E(z - z_read)² / Var z. It is below 0 where the mean would be a better guess."""
+    return np.array(
+        [1 - np.square(one - read).mean() / one.var() for one, read in zip(z.T, z_read.T, strict=True)]
+    )
 
 
 def resized(x: Tensor, size_px: int) -> Tensor:

@@ -5,7 +5,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from covary.quality.distances import frechet_distance, kernel_distance, precision_and_recall
-from covary.quality.features import FeatureSpace
+from covary.quality.features import FeatureSpace, readback_r2
 from covary.quality.sets import ImageSets, spread
 from covary.quality.similarity import mean_squared_error, nearest, structural_similarity
 
@@ -45,11 +45,9 @@ def generator_quality(
 
 
 def _read_back(z: np.ndarray, z_read: np.ndarray, ranking: pd.DataFrame, readback_draws: int) -> list[tuple]:
-    rows = []
+    rows, of_generated = [], readback_r2(z, z_read)
     for latent, of_vae in ranking.loc[ranking["active"], ["latent", "readback_r2"]].itertuples(index=False):
-        error = np.square(z[:, latent] - z_read[:, latent]).mean()
-        r2 = float(1 - error / z[:, latent].var())
-        rows.append(("readback_r2", "generated", "z", "", latent, len(z), r2))
+        rows.append(("readback_r2", "generated", "z", "", latent, len(z), float(of_generated[latent])))
         rows.append(("readback_r2", "vae decodings", "z", "", latent, readback_draws, of_vae))
     return rows
 

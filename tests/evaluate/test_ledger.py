@@ -3,7 +3,7 @@ import pytest
 
 from covary import rng
 from covary.dataset.association import explainable_fraction
-from covary.evaluate import PARTS, Chain, association_ledger
+from covary.evaluate import PARTS, Chain, association_ledger, measured_ceiling
 from covary.resampling import Resamples
 
 N, K = 4_000, 3
@@ -55,6 +55,28 @@ def test_chance_correlation_of_the_noise_does_not_move_the_ledger():
     table = association_ledger([Chain(49.0, eta, {"a": eta}, {"a": perfect}, {"a": perfect})], SAMPLES)
     reached = table.query("part == 'reached'")
     np.testing.assert_allclose(reached[["value", "low", "high"]], explainable_fraction(49.0), atol=1e-12)
+
+
+def test_the_measured_ceiling_is_what_the_best_reader_leaves():
+    one, better = chain(9.0), chain(9.0, image_noise=0.1)
+    both = Chain(
+        9.0,
+        one.eta,
+        {"a": one.read["a"], "b": better.read["a"]},
+        {"a": one.estimated["a"], "b": better.estimated["a"]},
+        {"a": one.predicted["a"], "b": better.predicted["a"]},
+    )
+    (row,) = measured_ceiling(association_ledger([both], SAMPLES)).itertuples(index=False)
+    assert row.noise_variance == 9 and row.explainable == 0.1
+    assert row.low < 0.1 / (1 + 0.1**2) < row.high and row.low < row.carried < row.high <= 0.1
+
+
+def test_images_that_carry_nothing_have_a_ceiling_of_nothing():
+    eta = rng.normal(1, "eta", 0, N, (K,))
+    blind = 0.1 * rng.normal(1, "blind", 0, N, (K,))
+    one = Chain(1.0, eta, {"a": blind}, {"a": 0 * eta}, {"a": 0 * eta})
+    (row,) = measured_ceiling(association_ledger([one], SAMPLES)).itertuples(index=False)
+    assert row.low < 0 and row.carried < 0.02
 
 
 def test_a_hole_is_named():

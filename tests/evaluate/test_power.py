@@ -8,11 +8,12 @@ from hypothesis import strategies as st
 
 from covary import rng
 from covary.dataset.association import blur
-from covary.evaluate import TrainingSizes, learning_curves
+from covary.evaluate import TrainingSizes, learning_curves, r2
 from covary.evaluate.power import PowerLaw, subjects_for_power
 from covary.resampling import Resamples
 
 SIZES = np.array([100, 200, 400, 800])
+CARRIED = {1.0: 0.45}
 
 
 def training(noise_variance=1.0, n=3_000, limit=0.4, drop=0.1, exponent=0.5):
@@ -93,7 +94,7 @@ def test_the_number_of_subjects_has_the_power_it_is_for():
 
 def test_curves_and_power_of_a_known_law():
     one = training()
-    curve, power = learning_curves([one], Resamples(3_000, seed=1, resamples=200))
+    curve, power = learning_curves([one], Resamples(3_000, seed=1, resamples=200), CARRIED)
     measured = curve[curve.kind == "measured"].set_index("subjects")
     truth = 0.4 - 0.1 * (SIZES / 800) ** -0.5
     np.testing.assert_allclose(measured.r2, truth, atol=0.04)
@@ -104,7 +105,9 @@ def test_curves_and_power_of_a_known_law():
     row = power.iloc[0]
     assert row.limit_low <= 0.4 <= row.limit_high
     assert row.reliability == pytest.approx(0.49 / 0.65, abs=0.02)
-    assert row.ideal <= row.trained <= row.from_scratch
+    assert row.ideal <= row.carried <= row.trained <= row.from_scratch
+    assert row.carried == subjects_for_power(np.array(0.45 * row.reliability))
+    assert row.bound == 0.5 and row.informative_sizes == 4 and np.isnan(row.training_sd) and not row.decides
     assert row.trained_low <= row.trained <= row.trained_high
     # At the number found, training on so many gives just the correlation that they suffice to detect.
     law = PowerLaw.fit(SIZES, measured.r2.to_numpy()[None], most=0.5)
@@ -116,9 +119,40 @@ def test_curves_and_power_of_a_known_law():
 def test_where_nothing_is_learned_no_number_is_enough():
     one = training()
     blind = dataclasses.replace(one, eta_pred=rng.normal(1, "blind", 0, 4, (3_000, 3)))
-    _, power = learning_curves([blind], Resamples(3_000, seed=1, resamples=100))
-    assert np.isinf(power.loc[0, ["trained", "from_scratch", "from_scratch_high"]].astype(float)).all()
-    assert power.loc[0, "ideal"] < 100
+    _, power = learning_curves([blind], Resamples(3_000, seed=1, resamples=100), CARRIED)
+    row = power.iloc[0]
+    assert np.isinf(row[["trained", "from_scratch", "from_scratch_high"]].astype(float)).all()
+    assert row.trained_low == row.from_scratch_low == SIZES[-1]  # nothing is known beyond it
+    assert row.ideal < 100 and row.informative_sizes == 0 and not row.decides
+    assert np.isnan(row[["limit", "limit_low", "exponent_high"]].astype(float)).all()
+
+
+def test_one_size_at_which_something_was_learned_makes_no_curve():
+    one = training()
+    eta_pred = np.concatenate([rng.normal(1, "blind", 0, 3, (3_000, 3)), one.eta_pred[-1:]])
+    late = dataclasses.replace(one, eta_pred=eta_pred)
+    _, power = learning_curves([late], Resamples(3_000, seed=1, resamples=100), CARRIED)
+    row = power.iloc[0]
+    assert row.informative_sizes == 1 and np.isinf(row.from_scratch) and np.isnan(row.limit)
+    assert np.isfinite(row.trained)
+
+
+def test_variation_between_trainings_widens_the_intervals():
+    one, samples = training(), Resamples(3_000, seed=1, resamples=1_000)
+    sizes = np.array([*SIZES[:-1].repeat(3), SIZES[-1]])
+    shift = np.array([0.1, 0.2, 0.3] * 3 + [0.1])  # a constant added to predictions lowers R²
+    eta_pred = np.concatenate([one.eta_pred[:-1].repeat(3, axis=0), one.eta_pred[-1:]])
+    repeated = dataclasses.replace(one, sizes=sizes, eta_pred=eta_pred + shift[:, None, None])
+    curve, power = learning_curves([repeated], samples, CARRIED)
+    measured, row = curve[curve.kind == "measured"], power.iloc[0]
+    assert measured.trainings.tolist() == [3, 3, 3, 1] and row.decides
+    single = [r2(one.eta_hat, p) for p in repeated.eta_pred]
+    groups = np.reshape(single[:-1], (3, 3))
+    np.testing.assert_allclose(measured.r2, [*groups.mean(axis=1), single[-1]])
+    assert row.training_sd == pytest.approx(np.sqrt(groups.var(axis=1, ddof=1).mean()))
+    # The interval of the largest size, trained once, is that of Student's t with 6 degrees of freedom.
+    half_width = (measured.high - measured.low).iloc[-1] / 2
+    assert half_width == pytest.approx(2.447 * row.training_sd, rel=0.15)
 
 
 def test_bad_input_is_named(monkeypatch):
@@ -127,10 +161,10 @@ def test_bad_input_is_named(monkeypatch):
     samples = Resamples(50, seed=1, resamples=10)
     few = dataclasses.replace(one, sizes=SIZES[:3], eta_pred=one.eta_pred[:3])
     with pytest.raises(ValueError, match=r"network at σ² = 1: expected at least 4 increasing sizes"):
-        learning_curves([few], samples)
-    with pytest.raises(ValueError, match=r"4 sizes, but predictions for 3"):
-        learning_curves([dataclasses.replace(one, eta_pred=one.eta_pred[:3])], samples)
+        learning_curves([few], samples, CARRIED)
+    with pytest.raises(ValueError, match=r"4 trainings, but predictions of 3"):
+        learning_curves([dataclasses.replace(one, eta_pred=one.eta_pred[:3])], samples, CARRIED)
     holed = one.eta_pred.copy()
     holed[1, 5] = np.nan
     with pytest.raises(ValueError, match=r"network at σ² = 1, 200 training subjects: 1 subjects"):
-        learning_curves([dataclasses.replace(one, eta_pred=holed)], samples)
+        learning_curves([dataclasses.replace(one, eta_pred=holed)], samples, CARRIED)

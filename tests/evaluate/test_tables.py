@@ -23,7 +23,10 @@ from covary.resampling import Resamples
 
 EFFECTS_COLUMNS = ["noise_variance", "predictor", "term_1", "term_2", "random_effect", "mse", "mse_low",
                    "mse_high", "r2", "r2_low", "r2_high", "theoretical_max", "fraction_of_max"]  # fmt: skip
-NLL_COLUMNS = ["noise_variance", "predictor", "population", "nll", "nll_low", "nll_high"]
+NLL_COLUMNS = [
+    *("noise_variance", "predictor", "population", "nll", "nll_low", "nll_high"),
+    *("gain", "gain_low", "gain_high"),
+]
 POPULATIONS = ["true", "predicted", "approximate", "average", "random"]
 EFFECTS = [POOLED, "1", "2", "3"]
 
@@ -187,6 +190,19 @@ def test_columns_and_rows_of_the_nll_table():
     for _, row in table.iterrows():
         expected = truth + 21 * (excess[row.population] / 0.01) ** 2 / 2
         assert row.nll == pytest.approx(expected, abs=4 * (row.nll_high - row.nll_low) / 3.92)
+
+
+def test_gains_over_the_average_subject_are_paired():
+    levels = [records(0.0, predictors=("a", "b")), records(1.0)]
+    table = longitudinal_nll_table(
+        levels, np.zeros((500, 21)), resamples(500, 200), residual=nlme.Additive(0.01)
+    )
+    average = table[table.population == "average"].set_index("noise_variance").nll
+    np.testing.assert_allclose(table.gain, average.loc[table.noise_variance].to_numpy() - table.nll)
+    same = table[table.population == "average"]
+    assert (same[["gain", "gain_low", "gain_high"]] == 0).all(axis=None)
+    other = table[table.population != "average"]
+    assert ((other.gain_low < other.gain) & (other.gain < other.gain_high)).all()
 
 
 def test_two_predictors_have_a_row_each_in_the_nll_table():

@@ -38,7 +38,7 @@ def shown(axis):
 def test_examples_keep_sides_and_order():
     real, generated = images(6), 255 - images(6)
     figure = figures.examples(real, generated, columns=3)
-    assert figure.subfigs[0].get_suptitle() == "Real"
+    assert figure.subfigs[0].get_suptitle() == "Test images"
     for block, expected in zip(figure.subfigs, (real, generated), strict=True):
         np.testing.assert_array_equal([shown(axis) for axis in block.axes], expected)
 
@@ -47,7 +47,7 @@ def test_reconstructions_have_a_row_for_each_source():
     rows = images(3, 4)
     figure = figures.reconstructions(*rows)
     np.testing.assert_array_equal([shown(axis) for axis in figure.axes], rows.reshape(12, 1, 8, 6))
-    assert [figure.axes[i].get_ylabel() for i in (0, 4, 8)] == ["Real", "VAE", "Generator"]
+    assert [figure.axes[i].get_ylabel() for i in (0, 4, 8)] == ["Test image", "VAE", "Generator"]
 
 
 def test_three_channels_are_colours_and_other_numbers_stand_side_by_side():
@@ -222,9 +222,28 @@ def test_the_ledger_bars_end_where_the_explainable_fraction_does():
             for k, effect in enumerate(("all", "1", "2")):
                 widths = [bar.get_width() for bar in bars[i, k]]
                 np.testing.assert_allclose(widths, [share[name, v, effect, part] for part in parts])
-                last = bars[i, k, -1]
-                assert last.get_x() + last.get_width() == pytest.approx(1.0)
+                # Negative parts lie left of 0, the others end where they begin: the whole is 1.
+                right = max(bar.get_x() + bar.get_width() for bar in bars[i, k])
+                left = min(0.0, *(bar.get_x() + bar.get_width() for bar in bars[i, k]))
+                assert right + left == pytest.approx(1.0)
         assert axis.get_xlim()[0] <= min(0.0, share[name].min())
+
+
+def test_the_headline_shows_design_ceiling_and_found_as_shares():
+    eta = rng.normal(1, "eta", 0, 300, (2,))
+    read = 0.9 * eta + 0.2 * rng.normal(1, "read", 0, 300, (2,))
+    chains = [
+        Chain(v, eta, {"a": read}, {"a": read * scale}, {"a": 0.7 * read * scale})
+        for v, scale in ((v, (1 + v) ** -0.5) for v in NOISES)
+    ]
+    ledger = association_ledger(chains, SAMPLES)
+    (axis,) = figures.headline(ledger).axes
+    design, carried = axis.patches[: len(NOISES)], axis.patches[len(NOISES) :]
+    assert [bar.get_width() for bar in design] == [1.0] * len(NOISES)
+    pooled = ledger[ledger["random_effect"] == "all"].set_index("part")["share"]
+    np.testing.assert_allclose([bar.get_width() for bar in carried], 1 - pooled["lost_in_image"])
+    points, _, _ = axis.containers[-1].lines
+    np.testing.assert_allclose(points.get_xdata().astype(float), pooled["reached"])
 
 
 def test_calibration_shows_coverage_beside_its_levels():
@@ -249,7 +268,7 @@ def trainings(skill):
         made.append(
             TrainingSizes(level.noise_variance, "net", level.eta_hat, level.eta_approx, sizes, prediction)
         )
-    return learning_curves(made, SAMPLES)
+    return learning_curves(made, SAMPLES, {v: 0.9 / (1 + v) for v in NOISES})
 
 
 @pytest.mark.parametrize("skill", [0.9, 0.0])
@@ -264,12 +283,12 @@ def test_learning_curves_stand_below_their_maximum_with_the_subjects_needed(skil
         assert axis.get_ylim()[1] >= rows["theoretical_max"].iloc[0]
     shown = [text.get_text() for text in below.texts]
     assert f"{power['ideal'][1]:,.0f}" in shown
-    assert ("no number is enough" in shown) == (skill == 0)
+    assert ("cannot be said, at least 1,600" in shown) == (skill == 0)
     assert "< 200" in shown or skill == 0
 
 
 def test_without_a_learning_curve_the_figure_says_so():
-    (text,) = figures.learning_curve(*learning_curves([], SAMPLES)).texts
+    (text,) = figures.learning_curve(*learning_curves([], SAMPLES, {})).texts
     assert text.get_text() == "no learning curve was measured"
 
 

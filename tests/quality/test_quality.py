@@ -119,11 +119,11 @@ def test_the_table_has_every_measure_with_its_floor(table):
     assert read["vae decodings", 3] == 0.7 and ("generated", 1) not in read.index
     for measure in ("frechet_distance", "kernel_distance", "precision", "recall"):
         rows = table[table["measure"] == measure]
-        assert rows["of"].tolist() == ["generated", "real train"]
+        assert rows["of"].tolist() == ["generated", "training images"]
         assert set(rows["feature_space"]) == {"vae_encoder"} and set(rows["n"]) == {24}
     exact = table.query("measure == 'mse' and of == 'vae reconstructions'")["value"].item()
     assert exact == 0
-    assert table.query("measure == 'nearest_mse'")["of"].tolist() == ["generated", "real test"]
+    assert table.query("measure == 'nearest_mse'")["of"].tolist() == ["generated", "test images"]
     assert np.isfinite(table["value"]).all()
     assert not table.to_csv().lower().count("fid,")
 
@@ -133,6 +133,6 @@ def test_the_figures_show_the_table(table):
     left = figure.axes[0]
     assert [label.get_text() for label in left.get_yticklabels()] == ["$z_{0}$", "$z_{2}$", "$z_{3}$"]
     assert [bar.get_width() for bar in left.containers[1]] == [0.9, 0.8, 0.7]
-    assert "24 real test images" in figure.get_suptitle()
+    assert "24 test images" in figure.get_suptitle()
     drawn = figures.nearest_images(images(3), images(3, "b"), np.array([0.1, 0.2, 0.3]))
     assert [axis.get_xlabel() for axis in drawn.axes[3:]] == ["MSE 0.1000", "MSE 0.2000", "MSE 0.3000"]

@@ -12,10 +12,13 @@ NOISES = (0.0, 1.0, 9.0)
 N, SD = 800, 0.01
 
 
-def run(predictors=("network",), skill=0.8, error=0.4):
-    """Tables of a made-up run: predictors know `skill` of what can be known and are off by `error` of it."""
+def run(predictors=("network",), skill=0.8, error=0.4, reading=0.9):
+    """Tables of a made-up run: predictors know `skill` of what can be known and are off by `error` of it.
+
+    A network that is trained on eta itself reads `reading` of it from the images.
+    """
     eta = rng.normal(1, "eta", 0, N, (3,))
-    read = 0.9 * eta + 0.3 * rng.normal(1, "read", 0, N, (3,))
+    read = reading * eta + 0.3 * rng.normal(1, "read", 0, N, (3,))
     effects, records, chains, forecasts, trainings = [], [], [], [], []
     for v in NOISES:
 
@@ -60,7 +63,9 @@ def run(predictors=("network",), skill=0.8, error=0.4):
 
     samples = Resamples(N, seed=1, resamples=100)
     prediction = eta.sum(axis=1, keepdims=True) * np.linspace(0, 0.1, 21)
-    learning_curve, power = evaluate.learning_curves(trainings, samples)
+    ledger = evaluate.association_ledger(chains, samples)
+    ceiling = evaluate.measured_ceiling(ledger).set_index("noise_variance")["carried"].to_dict()
+    learning_curve, power = evaluate.learning_curves(trainings, samples, ceiling)
     tables = {
         "random_effects": evaluate.random_effects_table(effects, samples),
         "comparison": evaluate.comparison_table(effects, samples),
@@ -69,14 +74,26 @@ def run(predictors=("network",), skill=0.8, error=0.4):
             records, prediction, samples, residual=nlme.Additive(SD)
         ),
         "outcomes": evaluate.outcome_table(forecasts, samples),
-        "association_ledger": evaluate.association_ledger(chains, samples),
+        "association_ledger": ledger,
         "learning_curve": learning_curve,
         "power": power,
         "privacy": privacy(),
-        "generator_quality": pd.DataFrame({"measure": ["ssim"], "n": [200], "value": [0.5]}),
+        "generator_quality": generator_quality(),
         "latent_ranking": latent_ranking(),
     }
     return {name: pd.read_csv(io.StringIO(table.to_csv(index=False))) for name, table in tables.items()}
+
+
+def generator_quality(precision=0.8, recall=0.7, readback=0.8):
+    """Generated images beside training images of precision and recall 0.9; three latents are read back."""
+    rows = [("readback_r2", "generated", "", latent, readback) for latent in (0, 2, 3)]
+    for of, shares, distance in (
+        ("generated", (precision, recall), 2.0),
+        ("training images", (0.9, 0.9), 1.0),
+    ):
+        measures = zip(("precision", "recall", "frechet_distance"), (*shares, distance), strict=True)
+        rows += [(measure, of, "vae_encoder", None, value) for measure, value in measures]
+    return pd.DataFrame(rows, columns=["measure", "of", "feature_space", "latent", "value"])
 
 
 def privacy(**values):
@@ -114,6 +131,11 @@ def privacy_of():
 
 
 @pytest.fixture(scope="session")
+def quality_of():
+    return generator_quality
+
+
+@pytest.fixture(scope="session")
 def good():
     return run()
 
@@ -122,6 +144,12 @@ def good():
 def blind():
     """The predictor knows nothing: its predictions are noise."""
     return run(skill=0.0, error=1.0)
+
+
+@pytest.fixture(scope="session")
+def empty():
+    """The images carry nothing: neither the predictor nor a network trained on eta reads anything."""
+    return run(skill=0.0, error=0.3, reading=0.0)
 
 
 @pytest.fixture(scope="session")

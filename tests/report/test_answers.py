@@ -6,9 +6,13 @@ from covary.report.answers import (
     calibration_in_words,
     comparison_in_words,
     ledger_in_words,
+    limit_in_words,
+    negative_parts_in_words,
+    pictures_verdict,
     power_in_words,
     privacy_verdict,
     subjects,
+    subjects_interval,
 )
 
 
@@ -16,15 +20,37 @@ def plain(text):
     return text.replace("\u00a0", " ")
 
 
-def test_the_ledger_is_told_in_two_sentences_with_its_numbers(two):
+def test_the_ledger_is_told_as_a_stack(two):
     text = plain(ledger_in_words(two["association_ledger"]))
-    assert text.count(". ") == 1 and text.endswith(".")
     rows = two["association_ledger"].query(
         "noise_variance == 0 and random_effect == 'all' and predictor == 'linear'"
     )
-    for share in rows["share"]:
-        assert f" {round(100 * share)}".replace("-", "−") in text
-    assert "at σ² = 0, linear found about" in text  # linear makes the smaller error
+    share = rows.set_index("part")["share"]
+    carried, found = round(100 - 100 * share["lost_in_image"]), round(100 * share["reached"])
+    estimated = round(100 * (share["reached"] + share["lost_in_predictor"]))
+    assert found <= estimated and carried <= 100
+    assert f"by design at σ² = 0, the images carry {carried}; {estimated} are left" in text
+    assert text.endswith(f"linear found {found}.")  # linear makes the smaller error
+
+
+def test_nothing_found_is_none(empty):
+    text = plain(ledger_in_words(empty["association_ledger"]))
+    assert "the images carry none; none are left" in text and text.endswith("network found none.")
+
+
+def test_a_negative_part_is_named_with_its_interval(good):
+    ledger = good["association_ledger"].copy()
+    assert negative_parts_in_words(ledger.assign(share=0.1)) == []
+    row = ledger.index[(ledger["part"] == "lost_in_estimator") & (ledger["random_effect"] == "all")][1]
+    ledger["share"] = ledger["share"].abs()
+    ledger.loc[row, ["value", "low", "high", "share"]] = -0.01, -0.03, 0.02, -0.02
+    (sentence,) = negative_parts_in_words(ledger)
+    assert plain(sentence) == (
+        "Lost in estimator by network at σ² = 1 is negative, −2.0 % (95 % interval −6.0 % to 4.0 %), which "
+        "is sampling error: its interval holds 0."
+    )
+    ledger.loc[row, "high"] = -0.005
+    assert "more than sampling error explains" in negative_parts_in_words(ledger)[0]
 
 
 def test_comparisons_name_the_better_one_and_where(two):
@@ -46,22 +72,55 @@ def test_calibration_is_told_for_the_95_percent_intervals(two):
     assert f"{100 * rows['coverage'].max():.1f} % of η̂" in plain(sentences[0])
 
 
-def test_power_is_told_with_what_is_out_of_reach():
+def test_power_is_told_with_what_cannot_be_said():
     power = pd.DataFrame(
         {
             "predictor": "net",
             "noise_variance": [0.0, 1.0, 9.0, 49.0],
             "from_scratch": [60.0, 90.0, 1234.0, np.inf],
+            "from_scratch_low": [50.0, 80.0, 1000.0, 3200.0],
+            "informative_sizes": [4, 4, 3, 2],
+            "decides": True,
         }
     )
+    start = (
+        "Subjects that a study which trains net on its own data needs to detect the association with 80 % "
+        "power: "
+    )
     assert [plain(text) for text in power_in_words(power, 400.0)] == [
-        "A study that trains net on its own subjects detects the association with 80 % power with < 400 at "
-        "σ² = 0 and 1 and 1,234 at σ² = 9 subjects; at σ² = 49 no number of subjects is enough."
+        f"{start}< 400 at σ² = 0 and 1; 1,234 at σ² = 9; cannot be said, at least 3,200 at σ² = 49."
     ]
-    hopeless = power.assign(from_scratch=np.inf)
-    assert "with no number of subjects at any noise level." in power_in_words(hopeless, 400.0)[0]
+    (rough,) = power_in_words(power.assign(decides=False, informative_sizes=[4, 4, 3, 0]), 400.0)
+    assert plain(rough).startswith(plain(power_in_words(power, 400.0)[0]))
+    assert "At σ² = 49 something was learned at fewer than two training sizes." in plain(rough)
+    assert "Numbers at σ² = 0, 1 and 9 are rough: each size was trained on fewer than three" in plain(rough)
     assert power_in_words(power.iloc[:0], 400.0) == []
-    assert subjects(12345.0) == "12,345" and subjects(np.inf) == "no number"
+
+
+def test_numbers_of_subjects_and_limits_are_no_more_exact_than_they_are():
+    assert subjects(12345.0, 1.0) == "12,345" and plain(subjects(20.0, 1.0, 50.0)) == "< 50"
+    assert plain(subjects(np.inf, 800.0)) == "cannot be said, at least 800"
+    assert subjects_interval(60.0, 90.0) == "[60, 90]" and subjects_interval(20.0, 40.0, 50.0) == ""
+    assert subjects_interval(60.0, np.inf) == "at least 60"
+    assert limit_in_words(0.4, 0.3, 0.45, 0.5) == "0.400 [0.300, 0.450]"
+    assert limit_in_words(0.5, 0.3, 0.5, 0.5) == "at least 0.300"
+    assert limit_in_words(1.0, 1.0, 1.0, 1.0) == "cannot be said: still rising"
+    assert limit_in_words(np.nan, np.nan, np.nan, 1.0) == "cannot be said"
+
+
+@pytest.mark.parametrize(
+    "values, start, poor",
+    [
+        ({}, "The generated images are much like the test images: 80 % and 70 %", False),
+        ({"recall": 0.3}, "The generated images can be told from the test images: 80 % and 30 %", True),
+        ({"readback": 0.2}, "The generated images are much like", True),
+    ],
+)
+def test_the_verdict_on_the_pictures_is_plain(quality_of, values, start, poor):
+    verdict = pictures_verdict(quality_of(**values), [0, 2, 3], phantoms=False)
+    assert plain(verdict.text).startswith(start) and verdict.poor is poor
+    assert "real" not in pictures_verdict(quality_of(), [0], phantoms=True).text.lower().split()
+    assert "the drawn phantoms" in pictures_verdict(quality_of(), [0], phantoms=True).text
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def shown(value, digits):
     return f"{value:,.{digits}f}".replace("-", "−")
 
 
-@pytest.mark.parametrize("tables", ["good", "blind", "two"])
+@pytest.mark.parametrize("tables", ["good", "blind", "two", "empty"])
 def test_every_number_of_the_tables_is_shown_and_can_be_downloaded(inputs, tables, request):
     tables = request.getfixturevalue(tables)
     _, parsed = page(inputs, tables)
@@ -102,7 +102,9 @@ def test_every_number_of_the_tables_is_shown_and_can_be_downloaded(inputs, table
     for row in tables["comparison"].query("random_effect == 'all'").itertuples():
         assert f"{shown(row.difference, 4)} [{shown(row.low, 4)}, {shown(row.high, 4)}]" in parsed.text
     for row in tables["association_ledger"].query("random_effect == 'all'").itertuples():
-        assert percent(row.share, 1).replace("\u00a0", " ") in parsed.text
+        ends = (percent(value / row.explainable, 1) for value in (row.value, row.low, row.high))
+        value, low, high = (end.replace("\u00a0", " ") for end in ends)
+        assert f"{value} [{low}, {high}]" in parsed.text
     files = {link["download"]: link["href"] for link in parsed.links if "download" in link}
     offered = {f"{name}.csv" for name in TABLES if not tables[name].empty}
     assert set(files) == {*offered, "runtime.csv"}
@@ -166,7 +168,7 @@ def test_missing_parts_are_named(inputs, good, tmp_path):
         page(inputs, {name: table for name, table in good.items() if name != "power"})
     with pytest.raises(ValueError, match=r"x\.pdf: expected a figure as \.svg or \.png"):
         page(inputs | {"figures": inputs["figures"] | {"examples": tmp_path / "x.pdf"}}, good)
-    with pytest.raises(FileNotFoundError, match=r"examples\.rst"):
+    with pytest.raises(FileNotFoundError, match=r"headline\.rst"):
         page(inputs | {"captions": tmp_path}, good)
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from covary.config.reading import check
-from covary.report import concerns, paragraph, verdicts
+from covary.report import concerns, sentences, verdicts
 
 CONFIG = check(
     {
@@ -21,12 +21,15 @@ def plain(text):
 
 
 def words(tables):
-    return paragraph(CONFIG, ["red", "green", "blue"], tables["random_effects"], tables["longitudinal_nll"])
+    parts = sentences(
+        CONFIG, ["red", "green", "blue"], tables["association_ledger"], tables["longitudinal_nll"]
+    )
+    assert len(parts) == 3
+    return plain(" ".join(parts))
 
 
 def worries(tables, config=CONFIG):
-    names = ("random_effects", "longitudinal_nll", "latent_ranking", "calibration", "privacy")
-    return [plain(note) for note in concerns(config, *(tables[name] for name in names))]
+    return [plain(note) for note in concerns(config, tables)]
 
 
 def with_effects(tables, **columns):
@@ -37,30 +40,57 @@ def with_effects(tables, **columns):
     return tables | {"random_effects": effects}
 
 
-def test_paragraph_states_the_numbers_of_the_tables(good):
-    text = plain(words(good))
-    effects = good["random_effects"].query("random_effect == 'all'")
-    table = effects[effects["theoretical_max"].notna()]
-    for row in table.itertuples():
-        assert f"{100 * row.r2:.1f} %" in text and f"σ² = {row.noise_variance:g}" in text
-    assert f"95 % interval {100 * table.r2_low.iloc[0]:.1f} % to {100 * table.r2_high.iloc[0]:.1f} %" in text
-    assert "6,000 synthetic subjects" in text and "64 × 64 pixels" in text
-    assert "fit better than those of the average subject at every noise level" in text
+def with_found(tables, share):
+    """The tables, with `share` of what images carry found at σ² = 9."""
+    ledger = tables["association_ledger"].copy()
+    pooled = (ledger["noise_variance"] == 9) & (ledger["random_effect"] == "all")
+    carried = 0.1 - ledger.loc[pooled & (ledger["part"] == "lost_in_image"), "value"].item()
+    rows = pooled & (ledger["part"] == "reached")
+    ledger.loc[rows, ["value", "low", "high"]] = [share * carried * f for f in (1, 0.9, 1.1)]
+    return tables | {"association_ledger": ledger}
+
+
+def test_three_sentences_state_the_numbers_of_the_tables(good):
+    text = words(good)
+    table = verdicts(good["association_ledger"])
+    first, last = table.iloc[0], table.iloc[-1]
+    assert "By design an image shows 100 % to 10 % of the hidden traits" in text
+    assert f"measured to carry {100 * first.carried:.3g} % to {100 * last.carried:.2g} %" in text
+    assert f"network found {100 * first.found:.3g} % (95 % interval {100 * first.found_low:.3g} %" in text
+    assert f"to {100 * last.found:.2g} % (95 % interval" in text
+    assert "6,000 synthetic patients" in text and "64 × 64 pixels" in text
+    assert "fit better than those of the average patient at σ² = 0, 1 and 9 (negative" in text
 
 
 def test_a_good_run_gives_no_cause_for_concern(good):
     assert worries(good) == []
-    found = verdicts(good["random_effects"])
+    found = verdicts(good["association_ledger"])
     assert len(found) == 3 and not found["poor"].any()
 
 
 def test_a_blind_predictor_is_called_blind(blind):
-    assert verdicts(blind["random_effects"])["verdict"].tolist() == ["no signal found"] * 3
-    assert verdicts(blind["random_effects"])["poor"].all()
+    table = verdicts(blind["association_ledger"])
+    assert table["verdict"].tolist() == ["no signal found"] * 3 and table["poor"].all()
     notes = worries(blind)
     assert any(n.startswith("At σ² = 0, 1 and 9, network found no signal") for n in notes)
-    assert any(n.startswith("At σ² = 0, 1 and 9, outcomes predicted by network fit no better") for n in notes)
-    assert "fit no better than the average subject" in words(blind)
+    assert any(
+        n.startswith("At σ² = 0, 1 and 9, outcomes predicted by network are not shown to") for n in notes
+    )
+    assert "network found nothing that can be told from chance." in words(blind)
+    assert "simulated from what network found fit better" not in words(blind)
+
+
+def test_better_than_the_average_patient_needs_an_interval_without_0(good):
+    nll = good["longitudinal_nll"].copy()
+    rows = (nll["population"] == "predicted") & (nll["noise_variance"] == 9)
+    nll.loc[rows, ["gain_low", "gain_high"]] = -1.0, 20.0
+    tables = good | {"longitudinal_nll": nll}
+    assert "average patient at σ² = 0 and 1 (negative log-likelihood lower by" in words(tables)
+    assert "; they cannot be told apart at σ² = 9." in words(tables)
+    assert worries(tables) == [
+        "At σ² = 9, outcomes predicted by network are not shown to fit better than those of the average "
+        "patient."
+    ]
 
 
 @pytest.mark.parametrize(
@@ -68,16 +98,34 @@ def test_a_blind_predictor_is_called_blind(blind):
     [(0.3, "less than half found", True), (0.6, "more than half found", False), (0.9, "most found", False)],
 )
 def test_verdicts(good, fraction, verdict, poor):
-    table = good["random_effects"].assign(
-        r2=fraction, r2_low=fraction, r2_high=fraction, fraction_of_max=fraction
-    )
-    assert set(verdicts(table)["verdict"]) == {verdict}
-    assert set(verdicts(table)["poor"]) == {poor}
+    row = verdicts(with_found(good, fraction)["association_ledger"]).iloc[-1]
+    assert row.share == pytest.approx(fraction) and row.verdict == verdict and row.poor == poor
 
 
 def test_little_found_is_said_with_the_shares(good):
-    tables = with_effects(good, r2=0.032, r2_low=0.02, r2_high=0.04, fraction_of_max=0.32)
-    assert worries(tables) == ["At σ² = 9, network found less than half of what can be found (32.0 %)."]
+    assert worries(with_found(good, 0.32)) == [
+        "At σ² = 9, network found less than half of what the images carry (32.0 %)."
+    ]
+
+
+def test_images_that_carry_nothing_are_said_to_carry_nothing(empty):
+    table = verdicts(empty["association_ledger"])
+    assert table["verdict"].tolist() == ["nothing to be found"] * 3 and table["poor"].all()
+    text = words(empty)
+    assert (
+        "measured to carry nothing of them that can be told from chance, so there is no association" in text
+    )
+    assert "found" not in text.split("to be found.")[0] and "fit better than those of the average" not in text
+    assert worries(empty)[0].startswith("At σ² = 0, 1 and 9, nothing of the random effects could be read")
+
+
+def test_images_that_carry_little_are_said_to_carry_little(good):
+    ledger = good["association_ledger"].copy()
+    rows = ledger["part"] == "lost_in_image"
+    for column, share in (("value", 0.6), ("share", 0.6), ("low", 0.58), ("high", 0.62)):
+        ledger.loc[rows, column] = share * (1 if column == "share" else ledger.loc[rows, "explainable"])
+    notes = worries(good | {"association_ledger": ledger})
+    assert notes[0].startswith("At σ² = 0, 1 and 9, the images carry only 40 % of what they were designed to")
 
 
 def test_more_than_can_be_found_is_called_a_leak(good):
@@ -115,6 +163,6 @@ def test_phantoms_are_named_as_such(good):
 
 def test_each_predictor_has_its_sentence(two):
     text = words(two)
-    assert "from images only, linear found" in text and " resnet18 found" in text
-    assert "outcomes simulated from what linear and resnet18 found fit better than" in text
-    assert verdicts(two["random_effects"])["predictor"].tolist() == ["linear", "resnet18"] * 3
+    assert "linear, the best predictor, found" in text
+    assert text.count("simulated from what linear found") == text.count("from what resnet18 found") == 1
+    assert verdicts(two["association_ledger"])["predictor"].tolist() == ["linear", "resnet18"] * 3

@@ -37,6 +37,7 @@ SHARDS = {
 PREDICTORS = {predictor.name: predictor for predictor in settings.predictors}
 READERS = settings.readers
 ORACLES = settings.oracles
+LEARNING_CURVE = {"learning_curve", "learning_curve_trainings"}
 LEARNING_CURVES = [
     predictor.name for predictor in settings.predictors if predictor.learning_curve
 ]
@@ -78,12 +79,12 @@ def noise_variance(wildcards):
 
 def training(wildcards):
     """What makes a single training of a predictor; how many other sizes it is trained on does not."""
-    return PREDICTORS[wildcards.predictor].model_dump(exclude={"learning_curve"})
+    return PREDICTORS[wildcards.predictor].model_dump(exclude=LEARNING_CURVE)
 
 
 def reader_training(wildcards):
     """What makes the training of a reader, which knows no objective and no errors."""
-    not_used = {"name", "objective", "covariance", "learning_curve"}
+    not_used = {"name", "objective", "covariance", *LEARNING_CURVE}
     return READERS[wildcards.network].model_dump(exclude=not_used)
 
 

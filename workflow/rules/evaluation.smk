@@ -212,6 +212,11 @@ rule plot_evaluation:
         learning_curve_table="<results>/tables/learning_curve.csv",
         power_table="<results>/tables/power.csv",
     output:
+        headline=report(
+            "<results>/figures/headline.svg",
+            caption="../report/headline.rst",
+            category="Association",
+        ),
         association_ledger=report(
             "<results>/figures/association_ledger.svg",
             caption="../report/association_ledger.rst",

@@ -137,7 +137,7 @@ rule train_oracle:
 
 
 rule measure_learning_curve:
-    """Train one predictor on fewer training subjects, for several sizes, and predict the test subjects."""
+    """Train one predictor on fewer training subjects, some times for each size, and predict the test subjects."""
     input:
         images=marker(names.IMAGES),
         estimates=ESTIMATES,
@@ -163,6 +163,9 @@ rule measure_learning_curve:
         model=settings.longitudinal.model,
         settings=training,
         fractions=lambda wildcards: PREDICTORS[wildcards.predictor].learning_curve,
+        trainings=lambda wildcards: PREDICTORS[
+            wildcards.predictor
+        ].learning_curve_trainings,
         seed=settings.seed,
         code=code("measure_learning_curve"),
     script:

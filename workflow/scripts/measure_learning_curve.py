@@ -1,10 +1,10 @@
-"""Train one predictor on fewer training subjects, for several sizes, and predict the test subjects."""
+"""Train one predictor on fewer training subjects, some times for each size, and predict the test subjects."""
 
 from pathlib import Path
 
 import numpy as np
 
-from covary import predict, store
+from covary import predict, rng, store
 from covary.config.predictors import Predictor
 from covary.dataset import names
 from covary.dataset.scenario import Scenario
@@ -20,6 +20,7 @@ def measure_learning_curve(
     model: str,
     settings: Predictor,
     fractions: list[float],
+    trainings: int,
     images: Path,
     parameters: Path,
     posteriors: list[Path],
@@ -38,19 +39,21 @@ def measure_learning_curve(
     eta_pred = []
     for size in sizes:
         parts = slice(0, size), validation
-        network, _ = level.train(
-            settings.objective,
-            [predict.read_inputs(settings.network, dataset, part, digest) for part in parts],
-            parts,
-            predict.for_subjects(settings, size, of=train.stop),
-            seed=seed,
-            checkpoint_dir=curve.with_suffix("") / "checkpoints" / code / str(size),
-            workers=threads - 1,
-        )
-        eta_pred.append(predict.predict(network, seen))
+        inputs = [predict.read_inputs(settings.network, dataset, part, digest) for part in parts]
+        for repeat in range(trainings):
+            network, _ = level.train(
+                settings.objective,
+                inputs,
+                parts,
+                predict.for_subjects(settings, size, of=train.stop),
+                seed=rng.stream_key(seed, "learning_curve", repeat) if repeat else seed,
+                checkpoint_dir=curve.with_suffix("") / "checkpoints" / code / f"{size}_{repeat}",
+                workers=threads - 1,
+            )
+            eta_pred.append(predict.predict(network, seen))
     np.savez(
         curve,
-        sizes=np.array(sizes),
+        sizes=np.repeat(sizes, trainings),
         eta_pred=np.stack(eta_pred),
         noise_variance=np.array(noise_variance),
         predictor=np.array(predictor),

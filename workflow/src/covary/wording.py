@@ -5,6 +5,14 @@ from collections.abc import Sequence
 import pandas as pd
 
 _TRAINED_ON = {"ebe_mse": "EBE", "marginal_likelihood": "likelihood"}
+_FORECASTS = {"ideal": "knowing η", "no_image": "without the image"}
+_POPULATIONS = {
+    "true": "as observed",
+    "predicted": "from the image",
+    "approximate": "from the record (EBE)",
+    "average": "average patient",
+    "random": "random patient",
+}
 
 
 def joined(parts: list[str]) -> str:
@@ -23,11 +31,21 @@ def noise_label(noise_variance: float) -> str:
 
 
 def predictor_label(name: str) -> str:
-    """The name of a predictor in figures: `resnet18_ebe_mse` is the network resnet18, trained on EBE."""
+    """The name of a predictor in figures: `resnet18_ebe_mse` is the network resnet18, trained on EBE.
+
+    Forecasts that need no predictor have names of their own: `no_image` is "without the image".
+    """
+    if name in _FORECASTS:
+        return _FORECASTS[name]
     for objective, target in _TRAINED_ON.items():
         if name.endswith(f"_{objective}"):
             return f"{name.removesuffix(f'_{objective}')} ({target})"
     return name
+
+
+def population_label(name: str) -> str:
+    """What the random effects of a population are, in a table of outcomes."""
+    return _POPULATIONS[name]
 
 
 def image_in_words(size_px: int, channels: Sequence[str]) -> str:

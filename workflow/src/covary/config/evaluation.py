@@ -10,7 +10,7 @@ from covary.config.base import Positive, Section
 class Quality(Section):
     """How the generated images are measured."""
 
-    images: Positive = Field(2000, description="At most so many test subjects and real test images")
+    images: Positive = Field(2000, description="At most so many test subjects and test images")
     training_images: Positive = Field(
         10_000, description="At most so many training images, among which the nearest are sought"
     )

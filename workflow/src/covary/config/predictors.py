@@ -69,6 +69,11 @@ class Predictor(Section):
         description="Shares of the training subjects to train smaller predictors on: at least 3, or none; "
         "left out, these for marginal_likelihood and none for ebe_mse",
     )
+    learning_curve_trainings: Positive = Field(
+        1,
+        description="Trainings of each smaller predictor, with other random numbers each; from 3 on, intervals "
+        "say how far the number of subjects that a study needs can be trusted",
+    )
 
     def without_effect(self) -> dict[str, str]:
         """`width` is that of resnet18."""

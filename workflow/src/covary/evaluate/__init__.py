@@ -2,7 +2,7 @@
 
 from covary.evaluate.effects import RandomEffects, calibration_table, comparison_table, random_effects_table
 from covary.evaluate.held_out import HeldOut
-from covary.evaluate.ledger import PARTS, Chain, association_ledger
+from covary.evaluate.ledger import PARTS, Chain, association_ledger, measured_ceiling
 from covary.evaluate.metrics import POOLED, conditional_nll, crps, mean_squared_error, r2
 from covary.evaluate.outcomes import (
     IDEAL,
@@ -42,6 +42,7 @@ __all__ = [
     "learning_curves",
     "longitudinal_nll_table",
     "mean_squared_error",
+    "measured_ceiling",
     "outcome_table",
     "r2",
     "random_effects_table",

@@ -82,6 +82,24 @@ def association_ledger(chains: Sequence[Chain], resamples: Resamples) -> pd.Data
     return table
 
 
+def measured_ceiling(ledger: pd.DataFrame) -> pd.DataFrame:
+    """What images were measured to carry, one row per noise level.
+
+    Columns: noise_variance, explainable, carried, low, high. `explainable` is the share of the variance of
+    eta_hat that an image can explain by design. `carried` is what is left of it after `lost_in_image`, over
+    all random effects, with its 95 % interval; of several networks, that of the one which reads most. Another
+    network might read more, so `carried` is a lower bound of what is in the images. `ledger` is the table of
+    `association_ledger`.
+    """
+    lost = ledger[(ledger["part"] == "lost_in_image") & (ledger["random_effect"] == POOLED)]
+    best = lost.groupby("predictor", sort=False)["share"].mean().idxmin()
+    lost = lost[lost["predictor"] == best]
+    table = lost[["noise_variance", "explainable"]].copy()
+    for name, end in (("carried", "value"), ("low", "high"), ("high", "low")):
+        table[name] = lost["explainable"] - lost[end]
+    return table.reset_index(drop=True)
+
+
 def _parts(
     squared_error: Float64[np.ndarray, "resample row 3 k"], explainable: Float64[np.ndarray, " row"]
 ) -> Float64[np.ndarray, "resample row 1+k 4"]:

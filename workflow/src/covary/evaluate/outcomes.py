@@ -130,7 +130,8 @@ def longitudinal_nll_table(
 
     `prediction` is f(eta), the outcome under the random effects in the image, without noise. Every
     population's outcome is scored under it, with the true residual error. Columns: noise_variance, predictor
-    (missing where none is involved), population, nll, nll_low, nll_high.
+    (missing where none is involved), population, nll, nll_low, nll_high, and gain, gain_low, gain_high: by
+    how much nll is lower than that of the `average` population at this noise level, on the same resamples.
 
     Raises ValueError if there is nothing to score, if shapes differ, or if a value is not finite.
     """
@@ -142,8 +143,12 @@ def longitudinal_nll_table(
             scores.append(conditional_nll(observation, prediction, residual)[:, None])
     stacked = side_by_side(scores)
     table = pd.DataFrame(rows, columns=["noise_variance", "predictor", "population"])
-    table["nll"] = stacked.mean(axis=0)
-    table["nll_low"], table["nll_high"] = percentile_interval(resamples.means(stacked))
+    point, replicates = stacked.mean(axis=0)[None], resamples.means(stacked)
+    sizes = table.groupby("noise_variance", sort=False).size()
+    average = np.flatnonzero(table["population"] == "average").repeat(sizes)
+    for name, of in (("nll", lambda means: means), ("gain", lambda means: means[:, average] - means)):
+        table[name] = of(point)[0]
+        table[f"{name}_low"], table[f"{name}_high"] = percentile_interval(of(replicates))
     return table
 
 

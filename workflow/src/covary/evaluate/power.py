@@ -8,10 +8,15 @@ subjects follows from Fisher's z-transformation of a correlation ρ,
 
 where ρ is the correlation between the prediction of a random effect from the image and its empirical Bayes
 estimate from the record. A study has both. ρ² = R²(eta_hat, eta_pred) · corr²(eta_hat, eta_approx).
+
+Trainings on the same subjects differ by their random start and order. Where sizes are trained on more than
+once, the standard deviation s of R² between such trainings, pooled over the sizes, is part of the intervals:
+a mean of m trainings is uncertain by s/√m, and s itself is known as well as its degrees of freedom say
+(Student's t).
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -19,6 +24,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Float64, Int
 
+from covary import rng
 from covary.dataset.association import explainable_fraction
 from covary.errors import UserError
 from covary.evaluate.metrics import check_rows, r2_of_sums, subject_statistics
@@ -28,15 +34,21 @@ POWER, ALPHA = 0.8, 0.05
 _EXPONENTS = np.geomspace(0.1, 2.0, 120)
 _EXTEND = 10.0  # curves are extrapolated to this multiple of the largest size
 _MOST_SUBJECTS = 1e9
+_INFORMATIVE_SIZES = 2  # as few sizes at which something was learned determine a curve
+_TRAININGS = 3  # per size, from which their variation can be told
 _Line = tuple[Float64[np.ndarray, "fit exponent"], Float64[np.ndarray, "fit exponent"]]
-_CURVE_COLUMNS = ["noise_variance", "predictor", "subjects", "kind", "r2", "low", "high", "theoretical_max"]
+_CURVE_COLUMNS = [
+    *("noise_variance", "predictor", "subjects", "kind", "trainings"),
+    *("r2", "low", "high", "theoretical_max"),
+]
 _POWER_COLUMNS = [
-    *("noise_variance", "predictor", "reliability", "ideal"),
+    *("noise_variance", "predictor", "reliability", "ideal", "carried"),
     *(
         f"{name}{end}"
         for name in ("trained", "from_scratch", "limit", "exponent")
         for end in ("", "_low", "_high")
     ),
+    *("bound", "informative_sizes", "training_sd", "decides"),
 ]
 
 
@@ -44,15 +56,16 @@ _POWER_COLUMNS = [
 class TrainingSizes:
     """What predictors trained on the first n subjects predict for the same test subjects, at one noise level.
 
-    `eta_pred` has a prediction for each of the increasing `sizes`.
+    `sizes` has the number of subjects of each training, in order, a size as often as it was trained on;
+    `eta_pred` has the prediction of each training.
     """
 
     noise_variance: float
     predictor: str
     eta_hat: Float[np.ndarray, "subject random_effect"]
     eta_approx: Float[np.ndarray, "subject random_effect"]
-    sizes: Int[np.ndarray, " size"]
-    eta_pred: Float[np.ndarray, "size subject random_effect"]
+    sizes: Int[np.ndarray, " training"]
+    eta_pred: Float[np.ndarray, "training subject random_effect"]
 
 
 @dataclass(frozen=True)
@@ -105,60 +118,99 @@ class PowerLaw:
         return cls(limits[which, rows, step], drops[which, rows, step], _EXPONENTS[step], scale)
 
 
+@dataclass(frozen=True)
+class _Measured:
+    """R² at each size, the mean of its trainings: on all test subjects, and on resamples."""
+
+    sizes: Int[np.ndarray, " size"]
+    trainings: Int[np.ndarray, " size"]
+    r2: Float64[np.ndarray, " size"]
+    replicates: Float64[np.ndarray, "resample size"]  # with the variation between trainings, if it is known
+    training_sd: float  # NaN if no size was trained on twice
+
+    @property
+    def informative(self) -> int:
+        """At how many sizes the 95 % interval of R² lies above 0."""
+        return int((percentile_interval(self.replicates)[0] > 0).sum())
+
+
 def learning_curves(
-    trainings: Sequence[TrainingSizes], resamples: Resamples
+    trainings: Sequence[TrainingSizes], resamples: Resamples, carried: Mapping[float, float]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Learning curves, and the number of subjects needed to detect the association.
 
+    `carried` is the share of the variance of eta_hat that images were measured to carry, by noise variance.
+
     The first table has noise_variance, predictor, subjects, kind (`measured`, or `fitted`, which extends to
-    10 times the largest size), r2, low, high, theoretical_max.
+    10 times the largest size), trainings, r2, low, high, theoretical_max.
 
     The second table has one row per noise level and predictor: reliability, which is corr²(eta_hat,
-    eta_approx) and is treated as known; limit and exponent of the curve; and three numbers of subjects for 80
+    eta_approx) and is treated as known; limit and exponent of the curve; and four numbers of subjects for 80
     % power, infinite where no number is enough. `ideal` is for a model that finds everything an image can
-    explain. `trained` is for a study that only tests the predictor trained on all subjects here.
-    `from_scratch` is for a study that trains the predictor on its own subjects and tests it on the same ones
-    by cross-validation.
+    explain by design, `carried` for one that finds everything images were measured to carry. `trained` is for
+    a study that only tests the predictor trained on all subjects here. `from_scratch` is for a study that
+    trains the predictor on its own subjects and tests it on the same ones by cross-validation.
 
-    `low` and `high` are the ends of 95 % bootstrap intervals over test subjects. A law is fitted to every
-    resample; where laws fit equally well, resamples take different ones, so that the intervals cover them.
-    The variation between repeated trainings is not included. Without trainings both tables are empty.
+    `low` and `high` are the ends of 95 % bootstrap intervals over test subjects, with the variation between
+    trainings where it is known (see above). A law is fitted to every resample; where laws fit equally well,
+    resamples take different ones, so that the intervals cover them. The low end of a number of subjects is at
+    most the largest size: nothing is known beyond it.
 
-    Raises ValueError if there are fewer than four sizes, if they do not increase, if shapes differ or a value
-    is not finite.
+    A curve has a limit only if something was learned at two sizes or more (`informative_sizes`). Where it was
+    not, `from_scratch` and its upper end are infinite, and limit and exponent are missing. `bound` is the
+    greatest limit that the fit allows. `training_sd` is the standard deviation of R² between trainings.
+    `decides` says whether the curve may carry a conclusion: two informative sizes, and three trainings each
+    at all sizes but the largest. Without trainings both tables are empty.
+
+    Raises ValueError if there are fewer than four sizes, if they decrease, if shapes differ or a value is not
+    finite.
     """
     curves, power = [], []
     for training in trainings:
-        point, replicates = _r2(training, resamples)
-        most = explainable_fraction(training.noise_variance)
+        measured = _measure(training, resamples)
+        sizes, most = measured.sizes, explainable_fraction(training.noise_variance)
         # All sizes have the same weight. Weights by the spread over test subjects would favour predictors
         # that found nothing: their R² varies little over subjects, but as much as any from training to
         # training.
-        law = PowerLaw.fit(training.sizes, point, most)
-        laws = PowerLaw.fit(training.sizes, replicates, most, np.linspace(0.0, 1.0, len(replicates)))
+        law = PowerLaw.fit(sizes, measured.r2[None], most)
+        choice = np.linspace(0.0, 1.0, len(measured.replicates))
+        laws = PowerLaw.fit(sizes, measured.replicates, most, choice)
         key = {"noise_variance": training.noise_variance, "predictor": training.predictor}
-        first, last = training.sizes[[0, -1]]
+        first, last = sizes[[0, -1]]
         grid = np.concatenate([np.geomspace(first, last, 21), np.geomspace(last, _EXTEND * last, 21)[1:]])
-        for kind, n, value, spread in (
-            ("measured", training.sizes, point[0], replicates),
-            ("fitted", grid, law(grid[None])[0], laws(grid[None])),
+        for kind, n, repeats, value, spread in (
+            ("measured", sizes, measured.trainings, measured.r2, measured.replicates),
+            ("fitted", grid, 0, law(grid[None])[0], laws(grid[None])),
         ):
             low, high = percentile_interval(spread)
-            columns = {"subjects": n, "kind": kind, "r2": value, "low": low, "high": high}
-            curves.append(pd.DataFrame({**key, **columns, "theoretical_max": most}))
+            columns = {"subjects": n, "kind": kind, "trainings": repeats, "r2": value, "low": low}
+            curves.append(pd.DataFrame({**key, **columns, "high": high, "theoretical_max": most}))
         reliability = _reliability(training)
-        trained = [subjects_for_power(r2[:, -1] * reliability) for r2 in (point, replicates)]
-        scratch = [_from_scratch(fit, reliability) for fit in (law, laws)]
-        row = key | {"reliability": reliability, "ideal": subjects_for_power(np.array(most * reliability))}
+        enough = measured.informative >= _INFORMATIVE_SIZES
+        row = key | {
+            "reliability": reliability,
+            "ideal": subjects_for_power(np.array(most * reliability)),
+            "carried": subjects_for_power(np.array(carried[training.noise_variance] * reliability)),
+            "bound": most,
+            "informative_sizes": measured.informative,
+            "training_sd": measured.training_sd,
+            "decides": enough and bool((measured.trainings[:-1] >= _TRAININGS).all()),
+        }
         for name, value, spread in (
-            ("trained", *trained),
-            ("from_scratch", *scratch),
+            ("trained", *(subjects_for_power(r2[..., -1] * reliability)
+                          for r2 in (measured.r2[None], measured.replicates))),
+            ("from_scratch", *(_from_scratch(fit, reliability) for fit in (law, laws))),
             ("limit", law.limit, laws.limit),
             ("exponent", law.exponent, laws.exponent),
-        ):
+        ):  # fmt: skip
             # Counts may be infinite, so quantiles are not interpolated between them.
             low, high = np.quantile(spread, [0.025, 0.975], method="nearest")
             row |= {name: float(value[0]), f"{name}_low": low, f"{name}_high": high}
+        for name in ("trained_low", "from_scratch_low"):
+            row[name] = min(row[name], float(last))
+        if not enough:
+            row |= dict.fromkeys(("from_scratch", "from_scratch_high"), np.inf)
+            row |= {f"{name}{end}": np.nan for name in ("limit", "exponent") for end in ("", "_low", "_high")}
         power.append(row)
     if not trainings:
         return pd.DataFrame(columns=_CURVE_COLUMNS), pd.DataFrame(columns=_POWER_COLUMNS)
@@ -230,25 +282,37 @@ def _z() -> float:
     return NormalDist().inv_cdf(1 - ALPHA / 2) + NormalDist().inv_cdf(POWER)
 
 
-def _r2(training: TrainingSizes, resamples: Resamples) -> tuple[np.ndarray, np.ndarray]:
-    """Pooled R²(eta_hat, eta_pred) at each size: on the subjects (1, size), on resamples (resample, size)."""
+def _measure(training: TrainingSizes, resamples: Resamples) -> _Measured:
+    """Pooled R²(eta_hat, eta_pred) at each size."""
     where = f"{training.predictor} at σ² = {training.noise_variance:g}"
-    sizes = training.sizes
-    if len(sizes) < 4 or (np.diff(sizes) <= 0).any():
-        raise UserError(f"learning curve of {where}: expected at least 4 increasing sizes, got {sizes}")
-    if len(training.eta_pred) != len(sizes):
+    sizes, first, repeats = np.unique(training.sizes, return_index=True, return_counts=True)
+    if len(sizes) < 4 or (np.diff(training.sizes) < 0).any():
+        raise UserError(
+            f"learning curve of {where}: expected at least 4 increasing sizes, got {training.sizes}"
+        )
+    if len(training.eta_pred) != len(training.sizes):
         raise ValueError(
-            f"learning curve of {where}: {len(sizes)} sizes, but predictions for {len(training.eta_pred)}"
+            f"learning curve of {where}: {len(training.sizes)} trainings, but predictions of "
+            f"{len(training.eta_pred)}"
         )
     statistics = []
-    for size, eta_pred in zip(sizes, training.eta_pred, strict=True):
+    for size, eta_pred in zip(training.sizes, training.eta_pred, strict=True):
         check_rows(f"eta_pred of {where}, {size} training subjects", eta_pred, training.eta_hat)
         statistics.append(subject_statistics(training.eta_hat, eta_pred))
     stacked = np.concatenate(statistics, axis=1)
-    n, width = resamples.n_subjects, statistics[0].shape[1]
+    n, shape = resamples.n_subjects, (len(statistics), statistics[0].shape[1])
     sums = [stacked.sum(axis=0)[None], resamples.sums(stacked)]
-    point, replicates = (r2_of_sums(s.reshape(len(s), len(sizes), width), n)[..., 0] for s in sums)
-    return point, replicates
+    single, replicates = (r2_of_sums(s.reshape(-1, *shape), n)[..., 0] for s in sums)
+    mean = np.add.reduceat(single[0], first) / repeats
+    replicates = np.add.reduceat(replicates, first, axis=1) / repeats
+    freedom = int((repeats - 1).sum())
+    training_sd = math.nan
+    if freedom:
+        training_sd = float(np.sqrt(((single[0] - mean.repeat(repeats)) ** 2).sum() / freedom))
+        stream = f"learning_curve/{training.predictor}/{training.noise_variance:g}"
+        t = rng.generator(resamples.seed, stream).standard_t(freedom, size=replicates.shape)
+        replicates = replicates + training_sd / np.sqrt(repeats) * t
+    return _Measured(sizes, repeats, mean, replicates, training_sd)
 
 
 def _reliability(training: TrainingSizes) -> float:

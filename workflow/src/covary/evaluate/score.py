@@ -7,7 +7,7 @@ import pandas as pd
 
 from covary.evaluate.effects import calibration_table, comparison_table, random_effects_table
 from covary.evaluate.held_out import HeldOut
-from covary.evaluate.ledger import association_ledger
+from covary.evaluate.ledger import association_ledger, measured_ceiling
 from covary.evaluate.outcomes import longitudinal_nll_table, outcome_table
 from covary.evaluate.power import learning_curves
 from covary.evaluate.simulation import OutcomeSimulation
@@ -38,7 +38,9 @@ def score(
         simulation.forecasts(level, held_out.eta, observation, predictive_draws)
         for level, observation in zip(levels, observed, strict=True)
     ]
-    learning_curve, power = learning_curves([held_out.training_sizes(file) for file in curves], some)
+    ledger = association_ledger([held_out.chain(noise) for noise in noise_variances], some)
+    ceiling = measured_ceiling(ledger).set_index("noise_variance")["carried"].to_dict()
+    learning_curve, power = learning_curves([held_out.training_sizes(file) for file in curves], some, ceiling)
     return {
         "random_effects": random_effects_table(levels, some),
         "comparison": comparison_table(levels, some),
@@ -52,7 +54,7 @@ def score(
             residual=study.truth.residual,
         ),
         "outcomes": outcome_table(forecasts, some),
-        "association_ledger": association_ledger([held_out.chain(noise) for noise in noise_variances], some),
+        "association_ledger": ledger,
         "learning_curve": learning_curve,
         "power": power,
     }

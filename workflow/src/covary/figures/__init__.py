@@ -2,6 +2,7 @@
 
 from covary.figures.calibration import calibration
 from covary.figures.effects import r2_against_explainable_fraction
+from covary.figures.headline import headline
 from covary.figures.images import examples, reconstructions, traversals
 from covary.figures.latents import latent_ranking
 from covary.figures.ledger import association_ledger
@@ -21,6 +22,7 @@ __all__ = [
     "closest_pairs",
     "examples",
     "generator_quality",
+    "headline",
     "latent_ranking",
     "learning_curve",
     "nearest_images",

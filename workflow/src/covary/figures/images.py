@@ -14,13 +14,15 @@ from covary.figures.style import BLACK, FROM_IMAGE, WIDTH_IN, styled
 def examples(
     real: UInt8[np.ndarray, "n c h w"], generated: UInt8[np.ndarray, "n c h w"], columns: int = 4
 ) -> Figure:
-    """Real images in a block on the left, generated ones on the right, both in the order given."""
+    """Test images in a block on the left, generated ones on the right, both in the order given."""
     rows = -(-len(real) // columns)
     figure = Figure(
         figsize=(WIDTH_IN, WIDTH_IN / 2 / columns * rows * aspect(real) + 0.15), layout="constrained"
     )
     blocks = figure.subfigures(1, 2, wspace=0.04)
-    for block, title, images in zip(blocks, ("Real", "Generated"), (real, generated), strict=True):
+    for block, title, images in zip(
+        blocks, ("Test images", "Generated images"), (real, generated), strict=True
+    ):
         block.suptitle(title, fontsize=9)
         axes = block.subplots(rows, columns, squeeze=False)
         for i, axis in enumerate(axes.flat):
@@ -38,8 +40,8 @@ def reconstructions(
     vae: UInt8[np.ndarray, "n c h w"],
     generator: UInt8[np.ndarray, "n c h w"],
 ) -> Figure:
-    """Real images (top), and what VAE and generator draw from their latent vectors (the paper's Figure 4)."""
-    names = ("Real", "VAE", "Generator")
+    """Test images (top), and what VAE and generator draw from their latent vectors (the paper's Figure 4)."""
+    names = ("Test image", "VAE", "Generator")
     figure = Figure(figsize=(WIDTH_IN, (WIDTH_IN - 0.2) / len(real) * 3 * aspect(real)), layout="constrained")
     axes = figure.subplots(3, len(real), squeeze=False)
     for row, name, images in zip(axes, names, (real, vae, generator), strict=True):

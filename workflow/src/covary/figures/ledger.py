@@ -24,6 +24,8 @@ _BAR, _THIN, _GAP = 0.44, 0.085, 0.03
 def association_ledger(ledger: pd.DataFrame) -> Figure:
     """Bars of the four parts as shares of the explainable fraction; a panel per predictor, a row per level.
 
+    Negative parts lie left of 0.
+
     `ledger` is the table that `evaluate.association_ledger` returns. The thick bar is for all random effects;
     the thin bars below it are for the single ones, in order. The whisker is the 95 % interval of the part
     reached.
@@ -68,9 +70,10 @@ def _bars(axis: Axes, position: int, rows: pd.DataFrame) -> None:
         top = position - _BAR / 2 if pooled else position + _BAR / 2 + _GAP + (k - 1) * (_THIN + _GAP)
         parts = rows[rows["random_effect"] == effect].set_index("part")
         explainable = parts["value"].sum()
-        left = 0.0
+        ends = {True: 0.0, False: 0.0}  # of what is drawn right of 0, and left of it
         for part, (_, colour, hatch, ink) in _PARTS.items():
             width = parts.loc[part, "value"] / explainable
+            left = ends[width >= 0]
             axis.barh(top, width, height, left, align="edge", color=colour, hatch=hatch,
                       edgecolor="white", linewidth=0.4)  # fmt: skip
             if pooled and width > 0.055:
@@ -78,7 +81,7 @@ def _bars(axis: Axes, position: int, rows: pd.DataFrame) -> None:
                 backing = {"facecolor": colour, "edgecolor": "none", "pad": 1} if hatch else None
                 axis.text(*middle, percent(width, 0), ha="center", va="center", fontsize=7.5, color=ink,
                           bbox=backing)  # fmt: skip
-            left += width
+            ends[width >= 0] += width
         if pooled:
             low, high = parts.loc["reached", ["low", "high"]] / explainable
             y = top + 0.88 * height

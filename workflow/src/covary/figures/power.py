@@ -12,6 +12,7 @@ from covary.figures.style import (
     FROM_RECORD,
     GREY,
     LIMIT,
+    SKY,
     WIDTH_IN,
     look,
     styled,
@@ -19,7 +20,8 @@ from covary.figures.style import (
 from covary.wording import noise_label, predictor_label
 
 _COUNTS = {
-    "ideal": ("a model that finds all there is", LIMIT, "D"),
+    "ideal": ("a model that finds all there is by design", LIMIT, "D"),
+    "carried": ("a model that finds all that images carry", SKY, "^"),
     "trained": ("the model as trained here", FROM_RECORD, "s"),
     "from_scratch": ("a model trained on the study itself", FROM_IMAGE, "o"),
 }
@@ -30,8 +32,8 @@ def learning_curve(curve: pd.DataFrame, power: pd.DataFrame) -> Figure:
     """Above, R² against the number of training subjects; below, subjects for 80 % power at each noise level.
 
     `curve` and `power` are the tables that `evaluate.learning_curves` returns. The fitted curve is dashed
-    where it is extrapolated. An arrow means that no number is enough. A hollow mark means that the number is
-    below the smallest training size.
+    where it is extrapolated. An arrow means that the interval has no upper end. A hollow mark
+    means that the number is below the smallest training size.
     """
     if curve.empty:
         figure = Figure(figsize=(WIDTH_IN, 0.5))
@@ -61,7 +63,7 @@ def learning_curve(curve: pd.DataFrame, power: pd.DataFrame) -> Figure:
 
     axis = below.subplots()
     _counts(axis, power, variances, predictors, smallest=curve["subjects"].min())
-    below.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=len(_COUNTS))
+    below.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
 
 
@@ -103,7 +105,7 @@ def _counts(
                           markeredgewidth=1.1 if hollow else 0.5, **edges)  # fmt: skip
                 name = f"< {smallest:,.0f}" if hollow else f"{value:,.0f}"
             else:
-                name = "no number is enough"
+                name = "cannot be said" + (f", at least {low:,.0f}" if np.isfinite(low) else "")
             if len(predictors) > 1:
                 name += f", {predictor_label(row.predictor)}"
             anchor = min(value, high, largest) if np.isfinite(value) else min(low, largest)

@@ -14,7 +14,7 @@ _NAMES = {"vae_encoder": "the VAE's encoder"}
 
 @styled
 def generator_quality(quality: pd.DataFrame) -> Figure:
-    """Read-back of each active latent; distances to real test images beside those of real training images.
+    """Read-back of each active latent; distances to test images beside those of training images.
 
     `quality` is the table of `covary.quality`. Distances are those in its first feature space. At most 12
     active latents are shown, those that are read back best.
@@ -37,7 +37,7 @@ def generator_quality(quality: pd.DataFrame) -> Figure:
     titles = ("overlap", "Fréchet distance", "kernel distance")
     for axis, measures, title in zip(others, panels, titles, strict=True):
         x = np.arange(len(measures))
-        for offset, of, colour in ((-0.2, "generated", FROM_IMAGE), (0.2, "real train", GREY)):
+        for offset, of, colour in ((-0.2, "generated", FROM_IMAGE), (0.2, "training images", GREY)):
             rows = in_space[in_space["of"] == of].set_index("measure")["value"]
             axis.bar(x + offset, rows[list(measures)], width=0.38, color=colour, label=of)
         axis.set_xticks(x, measures if len(measures) > 1 else [""])
@@ -45,12 +45,10 @@ def generator_quality(quality: pd.DataFrame) -> Figure:
         axis.grid(axis="x", visible=False)
     others[0].set_ylim(0, 1)
     handles = [*left.get_legend_handles_labels()[0], others[0].containers[1]]
-    figure.legend(handles, ["generated images", "VAE decodings", "real training images"],
+    figure.legend(handles, ["generated images", "VAE decodings", "training images"],
                   loc="outside lower center", ncols=3)  # fmt: skip
     n = in_space["n"].iloc[0]
-    figure.suptitle(
-        f"Distances to {n} real test images, in the space of {_NAMES.get(space, space)}", fontsize=9
-    )
+    figure.suptitle(f"Distances to {n} test images, in the space of {_NAMES.get(space, space)}", fontsize=9)
     return figure
 
 

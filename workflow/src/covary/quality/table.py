@@ -25,10 +25,10 @@ def generator_quality(
 
     - readback_r2 of each active latent: `z_read`, the posterior mean of generated images, against the z from
       which they were drawn; also the same for the VAE's own decodings, from `ranking`.
-    - frechet_distance, kernel_distance, precision, recall of generated and of real training images against
-      real test images, in each feature space, with equal n; the values of real images are the best possible.
-    - mse and ssim of reconstructions of real test images, by the VAE and by the generator.
-    - nearest_mse of generated images and, for comparison, of real test images, against real training images.
+    - frechet_distance, kernel_distance, precision, recall of generated and of training images against test
+      images, in each feature space, with equal n; the values of training images are the best possible.
+    - mse and ssim of reconstructions of test images, by the VAE and by the generator.
+    - nearest_mse of generated images and, for comparison, of test images, against training images.
       A value of generated images far below that of test images is a sign of copies.
     """
     rows = [
@@ -37,10 +37,10 @@ def generator_quality(
         *_reconstruction("vae", images.vae_input, images.vae_reconstructions),
         *_reconstruction("generator", images.generator_input, images.generator_reconstructions),
     ]
-    for of, some in (("generated", images.generated), ("real test", images.real_test)):
+    for of, some in (("generated", images.generated), ("test images", images.real_test)):
         some = _spread(some, _NEAREST_IMAGES)
         median = float(np.median(nearest(some, images.real_train)[1]))
-        rows.append(("nearest_mse", of, "real train", "", None, len(some), median))
+        rows.append(("nearest_mse", of, "training images", "", None, len(some), median))
     return pd.DataFrame(rows, columns=COLUMNS).astype({"latent": "Int64"})
 
 
@@ -56,7 +56,7 @@ def _distances(images: ImageSets, space: FeatureSpace) -> list[tuple]:
     n = min(len(images.real_test), len(images.generated), len(images.real_train))
     test = space.of(_spread(images.real_test, n))
     rows = []
-    for of, some in (("generated", images.generated), ("real train", images.real_train)):
+    for of, some in (("generated", images.generated), ("training images", images.real_train)):
         features = space.of(_spread(some, n))
         precision, recall = precision_and_recall(test, features)
         measures = {
@@ -65,15 +65,15 @@ def _distances(images: ImageSets, space: FeatureSpace) -> list[tuple]:
             "precision": precision,
             "recall": recall,
         }
-        rows += [(name, of, "real test", space.name, None, n, value) for name, value in measures.items()]
+        rows += [(name, of, "test images", space.name, None, n, value) for name, value in measures.items()]
     return rows
 
 
 def _reconstruction(by: str, real: np.ndarray, drawn: np.ndarray) -> list[tuple]:
     of = f"{by} reconstructions"
     return [
-        ("mse", of, "real test", "", None, len(real), mean_squared_error(real, drawn)),
-        ("ssim", of, "real test", "", None, len(real), structural_similarity(real, drawn)),
+        ("mse", of, "test images", "", None, len(real), mean_squared_error(real, drawn)),
+        ("ssim", of, "test images", "", None, len(real), structural_similarity(real, drawn)),
     ]
 
 

@@ -2,6 +2,6 @@
 
 from covary.report.page import FIGURES, TABLES, render
 from covary.report.runtime import read_benchmarks
-from covary.report.summary import concerns, paragraph, verdicts
+from covary.report.summary import concerns, sentences, verdicts
 
-__all__ = ["FIGURES", "TABLES", "concerns", "paragraph", "read_benchmarks", "render", "verdicts"]
+__all__ = ["FIGURES", "TABLES", "concerns", "read_benchmarks", "render", "sentences", "verdicts"]

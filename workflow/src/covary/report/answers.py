@@ -1,15 +1,26 @@
-"""Sentences about the ledger, comparisons, calibration, power and privacy, computed from the tables."""
+"""Sentences about pictures, ledger, comparisons, calibration, power and privacy, computed from the tables."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from covary.report.comparisons import compared, direction
 from covary.wording import joined, levels, noise_label, percent
 
+PART_NAMES = {
+    "lost_in_image": "Lost in image",
+    "lost_in_estimator": "Lost in estimator",
+    "lost_in_predictor": "Lost in predictor",
+    "reached": "Found",
+}
+LOW_READBACK_R2 = 0.5
 _POOLED = "all"
 _COVERAGE = 0.95
 _CALIBRATED = (0.93, 0.97)
+_ALIKE = 0.5  # of the precision and recall of training images
+_AT_BOUND = 1e-6
 
 
 class Answer(NamedTuple):
@@ -25,43 +36,49 @@ def pooled(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def ledger_in_words(ledger: pd.DataFrame) -> str:
-    """The association ledger in two sentences."""
+    """The association ledger as a stack: what is left after each stage, at the first noise level."""
     shares = pooled(ledger).pivot_table(
         index=["predictor", "noise_variance"], columns="part", values="share", sort=False
     )
     best = shares.groupby("predictor", sort=False)["reached"].mean().idxmax()
-    row = shares.loc[best].iloc[0]
-    noise_variance = shares.loc[best].index[0]
-    found = f"about {_parts(row['reached'])}" if row["reached"] > 0.005 else "none"
+    row, noise_variance = shares.loc[best].iloc[0], shares.loc[best].index[0]
+    left = [1 - row["lost_in_image"], row["reached"] + row["lost_in_predictor"], row["reached"]]
+    carried, estimated, found = (f"{_parts(share)}" for share in left)
     return (
-        "What an image could have told of a patient’s record can be lost in three places, one after the "
-        "other: the generated image does not show all that it was meant to show, what drives a record is not "
+        "What an image could tell of a patient’s record can be lost in three places, one after the other: "
+        "the generated image does not show all that it was meant to show, the traits behind a record are not "
         "known but must be estimated from noisy observations, and a network learns only part of what it is "
-        "shown. "
-        f"Of 100 parts that could be found at {noise_label(noise_variance)}, {best} found "
-        f"{found}; {_parts(row['lost_in_image'])} were not to be seen in the images, "
-        f"{_parts(row['lost_in_estimator'])} went in the estimation from records, and "
-        f"{_parts(row['lost_in_predictor'])} the network did not learn."
+        f"shown. Of 100 parts that can be found by design at {noise_label(noise_variance)}, the images carry "
+        f"{carried}; {estimated} are left when the traits must be estimated from records; {best} found "
+        f"{found}."
     )
+
+
+def negative_parts_in_words(ledger: pd.DataFrame) -> list[str]:
+    """What a negative part of the ledger is, one sentence per part, over all random effects."""
+    sentences = []
+    for row in pooled(ledger).itertuples():
+        if row.part == "reached" or round(row.share, 3) >= 0:
+            continue
+        low, high = (percent(end / row.explainable, 1) for end in (row.low, row.high))
+        reason = (
+            "which is sampling error: its interval holds 0"
+            if direction(row.low, row.high) == 0
+            else "more than sampling error explains: the training before it ended short of its best"
+        )
+        sentences.append(
+            f"{PART_NAMES[row.part]} by {row.predictor} at {noise_label(row.noise_variance)} is negative, "
+            f"{percent(row.share, 1)} (95\u00a0% interval {low} to {high}), {reason}."
+        )
+    return sentences
 
 
 def comparison_in_words(comparison: pd.DataFrame) -> list[str]:
     """Which of two predictors finds more, and at which noise levels; one sentence per pair."""
-    sentences = []
-    for (one, two), rows in pooled(comparison).groupby(["predictor_1", "predictor_2"], sort=False):
-        better, worse = rows[rows["low"] > 0], rows[rows["high"] < 0]
-        unclear = rows[(rows["low"] <= 0) & (rows["high"] >= 0)]
-        parts = [
-            f"{first} finds more than {second} at {levels(where)} (R² higher by "
-            f"{joined([f'{abs(d):.3f}' for d in where['difference']])})"
-            for first, second, where in ((two, one, better), (one, two, worse))
-            if len(where)
-        ]
-        if len(unclear):
-            pair = "they" if parts else f"{one} and {two}"
-            parts.append(f"{pair} cannot be told apart at {levels(unclear)}")
-        sentences.append("; ".join(parts) + ".")
-    return sentences
+    return [
+        compared(two, one, rows, relation="finds more than", measure="R² higher", digits=3) + "."
+        for (one, two), rows in pooled(comparison).groupby(["predictor_1", "predictor_2"], sort=False)
+    ]
 
 
 def calibration_in_words(calibration: pd.DataFrame) -> list[str]:
@@ -92,32 +109,65 @@ def power_in_words(power: pd.DataFrame, smallest: float) -> list[str]:
     """How many subjects a study needs, one sentence per predictor; `smallest` is the least training size."""
     sentences = []
     for name, rows in power.groupby("predictor", sort=False):
-        needed = rows.assign(needed=[subjects(n, smallest) for n in rows["from_scratch"]])
-        never = needed[~np.isfinite(needed["from_scratch"])]
+        said = [subjects(row.from_scratch, row.from_scratch_low, smallest) for row in rows.itertuples()]
         parts = [
             f"{number} at {levels(same)}"
-            for number, same in needed.drop(never.index).groupby("needed", sort=False)
+            for number, same in rows.assign(said=said).groupby("said", sort=False)
         ]
-        text = f"A study that trains {name} on its own subjects detects the association with 80\u00a0% power "
-        text += f"with {joined(parts)} subjects" if parts else "with no number of subjects at any noise level"
-        if parts and len(never):
-            text += f"; at {levels(never)} no number of subjects is enough"
-        sentences.append(text + ".")
+        text = (
+            f"Subjects that a study which trains {name} on its own data needs to detect the association with "
+            f"80\u00a0% power: {'; '.join(parts)}."
+        )
+        blind = rows[rows["informative_sizes"] < 2]
+        rough = rows[(rows["informative_sizes"] >= 2) & ~rows["decides"]]
+        if len(blind):
+            text += f" At {levels(blind)} something was learned at fewer than two training sizes."
+        if len(rough):
+            text += (
+                f" Numbers at {levels(rough)} are rough: each size was trained on fewer than three times, so "
+                "that their intervals do not say how much chance is in a training "
+                "(learning_curve_trainings: 3 would)."
+            )
+        sentences.append(text)
     return sentences
 
 
-def subjects(count: float, smallest: float = 0.0) -> str:
-    """A number of subjects to print. Numbers below the smallest training size are given as `< smallest`."""
+def subjects(count: float, low: float, smallest: float = 0.0) -> str:
+    """A number of subjects to print; `low` is the low end of its interval.
+
+    Numbers below the smallest training size are given as `< smallest`. Where no number is enough, the number
+    cannot be said, and `low` is all that is known.
+    """
     if not np.isfinite(count):
-        return "no number"
+        return f"cannot be said, at least\u00a0{low:,.0f}"
     return f"<\u00a0{smallest:,.0f}" if count < smallest else f"{count:,.0f}"
+
+
+def subjects_interval(low: float, high: float, smallest: float = 0.0) -> str:
+    """The interval of a number of subjects; nothing where it says no more than the number itself."""
+    if high < smallest:
+        return ""
+    low_text = f"<\u00a0{smallest:,.0f}" if low < smallest else f"{low:,.0f}"
+    return f"at least {low_text}" if np.isinf(high) else f"[{low_text}, {high:,.0f}]"
+
+
+def limit_in_words(limit: float, low: float, high: float, bound: float) -> str:
+    """R² with endless training data. Where the fit ends at its bound, the bound is not a result."""
+    if np.isnan(limit):
+        return "cannot be said"
+    if high < bound - _AT_BOUND:
+        return f"{limit:.3f} [{low:.3f}, {high:.3f}]"
+    return f"at least {low:.3f}" if low < bound - _AT_BOUND else "cannot be said: still rising"
 
 
 def privacy_verdict(privacy: pd.DataFrame) -> Answer:
     """Whether anything seems to be copied from the training images."""
     measure = {name: rows.set_index("space") for name, rows in privacy.groupby("measure")}
-    member, closer, near = (measure[m] for m in ("membership_auc", "closer_than_held_out", "near_copies"))
-    told = member[member["low"] > member["expected"]]
+    above = {
+        name: rows[direction(rows["low"] - rows["expected"], rows["high"] - rows["expected"]) > 0]
+        for name, rows in measure.items()
+    }
+    told = above["membership_auc"]
     if len(told):
         aucs = joined([f"{row.value:.2f} by {row.Index}" for row in told.itertuples()])
         return Answer(
@@ -127,9 +177,7 @@ def privacy_verdict(privacy: pd.DataFrame) -> Answer:
             "unless this is acceptable.",
             poor=True,
         )
-    copies = near[near["low"] > near["expected"]]
-    smooth = closer[closer["low"] > closer["expected"]]
-    if len(copies) or len(smooth):
+    if len(above["near_copies"]) or len(above["closer_than_held_out"]):
         return Answer(
             "No sign that particular images were copied: training images lie no closer to the generated "
             "images than held-out images do. Generated images are, however, closer to training images than "
@@ -143,5 +191,34 @@ def privacy_verdict(privacy: pd.DataFrame) -> Answer:
     )
 
 
+def pictures_verdict(quality: pd.DataFrame, chosen: Sequence[int], phantoms: bool) -> Answer:
+    """Whether generated images can stand for those they were learned from, from the table of their quality.
+
+    `chosen` are the latents that are random effects. Distances of training images to test images are the best
+    that can be reached.
+    """
+    what = "drawn phantoms" if phantoms else "test images"
+    space = quality.loc[quality["feature_space"].fillna("") != "", "feature_space"].iloc[0]
+    in_space = quality[quality["feature_space"] == space]
+    measures = in_space.pivot_table(index="of", columns="measure", values="value")
+    generated, best = measures.loc["generated"], measures.loc["training images"]
+    times = generated["frechet_distance"] / max(best["frechet_distance"], 1e-12)
+    shares = ["precision", "recall"]
+    read = quality[(quality["measure"] == "readback_r2") & (quality["of"] == "generated")]
+    weakest = read[read["latent"].isin(chosen)]["value"].min()
+    alike = bool((generated[shares] >= _ALIKE * best[shares]).all())
+    lie = [f"{percent(of['precision'], 0)} and {percent(of['recall'], 0)}" for of in (generated, best)]
+    text = (
+        f"The generated images {'are much like' if alike else 'can be told from'} the {what}: {lie[0]} of "
+        f"the one lie among the other and the reverse, where training images reach {lie[1]}; their distance "
+        f"(Fréchet) to the {what} is {times:.1f} times that of the training images. "
+    )
+    if weakest >= LOW_READBACK_R2:
+        text += f"Every random effect can be read back from them (R² of {weakest:.2f} or more)."
+    else:
+        text += f"Not every random effect can be read back from them (R² as low as {weakest:.2f})."
+    return Answer(text.replace("-", "−"), poor=bool(not alike or weakest < LOW_READBACK_R2))
+
+
 def _parts(share: float) -> str:
-    return f"{round(100 * share)}".replace("-", "−")
+    return "none" if round(100 * share) <= 0 else f"{round(100 * share)}"

@@ -17,11 +17,13 @@ from markupsafe import Markup, escape
 
 from covary.config.experiment import Config
 from covary.dataset.association import explainable_fraction
+from covary.evaluate.ledger import measured_ceiling
 from covary.report import answers, summary
 from covary.report.runtime import read_benchmarks
-from covary.wording import image_in_words, predictor_label
+from covary.wording import image_in_words, population_label, predictor_label
 
 FIGURES = (
+    "headline",
     "examples",
     "reconstructions",
     "traversals",
@@ -93,11 +95,15 @@ def render(
     environment.globals |= {
         "percent": summary.percent,
         "subjects": answers.subjects,
+        "subjects_interval": answers.subjects_interval,
+        "limit_in_words": answers.limit_in_words,
+        "part_names": answers.PART_NAMES,
+        "population": population_label,
         "pooled": answers.pooled,
         "explainable_fraction": explainable_fraction,
     }
     shown = {name: _named(table) for name, table in tables.items()}
-    main = shown["random_effects"], shown["longitudinal_nll"]
+    ledger, ranking = shown["association_ledger"], tables["latent_ranking"]
     smallest = tables["learning_curve"]["subjects"].min()
     template = environment.get_template("report.html.j2")
     return template.render(
@@ -106,12 +112,17 @@ def render(
         config_yaml=yaml.safe_dump(config.model_dump(), sort_keys=False, allow_unicode=True),
         changes=_changes(Config().model_dump(), config.model_dump()),
         date=date,
-        paragraph=summary.paragraph(config, channels, *main),
-        verdicts=summary.verdicts(shown["random_effects"]),
-        concerns=summary.concerns(
-            config, *main, shown["latent_ranking"], shown["calibration"], shown["privacy"]
+        sentences=summary.sentences(config, channels, ledger, shown["longitudinal_nll"]),
+        verdicts=summary.verdicts(ledger),
+        ceiling=measured_ceiling(ledger),
+        concerns=summary.concerns(config, shown),
+        pictures=answers.pictures_verdict(
+            tables["generator_quality"],
+            ranking.loc[ranking["random_effect"] >= 0, "latent"].tolist(),
+            phantoms=config.images.source == "phantom",
         ),
-        ledger_in_words=answers.ledger_in_words(shown["association_ledger"]),
+        ledger_in_words=answers.ledger_in_words(ledger),
+        negative_parts=answers.negative_parts_in_words(ledger),
         comparison_in_words=answers.comparison_in_words(shown["comparison"]),
         calibration_in_words=answers.calibration_in_words(shown["calibration"]),
         power_in_words=answers.power_in_words(shown["power"], smallest),

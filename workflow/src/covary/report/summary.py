@@ -1,69 +1,66 @@
 """The results in words. Every sentence is computed, and poor results are called poor."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
-import numpy as np
 import pandas as pd
 
 from covary import nlme
 from covary.config.experiment import Config
+from covary.evaluate.ledger import measured_ceiling
 from covary.records.truth import true_parameters
-from covary.report.answers import calibration_concerns, pooled, privacy_verdict
-from covary.wording import image_in_words, joined, levels, noise_label, percent
+from covary.report.answers import LOW_READBACK_R2, calibration_concerns, pooled, privacy_verdict
+from covary.report.comparisons import compared, direction
+from covary.wording import image_in_words, levels, noise_label, percent
 
 _NLL_TOLERANCE = 1.0
-_LOW_READBACK_R2 = 0.5
+_ENOUGH = 0.5  # of what an image should carry by design
 
 
-def verdicts(random_effects: pd.DataFrame) -> pd.DataFrame:
+def verdicts(ledger: pd.DataFrame) -> pd.DataFrame:
     """What predictors found in images, one row per noise level and predictor.
 
-    Columns: noise_variance, r2, r2_low, r2_high, theoretical_max, fraction_of_max, verdict (in words) and
-    poor (true if less than half of what can be found was found).
+    Columns: noise_variance, predictor, explainable (by design), carried with carried_low and carried_high
+    (what images were measured to carry), found with found_low and found_high, share (of what images carry),
+    verdict (in words) and poor (true if less than half of what images carry was found).
     """
-    dropped = ["term_1", "term_2", "random_effect", "mse", "mse_low", "mse_high"]
-    table = _from_image(random_effects).drop(columns=dropped)
+    found = pooled(ledger).query("part == 'reached'")[["noise_variance", "predictor", "value", "low", "high"]]
+    found.columns = ["noise_variance", "predictor", "found", "found_low", "found_high"]
+    ceiling = measured_ceiling(ledger).rename(columns={"low": "carried_low", "high": "carried_high"})
+    table = found.merge(ceiling, on="noise_variance")
+    table["share"] = (table["found"] / table["carried"]).where(table["carried_low"] > 0)
     table["verdict"] = [_verdict(row) for row in table.itertuples()]
-    table["poor"] = (table["r2_low"] <= 0) | (table["fraction_of_max"] < 0.5)
-    return table.reset_index(drop=True)
+    table["poor"] = ~((table["carried_low"] > 0) & (table["found_low"] > 0) & (table["share"] >= 0.5))
+    return table
 
 
-def paragraph(
-    config: Config, channels: Sequence[str], random_effects: pd.DataFrame, longitudinal_nll: pd.DataFrame
-) -> str:
-    """The main numbers of a run in one paragraph."""
-    image = _from_image(random_effects)
-    record = pooled(random_effects).query("term_2 == 'eta_approx'")["r2"]
+def sentences(
+    config: Config, channels: Sequence[str], ledger: pd.DataFrame, longitudinal_nll: pd.DataFrame
+) -> list[str]:
+    """The run in three sentences: what was made, what was found, what it means for the outcome."""
+    table = verdicts(ledger)
     times_h = config.longitudinal.times_h
-    sentences = [
-        f"{config.subjects.total:,} synthetic subjects were made, each with an image of "
-        f"{image_in_words(config.images.drawn_size_px, channels)} and a record of {len(times_h)} outcomes "
-        f"over {times_h[-1] - times_h[0]:g} hours at each of {image['noise_variance'].nunique()} noise "
-        "levels.",
-        "Image and record share random effects: the generator draws them into the image, and, blurred by "
-        "noise of variance σ², they drive the record.",
-        "The more noise, the less an image can tell of the record.",
-        f"On {config.subjects.test:,} test subjects, from images only, "
-        + " ".join(_found(name, rows) for name, rows in _by_predictor(image)),
-        f"Estimated from the records themselves, by empirical Bayes, the share is {_range(record)}.",
+    variances = table["noise_variance"].unique()
+    levels_text = f"{len(variances)} noise levels" if len(variances) > 1 else "one noise level"
+    return [
+        f"{config.subjects.total:,} synthetic patients were made, each with an image of "
+        f"{image_in_words(config.images.drawn_size_px, channels)} and, at each of {levels_text}, a record of "
+        f"{len(times_h)} outcomes over {times_h[-1] - times_h[0]:g} hours.",
+        _carried_and_found(table, config.subjects.test),
         _outcomes(longitudinal_nll),
     ]
-    return " ".join(sentences)
 
 
-def concerns(
-    config: Config,
-    random_effects: pd.DataFrame,
-    longitudinal_nll: pd.DataFrame,
-    latent_ranking: pd.DataFrame,
-    calibration: pd.DataFrame,
-    privacy: pd.DataFrame,
-) -> list[str]:
-    """Poor results and failed checks, which a reader must know before using the numbers."""
+def concerns(config: Config, tables: Mapping[str, pd.DataFrame]) -> list[str]:
+    """Poor results and failed checks, which a reader must know before using the numbers.
+
+    `tables` are those of the report, by name.
+    """
     notes = []
-    copied = privacy_verdict(privacy)
+    table, random_effects = verdicts(tables["association_ledger"]), tables["random_effects"]
+    notes += _concerns_of_images(table)
+    copied = privacy_verdict(tables["privacy"])
     if copied.poor:
         notes.append(f"Is anything copied from the training data? {copied.text}")
     if config.images.source == "phantom":
@@ -76,12 +73,15 @@ def concerns(
             "The perceptual terms of the VAE's loss used a VGG16 with random weights, not one trained on "
             "ImageNet (vae.perceptual: random)."
         )
+    for name, rows in _by_predictor(table):
+        notes += _concerns_of_found(name, rows)
     for name, rows in _by_predictor(_from_image(random_effects)):
         notes += _concerns_of_random_effects(name, rows)
-    notes += _concerns_of_outcomes(config, longitudinal_nll)
-    notes += calibration_concerns(calibration)
-    chosen = latent_ranking[latent_ranking["random_effect"] >= 0].sort_values("random_effect")
-    weak = chosen[chosen["readback_r2"] < _LOW_READBACK_R2]
+    notes += _concerns_of_outcomes(config, tables["longitudinal_nll"])
+    notes += calibration_concerns(tables["calibration"])
+    ranking = tables["latent_ranking"]
+    chosen = ranking[ranking["random_effect"] >= 0].sort_values("random_effect")
+    weak = chosen[chosen["readback_r2"] < LOW_READBACK_R2]
     notes += [
         f"Random effect η{row.random_effect + 1} (latent {row.latent}) can hardly be read back from decoded "
         f"images: R² is {row.readback_r2:.2f}. No predictor can make up for this."
@@ -90,19 +90,46 @@ def concerns(
     return notes
 
 
-def _concerns_of_random_effects(name: str, rows: pd.DataFrame) -> list[str]:
-    nothing = rows[rows["r2_low"] <= 0]
-    little = rows[(rows["r2_low"] > 0) & (rows["fraction_of_max"] < 0.5)]
-    above = rows[rows["r2_low"] > rows["theoretical_max"]]
+def _concerns_of_images(table: pd.DataFrame) -> list[str]:
+    rows = table.drop_duplicates("noise_variance")
+    nothing = rows[rows["carried_low"] <= 0]
+    little = rows[(rows["carried_low"] > 0) & (rows["carried"] < _ENOUGH * rows["explainable"])]
     notes = []
     if len(nothing):
         notes.append(
-            f"At {levels(nothing)}, {name} found no signal that can be told from none: the "
-            "95\u00a0% interval of R² reaches 0 or below."
+            f"At {levels(nothing)}, nothing of the random effects could be read from the images, even by a "
+            "network that was trained on them without noise. There is no association to be found in this run."
         )
     if len(little):
-        shares = ", ".join(percent(fraction, 1) for fraction in little["fraction_of_max"])
-        notes.append(f"At {levels(little)}, {name} found less than half of what can be found ({shares}).")
+        shares = percent((little["carried"] / little["explainable"]).iloc[0], 0)
+        notes.append(
+            f"At {levels(little)}, the images carry only {shares} of what they were designed to carry. "
+            "Train the image VAE or the generator longer, or choose other latents."
+        )
+    return notes
+
+
+def _concerns_of_found(name: str, rows: pd.DataFrame) -> list[str]:
+    rows = rows[rows["carried_low"] > 0]
+    nothing = rows[rows["found_low"] <= 0]
+    little = rows[(rows["found_low"] > 0) & (rows["share"] < 0.5)]
+    notes = []
+    if len(nothing):
+        notes.append(
+            f"At {levels(nothing)}, {name} found no signal that can be told from none: the 95\u00a0% "
+            "interval of what it found reaches 0 or below."
+        )
+    if len(little):
+        shares = ", ".join(percent(share, 1) for share in little["share"])
+        notes.append(f"At {levels(little)}, {name} found less than half of what the images carry ({shares}).")
+    return notes
+
+
+def _concerns_of_random_effects(name: str, rows: pd.DataFrame) -> list[str]:
+    above = rows[
+        direction(rows["r2_low"] - rows["theoretical_max"], rows["r2_high"] - rows["theoretical_max"]) > 0
+    ]
+    notes = []
     if len(above):
         notes.append(
             f"At {levels(above)}, R² of {name} lies above the theoretical maximum by more than its interval "
@@ -112,7 +139,7 @@ def _concerns_of_random_effects(name: str, rows: pd.DataFrame) -> list[str]:
         f"R² of {name} rises from {noise_label(less.noise_variance)} to {noise_label(more.noise_variance)}; "
         "it should fall."
         for less, more in pairwise(rows.sort_values("noise_variance").itertuples())
-        if more.r2_low > less.r2_high
+        if direction(more.r2_low - less.r2_high, more.r2_high - less.r2_low) > 0
     ]
     return notes
 
@@ -130,47 +157,68 @@ def _concerns_of_outcomes(config: Config, longitudinal_nll: pd.DataFrame) -> lis
         if abs(row.nll - expected) > _NLL_TOLERANCE
     ]
     for name, rows in _by_predictor(_predicted(longitudinal_nll)):
-        worse = rows[~_beats_average(longitudinal_nll, rows)]
-        if len(worse):
+        not_better = rows[direction(rows["gain_low"], rows["gain_high"]) <= 0]
+        if len(not_better):
             notes.append(
-                f"At {levels(worse)}, outcomes predicted by {name} fit no better than the average subject."
+                f"At {levels(not_better)}, outcomes predicted by {name} are not shown to fit better than "
+                "those of the average patient."
             )
     return notes
 
 
-def _found(name: str, rows: pd.DataFrame) -> str:
-    first, *others = rows.itertuples()
+def _carried_and_found(table: pd.DataFrame, n_test: int) -> str:
+    best = table[table["predictor"] == table.groupby("predictor", sort=False)["found"].mean().idxmax()]
+    ends = best.sort_values("noise_variance").iloc[[0, -1] if len(best) > 1 else [0]]
+    designed = _from_to([percent(row.explainable) for row in ends.itertuples()])
     text = (
-        f"{name} found {percent(first.r2, 1)} of the random effects’ variance "
-        f"(95\u00a0% interval {percent(first.r2_low, 1)} to {percent(first.r2_high, 1)}) "
-        f"at {noise_label(first.noise_variance)}, where {percent(first.theoretical_max)} can be found"
+        f"By design an image shows {designed} of the hidden traits that shape its patient’s record, "
+        "depending on the noise; "
     )
-    parts = [
-        f"{percent(row.r2, 1)} at {noise_label(row.noise_variance)} (of {percent(row.theoretical_max)})"
-        for row in others
-    ]
-    return "; ".join([text, *([joined(parts)] if parts else [])]) + "."
+    if (ends["carried_low"] <= 0).all():
+        return text + (
+            "but the images were measured to carry nothing of them that can be told from chance, so there is "
+            "no association between these images and these records to be found."
+        )
+    carried = _from_to([_amount(row.carried, row.carried_low) for row in ends.itertuples()])
+    found = _from_to([_amount(row.found, row.found_low, row.found_high) for row in ends.itertuples()])
+    who = best["predictor"].iloc[0]
+    who += ", the best predictor," if table["predictor"].nunique() > 1 else ""
+    return text + (
+        f"the images were measured to carry {carried}, and in the images of {n_test:,} test patients {who} "
+        f"found {found}."
+    )
+
+
+def _amount(value: float, low: float, high: float | None = None) -> str:
+    """A share with its interval; nothing, where the interval does not lie above 0."""
+    if low <= 0:
+        return "nothing that can be told from chance"
+    text = percent(value)
+    return text if high is None else f"{text} (95\u00a0% interval {percent(low)} to {percent(high)})"
+
+
+def _from_to(ends: list[str]) -> str:
+    return " to ".join(dict.fromkeys(ends))
 
 
 def _outcomes(longitudinal_nll: pd.DataFrame) -> str:
-    names_by_fit: dict[str, list[str]] = {}
+    parts = []
     for name, rows in _by_predictor(_predicted(longitudinal_nll)):
-        better = rows[_beats_average(longitudinal_nll, rows)]
-        if better.empty:
-            fit = "fit no better than the average subject"
-        else:
-            where = "at every noise level" if len(better) == len(rows) else f"at {levels(better)} only"
-            fit = f"fit better than those of the average subject {where}"
-        names_by_fit.setdefault(fit, []).append(name)
-    parts = [
-        f"outcomes simulated from what {joined(names)} found {fit}" for fit, names in names_by_fit.items()
-    ]
-    return f"Scored against the outcomes that the image encodes, {joined(parts)}."
-
-
-def _beats_average(longitudinal_nll: pd.DataFrame, rows: pd.DataFrame) -> np.ndarray:
-    average = longitudinal_nll[longitudinal_nll["population"] == "average"].set_index("noise_variance")["nll"]
-    return rows["nll"].to_numpy() < average.loc[rows["noise_variance"]].to_numpy()
+        gains = rows.rename(columns={"gain": "difference"})[["noise_variance", "difference"]]
+        gains[["low", "high"]] = rows[["gain_low", "gain_high"]]
+        one = f"outcomes simulated from what {name} found"
+        measure = "negative log-likelihood lower"
+        parts.append(
+            compared(
+                one,
+                "those of the average patient",
+                gains,
+                relation="fit better than",
+                measure=measure,
+                digits=1,
+            )
+        )
+    return f"Scored against the outcomes that the image stands for, {'; '.join(parts)}."
 
 
 def _from_image(random_effects: pd.DataFrame) -> pd.DataFrame:
@@ -186,13 +234,10 @@ def _by_predictor(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 
 
 def _verdict(row) -> str:
-    if row.r2_low <= 0:
+    if row.carried_low <= 0:
+        return "nothing to be found"
+    if row.found_low <= 0:
         return "no signal found"
-    if row.fraction_of_max < 0.5:
+    if row.share < 0.5:
         return "less than half found"
-    return "more than half found" if row.fraction_of_max < 0.75 else "most found"
-
-
-def _range(values: pd.Series) -> str:
-    low, high = percent(values.min(), 1), percent(values.max(), 1)
-    return low if low == high else f"{low} to {high}, depending on the noise level"
+    return "more than half found" if row.share < 0.75 else "most found"

@@ -196,7 +196,7 @@ RERUN = {
                                        "train_oracle", "train_predictor", "train_reader"},
     "training.progress.progress": set(),
     "vae.ranking.rank_latents": {"rank_latents"},
-    "wording.percent": {"plot_association", "plot_evaluation", "write_report"},
+    "wording.percent": {"describe_dataset", "plot_association", "plot_evaluation", "write_report"},
 }  # fmt: skip
 
 _PARSED = {}

@@ -1,7 +1,7 @@
 """
 Publication: what travels with the dataset.
 
-In: the finished dataset and report. Out, beside them: `README.md` (the card), `croissant.json` (metadata with
+In: the finished dataset, its tables and its report. Out, beside them: `README.md` (the card), `croissant.json` (metadata with
 the SHA-256 of every file) and `provenance.json` (code, environment, machine, seed, runtimes).
 """
 
@@ -10,6 +10,7 @@ rule describe_dataset:
     """Write the card and the Croissant metadata of the dataset."""
     input:
         manifest="<results>/manifest.json",
+        ledger="<results>/tables/association_ledger.csv",
     output:
         card="<results>/README.md",
         croissant="<results>/croissant.json",

@@ -3,17 +3,22 @@
 import json
 from pathlib import Path
 
-from covary import publication
+import pandas as pd
+
+from covary import evaluate, publication
 from covary.config.experiment import Config
 from covary.jobs.run import run
 
 
-def describe_dataset(manifest: Path, dataset: Path, card: Path, croissant: Path, config: Config) -> None:
-    """Write both, from the configuration and the manifest."""
-    text = publication.dataset_card(config, json.loads(manifest.read_text(encoding="utf-8")), dataset)
-    card.write_text(text, encoding="utf-8")
-    metadata = json.dumps(publication.croissant(config, manifest, dataset), indent=2, ensure_ascii=False)
-    croissant.write_text(metadata + "\n", encoding="utf-8")
+def describe_dataset(
+    manifest: Path, ledger: Path, dataset: Path, card: Path, croissant: Path, config: Config
+) -> None:
+    """Write both, from the configuration, the manifest and what images were measured to carry."""
+    ceiling = evaluate.measured_ceiling(pd.read_csv(ledger))
+    listed = json.loads(manifest.read_text(encoding="utf-8"))
+    card.write_text(publication.dataset_card(config, listed, dataset, ceiling), encoding="utf-8")
+    metadata = publication.croissant(config, manifest, dataset, ceiling)
+    croissant.write_text(json.dumps(metadata, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -71,8 +71,8 @@ class Predictor(Section):
     )
     learning_curve_trainings: Positive = Field(
         1,
-        description="Trainings of each smaller predictor, with other random numbers each; from 3 on, intervals "
-        "say how far the number of subjects that a study needs can be trusted",
+        description="Trainings of each smaller predictor, with other random numbers each; from 3 on, "
+        "intervals hold the chance that is in a training",
     )
 
     def without_effect(self) -> dict[str, str]:

@@ -1,0 +1,36 @@
+"""Where the images of a dataset come from and what they carry, in the words of its metadata."""
+
+import pandas as pd
+
+from covary.config.images import Images
+from covary.wording import levels, percent
+
+
+def learned_from_in_words(images: Images) -> str:
+    """What the image generator learned from."""
+    if images.source == "phantom":
+        return "drawn phantoms of OCT scans of the retina"
+    return "images in a folder of the user’s own"
+
+
+def personal_data_in_words(images: Images) -> str:
+    """Whether the data can hold anything of a person."""
+    if images.source == "phantom":
+        return "None. No image or record is of a person, nor was any used to make them."
+    return (
+        "No image or record is of a person. The generator learned from images of the user’s own, and the "
+        "table privacy.csv says whether it copied them; if they were of patients, read it before publication."
+    )
+
+
+def ceiling_in_words(ceiling: pd.DataFrame) -> str:
+    """What images carry of the random effects, by design and as measured; `evaluate.measured_ceiling`."""
+    nothing = ceiling[ceiling["low"] <= 0]
+    parts = [
+        f"at σ² = {row.noise_variance:g} {percent(row.explainable)} by design, of which the images were "
+        f"measured to carry {percent(row.carried, 1)}"
+        for row in ceiling.drop(nothing.index).itertuples()
+    ]
+    if len(nothing):
+        parts.append(f"at {levels(nothing)} the images were measured to carry nothing")
+    return f"Share of the random effects that an image can tell: {'; '.join(parts)}."

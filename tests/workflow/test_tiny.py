@@ -55,7 +55,10 @@ def test_the_tables_have_the_papers_columns(finished):
     ]
     assert len(effects) == 2 * 5 * 4
     nll = pd.read_csv(finished.results / "tables" / "longitudinal_nll.csv")
-    assert list(nll.columns) == ["noise_variance", "predictor", "population", "nll", "nll_low", "nll_high"]
+    assert list(nll.columns) == [
+        *("noise_variance", "predictor", "population", "nll", "nll_low", "nll_high"),
+        *("gain", "gain_low", "gain_high"),
+    ]
     assert list(nll["population"][:6]) == ["true", *["predicted"] * 2, "approximate", "average", "random"]
     true = nll.query("noise_variance == 0 and population == 'true'")["nll"].item()
     assert true == pytest.approx(-67.1, abs=4 * np.sqrt(21 / 2 / 32))

@@ -74,9 +74,12 @@ def project(tmp_path):
     return Project(tmp_path)
 
 
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory):
+def run_once(tmp_path_factory):
+    """The tiny experiment, run to its end."""
     project = Project(tmp_path_factory.mktemp("tiny"))
     run = project.snakemake()
     assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-4000:]
     return project
+
+
+finished = pytest.fixture(scope="session", name="finished")(run_once)

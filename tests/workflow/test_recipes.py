@@ -98,7 +98,10 @@ def test_own_images_and_the_own_model_of_the_readme(tmp_path):
     file.write_text(file.read_text().replace("[0.3, 0.2]", "[0.6, 0.2]"))
     planned = project.planned(config="config/mine.yaml")
     assert {"prepare_records", "simulate_longitudinal", "fit_population", "evaluate"} <= planned.keys()
-    assert not {"train_image_vae", "train_generator", "generate_images"} & planned.keys()
+    assert not {"prepare_images", "train_image_vae", "train_generator", "generate_images"} & planned.keys()
+    # A further image, or another one of the same name, is prepared and learned.
+    (results.parents[1] / own["images"]["folder"] / "000.png").touch()
+    assert {"prepare_images", "train_image_vae"} <= project.planned(config="config/mine.yaml").keys()
 
 
 def test_a_model_with_own_omega_error_doses_infusion_and_covariate(finished, tmp_path):

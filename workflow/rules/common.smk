@@ -12,7 +12,7 @@ from covary.dataset import names
 from covary.dataset.scenario import Scenario
 from covary.dataset.shards import partition
 from covary.errors import UserError
-from covary.jobs import fingerprint, job, layout, lock
+from covary.jobs import fingerprint, job, layout, listing, lock
 
 try:
     on_command_line = reading.typed(workflow.config_settings.config)
@@ -157,14 +157,27 @@ def hold_folder():
 
 
 def source_images(wildcards):
-    """The file that says the images to prepare are all there, or the table of cells; other folders need none."""
+    """The file that says the images to prepare are all there, and the table that describes them."""
+    table = [settings.images.table] if settings.images.table else []
     if settings.images.source == "phantom":
         return ["<phantom>/factors.parquet"]
     if settings.images.source == "cells":
         return [path.join(settings.images.folder, "metadata.csv")]
-    if Path(settings.images.folder) == Path("resources/digits"):
-        return ["resources/digits/labels.csv"]
-    return []
+    if has_shipped_images():
+        return ["resources/digits/labels.csv", *table]
+    return table
+
+
+def has_shipped_images():
+    """Whether a rule of this workflow writes the folder of images."""
+    return Path(settings.images.folder) == Path("resources/digits")
+
+
+def files_of_folder(wildcards):
+    """Digest of names, sizes and times of the files in a user's own folder, so that a change prepares them again."""
+    if settings.images.source == "folder" and not has_shipped_images():
+        return listing.digest_of_files(Path(settings.images.folder))
+    return None
 
 
 def source_folder():

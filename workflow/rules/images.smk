@@ -74,6 +74,7 @@ rule prepare_images:
         runtime=240,
     params:
         folder=source_folder(),
+        files=files_of_folder,
         settings=section("images"),
         seed=settings.seed,
         code=code("prepare_images"),

@@ -19,11 +19,13 @@ _SUBJECTS = 2  # a design of so many is enough to see whether a model fits it
 
 
 def check(config: Config, cache: Path) -> dict[str, Any]:
-    """Check the structural model and the networks of a configuration; return what is known of the model.
+    """Check the structural model, the networks and the tables of a configuration; return what the model says.
 
     The result has `random_effects`, their names. It is kept below `cache` under a digest of the settings and
     of the users' files. Raises UserError with the line that says what does not fit.
     """
+    if config.images.table is not None and not Path(config.images.table).is_file():
+        raise UserError(f"images.table: {config.images.table}: no such file")
     files = [plugins.file_of(config.longitudinal.model)]
     files += [plugins.file_of(predictor.network) for predictor in config.predictors]
     digest = hashlib.sha256(config.model_dump_json().encode())

@@ -1,7 +1,6 @@
 """Find the images of a folder, and who and what they show."""
 
 import logging
-import os
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -13,6 +12,7 @@ import pandas as pd
 from covary import rng
 from covary.errors import UserError
 from covary.images.reading import SUFFIXES
+from covary.jobs.listing import listed_files
 
 log = logging.getLogger(__name__)
 
@@ -21,8 +21,6 @@ OK = "ok"
 _COLUMNS = ("patient", "class", "split")
 _LAYOUT = "[train/ or test/][CLASS/]NAME with " + ", ".join(SUFFIXES)
 _NAMED_PATIENT = re.compile(r"(?P<class>[^-]+)-(?P<patient>[^-]+)-\d+")
-# Files that describe a folder of images. They are no images and nobody misses them.
-_COMPANIONS = (".csv", ".json", ".md", ".parquet", ".toml", ".txt", ".xml", ".yaml", ".yml")
 
 Description = dict[str, str]
 Describe = Callable[[str], Description | str]
@@ -55,7 +53,7 @@ def find_images(
     """
     if not folder.is_dir():
         raise UserError(f"images.folder: {folder} is not a folder")
-    files = _walk(folder)
+    files = listed_files(folder)
     has_folders = any((folder / split).is_dir() for split in SPLITS)
     describe = _describer(pattern, table, has_folders)
     rows = []
@@ -92,20 +90,6 @@ def find_images(
         if not ((listed["split"] == split) & (listed["status"] == OK)).any():
             raise UserError(f"images.folder: {folder} has no image in {split}/; give both splits or neither")
     return listed
-
-
-def _walk(folder: Path) -> list[str]:
-    """Every file below a folder that may be meant as an image, sorted."""
-    found = []
-    for parent, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        relative = Path(parent).relative_to(folder)
-        found += [
-            (relative / name).as_posix()
-            for name in names
-            if not name.startswith(".") and not name.lower().endswith(_COMPANIONS)
-        ]
-    return sorted(found)
 
 
 def _fault_of_file(folder: Path, file: str) -> str:

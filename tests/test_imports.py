@@ -13,7 +13,7 @@ SCRIPTS = Path(__file__).parents[1] / "workflow" / "scripts"
 # Each line imports from the lines above it only. A module by its own name is lower than the rest of its room.
 LOW_TO_HIGH = """
     errors  wording
-    rng  plugins  gates
+    rng  plugins  gates  files
     resampling  config  jobs
     dataset.names  dataset.shards
     store  images  nlme
@@ -24,6 +24,7 @@ LOW_TO_HIGH = """
     evaluate  preflight
     export  publication  figures
     report
+    console
     cli
 """
 LEVEL = {name: level for level, line in enumerate(LOW_TO_HIGH.split("\n")) for name in line.split()}

@@ -167,6 +167,7 @@ DRAWING = {"plot_association", "plot_evaluation", "plot_images", "plot_quality",
 # For each room an edited definition, and the rules that run again.
 RERUN = {
     "config.records.Longitudinal": ENGINE | {"describe_dataset", "write_provenance", "write_report"},
+    "console.stages.expected_seconds": set(),
     "dataset.association.blur": {"simulate_longitudinal"},
     "diffusion.train.train_generator": {"train_generator"},
     "evaluate.power.learning_curves": {"evaluate"},
@@ -194,7 +195,7 @@ RERUN = {
     "store.arrays.write_image_shard": {"generate_images"},
     "training.checkpoint.Checkpoint": {"measure_learning_curve", "train_generator", "train_image_vae",
                                        "train_oracle", "train_predictor", "train_reader"},
-    "training.progress.progress": set(),
+    "jobs.progress.progress": set(),
     "vae.ranking.rank_latents": {"rank_latents"},
     "wording.percent": {"describe_dataset", "plot_association", "plot_evaluation", "write_report"},
 }  # fmt: skip

@@ -17,7 +17,7 @@ def test_the_folder_holds_what_the_table_lists(tmp_path):
     table = pd.read_parquet(tmp_path / "factors.parquet")
     assert table["split"].value_counts().to_dict() == {"train": 23, "test": 11}
     assert set(contents(tmp_path)) == set(table["file"])
-    assert not list(tmp_path.rglob("*.part"))
+    assert not list(tmp_path.rglob("*.partial"))
     named = "{0.split}/{0.kind}/{0.kind}-{0.patient}-{0.scan}.jpeg"
     assert table["file"].tolist() == [
         named.format(row) for row in table.rename(columns={"class": "kind"}).itertuples()

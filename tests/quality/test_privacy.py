@@ -4,7 +4,8 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from covary import rng
-from covary.quality.privacy import Proximity, area_under_curve, nearest, privacy_table
+from covary.quality.neighbours import nearest
+from covary.quality.privacy import Proximity, area_under_curve, privacy_table
 
 
 def points(name: str, n: int) -> np.ndarray:

@@ -56,10 +56,10 @@ def test_nearest_finds_copies_and_its_error_is_that_of_the_pixels():
     among = images(30)
     copies = among[[7, 3]].copy()
     copies[1] = np.where(copies[1] < 255, copies[1] + 1, 254)
-    number, mse = quality.nearest(copies, among)
+    number, mse = quality.nearest_by_pixels(copies, among)
     assert number.tolist() == [7, 3]
     np.testing.assert_allclose(mse, [0, 1 / 255**2], atol=2e-6)
-    assert quality.nearest(images(1, "other"), among)[1] == pytest.approx(1 / 6, rel=0.1)
+    assert quality.nearest_by_pixels(images(1, "other"), among)[1] == pytest.approx(1 / 6, rel=0.1)
 
 
 def test_similarity_of_known_images():

@@ -206,8 +206,16 @@ def test_a_faulty_config_stops_the_run_before_any_job(project, sections, message
 
 def test_a_setting_on_the_command_line_has_its_type(project):
     settings = ("vae={epochs: 13, horizontal_flip: false}", "seed=7", "images={channels: grey, size_px: 32}")
-    plan = project.planned("results/tiny/vae/weights.safetensors", "--config", *settings)
+    plan = project.planned("results/tiny-seed7/vae/weights.safetensors", "--config", *settings)
     assert plan["train_image_vae"] == 1
+
+
+def test_a_seed_on_the_command_line_has_results_of_its_own(finished):
+    assert finished.planned("results/tiny/report.html") == {}
+    planned = finished.planned("results/tiny-seed7/report.html", "--config", "seed=7")
+    assert planned["draw_phantoms"] == planned["train_image_vae"] == 1
+    settings = ("seed=7", "experiment=tiny")  # whoever names the experiment means it
+    assert finished.planned("results/tiny/report.html", "--config", *settings)["train_image_vae"] == 1
 
 
 def test_an_empty_image_folder_is_named(project):

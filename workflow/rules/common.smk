@@ -16,7 +16,7 @@ from covary.jobs import fingerprint, job, layout, listing, lock
 
 try:
     on_command_line = reading.typed(workflow.config_settings.config)
-    settings = reading.check(reading.overlay(config, on_command_line))
+    settings = reading.with_command_line(config, on_command_line)
     job.set_environment(Path(workflow.basedir) / "workflow/src", Path(".snakemake/jax"))
     layout.check_layout(Path("results") / settings.experiment)
     RANDOM_EFFECTS = preflight.check(settings, Path(".snakemake/covary"))[
@@ -148,9 +148,9 @@ def training_mb(base, predictor_of):
 
 
 def hold_folder():
-    """Keep out a second run, also where Snakemake's own lock has not noticed it; stamp the results."""
+    """Keep out a second run of this experiment, also where Snakemake's own lock has not noticed it; stamp the results."""
     try:
-        lock.hold_run(Path.cwd())
+        lock.hold_run(Path.cwd(), settings.experiment)
         layout.stamp_layout(Path(RESULTS))
     except UserError as error:
         raise WorkflowError(error)

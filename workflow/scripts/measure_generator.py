@@ -40,7 +40,7 @@ def measure_generator(
     measured = quality.generator_quality(sets, spaces, z, z_read, pd.read_csv(ranking), readback_draws)
     measured.to_csv(table, index=False)
     shown = generated[:N_SHOWN]
-    numbers, mse = quality.nearest(shown, sets.real_train)
+    numbers, mse = quality.nearest_by_pixels(shown, sets.real_train)
     np.savez(neighbours, generated=shown, nearest=sets.real_train[numbers], mse=mse)
 
 

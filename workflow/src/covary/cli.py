@@ -1,4 +1,4 @@
-"""The `covary` command: what users of a dataset need without Snakemake."""
+"""The `covary` command: run an experiment, check and export a dataset."""
 
 import argparse
 import sys
@@ -12,7 +12,11 @@ from covary.jobs import lock
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand; return the exit status."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options, others = parser.parse_known_args(arguments)
+    if others and options.run is not _run:
+        parser.error(f"unrecognized arguments: {' '.join(others)}")
+    options.others = others
     try:
         return options.run(options)
     except (UserError, OSError) as error:
@@ -34,6 +38,15 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("format", help="nonmem, png (PNG and Parquet) or huggingface")
     export.add_argument("target", type=Path, help="folder to write; it must not exist")
     export.set_defaults(run=_export)
+    run = commands.add_parser(
+        "run",
+        help="run an experiment and show its progress, in the folder of the workflow",
+        epilog="All other arguments are options and targets of Snakemake.",
+    )
+    run.add_argument("experiment", nargs="?", default="demo", help="config/<experiment>.yaml; default: demo")
+    run.add_argument("--seed", type=int, help="another seed than the file's, with results of its own")
+    run.add_argument("--cores", default="all", help="CPU cores to use; default: all")
+    run.set_defaults(run=_run)
     unlock = commands.add_parser("unlock", help="remove Snakemake's lock if the run that took it was killed")
     unlock.set_defaults(run=_unlock)
     return parser
@@ -58,6 +71,14 @@ def _export(options: argparse.Namespace) -> int:
     export(options.folder, options.target, options.format)
     print(f"{options.target}: written")
     return 0
+
+
+def _run(options: argparse.Namespace) -> int:
+    from rich.console import Console  # as above
+
+    from covary.console.run import run
+
+    return run(options.experiment, options.seed, options.cores, options.others, Console())
 
 
 def _unlock(options: argparse.Namespace) -> int:

@@ -29,16 +29,36 @@ def load(*paths: Path) -> Config:
 
     Raises ConfigError if a file is not a YAML mapping or the result is not valid.
     """
+    return check(read(*paths))
+
+
+def read(*paths: Path) -> dict[str, Any]:
+    """The mappings of YAML files, later ones over earlier ones key by key.
+
+    Raises ConfigError if a file cannot be read or is not a mapping.
+    """
     merged: dict[str, Any] = {}
     for path in paths:
         try:
-            raw = yaml.safe_load(Path(path).read_text()) or {}
-        except (OSError, yaml.YAMLError) as error:
+            raw = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+        except (OSError, ValueError, yaml.YAMLError) as error:
             raise ConfigError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
         if not isinstance(raw, dict):
             raise ConfigError(f"{path}: must be a mapping of keys to values, got {type(raw).__name__}")
         merged = overlay(merged, raw)
-    return check(merged)
+    return merged
+
+
+def with_command_line(files: dict[str, Any], given: dict[str, Any]) -> Config:
+    """The checked configuration of files and of the settings `given` on the command line, which win.
+
+    A seed that is given on the command line, without a name for the experiment, gets results of its own,
+    `demo-seed7`, so that it does not replace those of the file's seed. Raises ConfigError as `check` does.
+    """
+    config = check(overlay(files, given))
+    if "seed" in given and "experiment" not in given:
+        return config.model_copy(update={"experiment": f"{config.experiment}-seed{config.seed}"})
+    return config
 
 
 def typed(value: Any) -> Any:

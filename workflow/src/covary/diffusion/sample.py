@@ -20,9 +20,9 @@ from covary.diffusion.generator import ImageGenerator
 from covary.diffusion.mock import mock_images
 from covary.errors import UserError
 from covary.images.pixels import to_uint8
+from covary.jobs.progress import progress
 from covary.training.device import device_of, fixed_threads, mixed_precision
 from covary.training.draws import keyed_generator
-from covary.training.progress import progress
 
 log = logging.getLogger(__name__)
 

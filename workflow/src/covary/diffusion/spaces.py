@@ -12,9 +12,9 @@ from torch import Tensor
 
 from covary.errors import UserError
 from covary.images.pixels import to_unit_range
+from covary.jobs.progress import progress
 from covary.jobs.resumable import Journal, RowWriter
 from covary.training.device import device_of
-from covary.training.progress import progress
 
 _LUMA = 0.299, 0.587, 0.114  # ITU-R 601, as when colour images are read as grey
 _ENCODING_BATCH = 8

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from covary.config.generator import Generator
 from covary.diffusion.generator import ImageGenerator
+from covary.jobs.progress import progress
 from covary.training.checkpoint import Checkpoint, fingerprint
 from covary.training.device import device_of, fixed_threads
 from covary.training.draws import keyed_generator, seeded, shuffled_batches
-from covary.training.progress import progress
 from covary.vae import VAE, draw_posterior
 
 _WARMUP_FRACTION = 0.05

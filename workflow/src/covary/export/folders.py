@@ -1,6 +1,5 @@
 """Write an export completely or not at all."""
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from covary.export.huggingface import write_huggingface
 from covary.export.nonmem import write_nonmem_tables
 from covary.export.png import write_png
 from covary.export.source import Source
+from covary.files import whole
 
 FORMATS: dict[str, Callable[[Source, Path], None]] = {
     "nonmem": write_nonmem_tables,
@@ -28,8 +28,7 @@ def export(results: Path, target: Path, kind: str) -> None:
     if target.exists():
         raise FileExistsError(f"{target}: exists already; choose another folder for the export")
     source = Source.open(results)
-    partial = target.with_name(f".{target.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    FORMATS[kind](source, partial)
-    partial.rename(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with whole(target) as partial:
+        partial.mkdir()
+        FORMATS[kind](source, partial)

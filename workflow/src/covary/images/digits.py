@@ -9,6 +9,8 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
+from covary.files import whole
+
 # The folder is a data set like any other that one downloads, so its split is fixed.
 _TEST_IMAGES = 270
 _SPLIT_SEED = 0
@@ -38,6 +40,5 @@ def write_digits(folder: Path) -> None:
         parent.mkdir(parents=True)
     for file, pixels in zip(table["file"], digits.images, strict=True):
         Image.fromarray(np.rint(pixels * (255 / 16)).astype(np.uint8)).save(folder / file)
-    unfinished = folder / "labels.csv.part"
-    table[["file", "split", "digit", "n"]].to_csv(unfinished, index=False)
-    unfinished.replace(listing)
+    with whole(listing) as partial:
+        table[["file", "split", "digit", "n"]].to_csv(partial, index=False)

@@ -15,6 +15,7 @@ from jaxtyping import UInt8
 
 from covary.config.images import Images, Oct
 from covary.errors import UserError
+from covary.files import whole
 from covary.images import channels
 from covary.images.cells import find_cells, read_cell
 from covary.images.corners import fill_white_corners
@@ -127,11 +128,10 @@ def prepare(
     }
     (out_dir / _ATTRIBUTES).write_text(json.dumps(attributes, indent=2) + "\n", encoding="utf-8")
     _check_contrast(out_dir)
-    unfinished = out_dir / f"{_INDEX}.part"
     left_out = listed[listed["status"] != OK].assign(conversion="")
     table = pd.concat([table, left_out]).sort_values("file", ignore_index=True)
-    table.to_parquet(unfinished, index=False)
-    unfinished.replace(out_dir / _INDEX)
+    with whole(out_dir / _INDEX) as unfinished:
+        table.to_parquet(unfinished, index=False)
     shutil.rmtree(checkpoint_dir)
     return _summarise(table, outcomes)
 

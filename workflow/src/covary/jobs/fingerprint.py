@@ -23,13 +23,14 @@ from covary.jobs.definitions import Name, Source, Statement
 LEFT_OUT = frozenset(
     {
         "covary.errors",  # the kind of an error; what raises it counts
+        "covary.files",  # how a file gets its name, not what is in it
         "covary.jobs.definitions",
         "covary.jobs.fingerprint",
         "covary.jobs.gpu",
         "covary.jobs.job",
         "covary.jobs.lock",
         "covary.jobs.parallel",  # how many processes work; the order of results is that of the items
-        "covary.training.progress",
+        "covary.jobs.progress",
     }
 )
 _STATEMENTS, _ALL = "", "*"  # where the name of a definition would stand

@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from covary.errors import UserError
 from covary.jobs import lock
+from covary.jobs.progress import reported
 
 log = logging.getLogger("covary")
 
@@ -21,7 +23,8 @@ def job(log_file: str) -> Iterator[None]:
     """Log to a file and to the terminal. On bad input, print one line and exit with status 1.
 
     Bad input is a UserError, or an OSError such as a full disk: its traceback goes to the log file only. Any
-    other exception is a fault of the program. It keeps its traceback, and one line says where the log is.
+    other exception is a fault of the program. It keeps its traceback, and one line says where the log is. An
+    interrupt (ctrl-C) ends the process at once, without a traceback.
     """
     path = Path(log_file)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -41,7 +44,12 @@ def job(log_file: str) -> Iterator[None]:
         # Jobs outlive a Snakemake that is killed alone; the next one must not start them a second time.
         if not lock.take(own):
             raise UserError(f"{lock.holder(own)} is still doing this job; wait for it or end it")
-        yield
+        with reported(path.with_suffix(".progress")):
+            yield
+    except KeyboardInterrupt:
+        log.warning("interrupted; the job goes on where it was when it is started again")
+        sys.stderr.flush()
+        os._exit(128 + signal.SIGINT)  # at once: threads of JAX and PyTorch can crash while Python ends
     except (UserError, OSError) as error:
         log.debug("traceback", exc_info=True)
         log.error("error: %s", error)

@@ -4,7 +4,6 @@ import errno
 import fcntl
 import logging
 import os
-import shutil
 import socket
 from pathlib import Path
 from typing import TextIO
@@ -14,6 +13,7 @@ from covary.errors import UserError
 log = logging.getLogger(__name__)
 
 _WITHOUT_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
+_RUN = "covary-"
 _held: dict[Path, TextIO] = {}
 
 
@@ -52,32 +52,69 @@ def holder(path: Path) -> str:
     return f"process {process} on {host}" if process else ""
 
 
-def hold_run(folder: Path) -> None:
-    """Keep other runs out of a folder while this process lives. Raises UserError if there is one."""
-    path = _run_lock(folder)
+def hold_run(folder: Path, experiment: str) -> None:
+    """Keep other runs of an experiment out of a folder while this process lives.
+
+    Raises UserError if there is one.
+    """
+    path = _run_lock(folder, experiment)
     if not take(path):
-        raise UserError(f"another run is going on in {folder} ({holder(path)}); wait for it or end it")
+        raise UserError(f"another run of {experiment} is going on in {folder} ({holder(path)}); wait for it "
+                         "or end it")  # fmt: skip
+
+
+def stale(folder: Path) -> list[Path]:
+    """The locks of Snakemake, which outlive a killed run, that belong to no run that may be going on.
+
+    A run of another machine may be going on: its lock cannot be seen from here on every file system.
+    """
+    live = _live(folder)
+    left_behind = []
+    for file in sorted((folder / ".snakemake" / "locks").glob("*.lock")):
+        locked = {Path(line).parts for line in file.read_text(encoding="utf-8").splitlines()}
+        experiments = {parts[1] for parts in locked if parts[:1] == ("results",) and len(parts) > 2}
+        if not live or (experiments and not experiments & live.keys()):
+            left_behind.append(file)
+    return left_behind
 
 
 def clear_stale(folder: Path) -> bool:
-    """Remove Snakemake's own lock, which outlives a killed run; return whether there was one.
+    """Remove the locks that killed runs have left; return whether there was one.
 
-    Raises UserError if a run is going on, or if the run that was killed was on another machine.
+    Raises UserError if locks remain, because a run is going on or was on another machine.
     """
-    left_behind, path = folder / ".snakemake" / "locks", _run_lock(folder)
-    if not left_behind.is_dir() or not any(left_behind.iterdir()):
-        return False
-    before = holder(path)
-    hold_run(folder)
-    try:
-        if before and not before.endswith(f" on {socket.gethostname()}"):
-            raise UserError(f"the last run in {folder} was {before}; make sure that it has ended, then "
-                             "unlock with `snakemake --unlock`")  # fmt: skip
-        shutil.rmtree(left_behind)
-    finally:
-        release(path)
+    left_behind = stale(folder)
+    for file in left_behind:
+        file.unlink()
+    if any((folder / ".snakemake" / "locks").glob("*.lock")):
+        runs = ", ".join(f"{name}: {process}" for name, process in _live(folder).items())
+        raise UserError(f"a run is going on in {folder} ({runs}); wait for it or end it. If it was on "
+                         "another machine and has ended, unlock with `snakemake --unlock`")  # fmt: skip
+    return bool(left_behind)
+
+
+def _live(folder: Path) -> dict[str, str]:
+    """The experiments of which a run may be going on, and which process that is."""
+    found = {}
+    for path in (folder / ".snakemake").glob(f"{_RUN}*.lock"):
+        elsewhere = holder(path) and not holder(path).endswith(f" on {socket.gethostname()}")
+        if elsewhere or not _free(path):
+            found[path.stem.removeprefix(_RUN)] = holder(path)
+    return found
+
+
+def _free(path: Path) -> bool:
+    """Whether no process holds a lock; who held it last stays written in it."""
+    with path.open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            if error.errno not in _WITHOUT_LOCKS:
+                raise
     return True
 
 
-def _run_lock(folder: Path) -> Path:
-    return folder / ".snakemake" / "covary.lock"
+def _run_lock(folder: Path, experiment: str) -> Path:
+    return folder / ".snakemake" / f"{_RUN}{experiment}.lock"

@@ -1,17 +1,15 @@
 """Apply a function to many items in worker processes, in order, with a progress bar."""
 
 import multiprocessing
-import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from typing import TypeVar
 
-from tqdm import tqdm
+from covary.jobs.progress import progress
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-_LOG_INTERVAL_S = 15.0  # between lines when the bar goes to a file
 
 
 def ordered_map(
@@ -23,11 +21,7 @@ def ordered_map(
     An exception in a worker is raised here, and what has not started is dropped. Few results wait in memory,
     however many items there are.
     """
-    bar = tqdm(
-        total=len(items), desc=description, unit="img", dynamic_ncols=True,
-        mininterval=0.2 if sys.stderr.isatty() else _LOG_INTERVAL_S,
-    )  # fmt: skip
-    with bar:
+    with progress(len(items), 0, description) as bar:
         if workers == 1:
             for item in items:
                 yield function(item)

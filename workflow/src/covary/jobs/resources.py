@@ -19,6 +19,7 @@ from typing import IO
 import pandas as pd
 
 from covary.errors import UserError
+from covary.files import whole
 
 log = logging.getLogger(__name__)
 
@@ -49,14 +50,12 @@ def extract(archive: Path, inner: str, target: Path) -> None:
     Raises UserError, before anything is written, if a member would land outside or is a link or a device,
     and if nothing lies below `inner`.
     """
-    partial = target.with_name(f"{target.name}.part")
-    shutil.rmtree(partial, ignore_errors=True)
     opener = _unpack_zip if archive.name.endswith(".zip") else _unpack_tar
     try:
-        opener(archive, PurePosixPath(inner), partial)
+        with whole(target) as partial:
+            opener(archive, PurePosixPath(inner), partial)
     except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
         raise UserError(f"{archive}: not a whole archive: {error}") from None
-    partial.replace(target)
 
 
 def sha256(path: Path) -> str:

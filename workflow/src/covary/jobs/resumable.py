@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from covary.files import publish, whole
+
 
 class RowWriter:
     """Appends rows to the .npy file `path`, which has its name only once it is finished.
@@ -49,9 +51,8 @@ class RowWriter:
         """Put the number of rows into the header and give the file its name."""
         self._file.seek(0)
         self._write_header()
-        self.sync()
         self._file.close()
-        self._partial.replace(self._path)
+        publish(self._partial, self._path)
 
     def close(self) -> None:
         """Leave the file as it is."""
@@ -85,12 +86,8 @@ class Journal:
 
     def write(self, entries: list[Any]) -> None:
         """Replace the entries on disk."""
-        unfinished = self._path.with_suffix(".part")
-        with unfinished.open("w", encoding="utf-8") as file:
-            json.dump({"identity": self._identity, "entries": entries}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(self._path)
+        with whole(self._path) as partial:
+            partial.write_text(json.dumps({"identity": self._identity, "entries": entries}), encoding="utf-8")
 
 
 def identity(parts: Iterable[str]) -> str:

@@ -8,6 +8,7 @@ import pandas as pd
 from PIL import Image
 
 from covary.config.images import Phantom
+from covary.files import whole
 from covary.jobs.parallel import ordered_map
 from covary.phantom.factors import draw_factors
 from covary.phantom.render import render
@@ -42,9 +43,8 @@ def write_dataset(folder: Path, config: Phantom, seed: int, workers: int) -> Non
     rows = [row for _, row in factors.iterrows()]
     for _ in ordered_map(partial(_write_scan, folder, config, seed), rows, workers, "phantoms"):
         pass
-    unfinished = listing.with_suffix(".part")
-    factors.to_parquet(unfinished, index=False)
-    unfinished.replace(listing)
+    with whole(listing) as unfinished:
+        factors.to_parquet(unfinished, index=False)
 
 
 def _write_scan(folder: Path, config: Phantom, seed: int, row: pd.Series) -> None:

@@ -15,13 +15,13 @@ from torch.optim.swa_utils import AveragedModel
 
 from covary.config.predictors import Predictor
 from covary.errors import UserError
+from covary.jobs.progress import progress
 from covary.predict.examples import Examples, Inputs, content, to_input
 from covary.predict.network import PredictorNetwork, source_of
 from covary.training.checkpoint import Checkpoint, History, fingerprint
 from covary.training.device import choose_device, device_of, fixed_threads, mixed_precision, place
 from covary.training.draws import seeded
 from covary.training.loader import ImageLoader
-from covary.training.progress import progress
 from covary.training.schedule import epoch_schedule
 
 _INFERENCE_BATCH = 256

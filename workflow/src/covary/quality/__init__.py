@@ -10,7 +10,7 @@ from covary.quality.features import (
     readback_r2,
 )
 from covary.quality.sets import ImageSets, collect, spread
-from covary.quality.similarity import mean_squared_error, nearest, pixels, structural_similarity
+from covary.quality.similarity import mean_squared_error, nearest_by_pixels, pixels, structural_similarity
 from covary.quality.table import generator_quality
 
 __all__ = [
@@ -24,7 +24,7 @@ __all__ = [
     "inception_features",
     "kernel_distance",
     "mean_squared_error",
-    "nearest",
+    "nearest_by_pixels",
     "pixels",
     "precision_and_recall",
     "read_back",

@@ -12,23 +12,15 @@ from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Float64, Int, Num, UInt8
+from jaxtyping import Float, Num, UInt8
 from scipy.stats import rankdata
-from sklearn.metrics import pairwise_distances_argmin_min
 
 from covary import rng
 from covary.errors import UserError
+from covary.quality.neighbours import Neighbours, nearest
 from covary.resampling import percentile_interval
 
 NEAR_COPY = 0.01  # near copies are as close to a training image as the closest 1 % of held-out images
-
-
-@dataclass(frozen=True)
-class Neighbours:
-    """For each image the closest one of another set, and the distance to it."""
-
-    distance: Float64[np.ndarray, " image"]
-    index: Int[np.ndarray, " image"]
 
 
 @dataclass(frozen=True)
@@ -87,20 +79,6 @@ def closest_pairs(
             arrays[f"{name}_{i}_nearest"] = train[near.index[first]]
             arrays[f"{name}_{i}_distance"] = near.distance[first]
     return arrays
-
-
-def nearest(
-    images: Num[np.ndarray, "image *feature"], others: Num[np.ndarray, "other *feature"]
-) -> Neighbours:
-    """The closest of the others to each image, by Euclidean distance."""
-    flat = [a.reshape(len(a), -1).astype(np.float32, copy=False) for a in (images, others)]
-    index, _ = pairwise_distances_argmin_min(*flat)
-    # Once more without the cancellation of a² - 2ab + b², which blurs exactly the closest pairs.
-    blocks = (slice(i, i + 1024) for i in range(0, len(index), 1024))
-    exact = [
-        np.linalg.norm(flat[0][rows].astype(np.float64) - flat[1][index[rows]], axis=1) for rows in blocks
-    ]
-    return Neighbours(np.concatenate(exact), index)
 
 
 def privacy_table(spaces: dict[str, Proximity], *, seed: int, resamples: int = 1000) -> pd.DataFrame:

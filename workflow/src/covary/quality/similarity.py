@@ -2,15 +2,14 @@
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Float64, Int64, UInt8
-from torch import Tensor
+from jaxtyping import Float32, Float64, Int, UInt8
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from covary.images.pixels import to_unit_range
+from covary.quality.neighbours import nearest
 from covary.training.device import fixed_threads
 
 _NEAREST_PX = 64  # side at which nearest images are sought
-_CHUNK = 4096
 _BATCH = 256
 
 
@@ -28,32 +27,23 @@ def structural_similarity(a: UInt8[np.ndarray, "n c h w"], b: UInt8[np.ndarray, 
     ).item()
 
 
-@fixed_threads(1)
-@torch.no_grad()
-def nearest(
+def nearest_by_pixels(
     images: UInt8[np.ndarray, "n c h w"], among: UInt8[np.ndarray, "m c h2 w2"]
-) -> tuple[Int64[np.ndarray, " n"], Float64[np.ndarray, " n"]]:
+) -> tuple[Int[np.ndarray, " n"], Float64[np.ndarray, " n"]]:
     """For each image the number of the nearest of others, and their mean squared error (values 0 … 1).
 
     Both sets are compared at no more than 64 × 64 pixels.
     """
-    queries = _reduced(images)
-    best = torch.full((len(images),), torch.inf)
-    number = torch.zeros(len(images), dtype=torch.int64)
-    for start in range(0, len(among), _CHUNK):
-        apart = torch.cdist(queries, _reduced(among[start : start + _CHUNK])).square() / queries.shape[1]
-        found, where = apart.min(dim=1)
-        nearer = found < best
-        best[nearer], number[nearer] = found[nearer], where[nearer] + start
-    return number.numpy(), best.double().numpy()
+    queries = pixels(images)
+    found = nearest(queries, pixels(among))
+    return found.index, np.square(found.distance) / queries.shape[1]
 
 
+@fixed_threads(1)
+@torch.no_grad()
 def pixels(images: UInt8[np.ndarray, "n c h w"]) -> Float32[np.ndarray, "n pixel"]:
     """Values 0 … 1 of images reduced to no more than 64 × 64 pixels."""
-    return _reduced(images).numpy()
-
-
-def _reduced(images: UInt8[np.ndarray, "n c h w"]) -> Float[Tensor, "n pixel"]:
     side, cpu = min(_NEAREST_PX, images.shape[-1]), torch.device("cpu")
     batches = (to_unit_range(images[i : i + _BATCH], cpu) for i in range(0, len(images), _BATCH))
-    return torch.cat([torch.nn.functional.adaptive_avg_pool2d(x, side).flatten(1) for x in batches])
+    reduced = [torch.nn.functional.adaptive_avg_pool2d(x, side).flatten(1) for x in batches]
+    return torch.cat(reduced).numpy()

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from covary.quality.distances import frechet_distance, kernel_distance, precision_and_recall
 from covary.quality.features import FeatureSpace, readback_r2
 from covary.quality.sets import ImageSets, spread
-from covary.quality.similarity import mean_squared_error, nearest, structural_similarity
+from covary.quality.similarity import mean_squared_error, nearest_by_pixels, structural_similarity
 
 COLUMNS = ["measure", "of", "against", "feature_space", "latent", "n", "value"]
 _NEAREST_IMAGES = 100
@@ -39,7 +39,7 @@ def generator_quality(
     ]
     for of, some in (("generated", images.generated), ("test images", images.real_test)):
         some = _spread(some, _NEAREST_IMAGES)
-        median = float(np.median(nearest(some, images.real_train)[1]))
+        median = float(np.median(nearest_by_pixels(some, images.real_train)[1]))
         rows.append(("nearest_mse", of, "training images", "", None, len(some), median))
     return pd.DataFrame(rows, columns=COLUMNS).astype({"latent": "Int64"})
 

@@ -15,7 +15,8 @@ from zarr.codecs import ZstdCodec
 from covary.dataset.names import PARENTS
 from covary.dataset.shards import Shard
 from covary.errors import UserError
-from covary.store.files import flush, reopen, replace_json
+from covary.files import flush
+from covary.store.files import reopen, replace_json
 from covary.store.mapped import MappedImages, shard_shape
 from covary.store.markers import array_sha256, write_marker
 from covary.store.parts import write_parts, write_whole

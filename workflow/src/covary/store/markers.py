@@ -5,13 +5,13 @@ Rules depend on markers and not on the files of the store, whose metadata may ch
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from covary.errors import UserError
+from covary.files import whole
 
 
 def little_endian(values: np.ndarray) -> np.ndarray:
@@ -27,12 +27,8 @@ def array_sha256(values: np.ndarray) -> str:
 def write_marker(path: Path, record: dict[str, Any]) -> None:
     """Write a marker whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.partial")
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump(record, file, indent=2, sort_keys=True)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    with whole(path) as partial:
+        partial.write_text(json.dumps(record, indent=2, sort_keys=True), encoding="utf-8")
 
 
 def read_marker(path: Path) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,17 +10,17 @@ from typing import Any
 import numpy as np
 import xarray as xr
 import zarr
-from tqdm import tqdm
 
 from covary.dataset.shards import Shard, partition
 from covary.errors import UserError
-from covary.store.files import flush, reopen
+from covary.files import flush
+from covary.jobs.progress import progress
+from covary.store.files import reopen
 from covary.store.markers import array_sha256, little_endian, write_marker
 
 log = logging.getLogger(__name__)
 
 PART_SUBJECTS = 65_536  # one chunk, and one file a variable, in every group of records
-_LOG_INTERVAL_S = 15.0  # between lines when the bar goes to a file
 
 
 def write_parts(
@@ -47,11 +46,8 @@ def write_parts(
     digests: dict[str, Any] = {}
     if hashes:
         log.info("%s: goes on after %d of %d parts", group, len(hashes), len(parts))
-    bar = tqdm(
-        parts, desc=group, unit="part", dynamic_ncols=True, disable=len(parts) == 1,
-        mininterval=0.2 if sys.stderr.isatty() else _LOG_INTERVAL_S,
-    )  # fmt: skip
-    for part in bar:
+    bar = progress(len(parts), 0, f"{group} (parts)", hidden=len(parts) == 1)
+    for part in parts:
         if part.index < len(hashes):
             values = _stored(path / group, hashes[part.index], part)
         else:
@@ -69,6 +65,8 @@ def write_parts(
                 file.write(json.dumps({name: array_sha256(block) for name, block in values.items()}) + "\n")
         for name, block in values.items():
             digests.setdefault(name, hashlib.sha256()).update(little_endian(block).data)
+        bar.update()
+    bar.close()
     sha256 = {name: digest.hexdigest() for name, digest in digests.items()}
     for name, array in zarr.open_group(path / group, mode="r").arrays():  # what all subjects share
         if name not in sha256:

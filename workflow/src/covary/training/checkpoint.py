@@ -3,7 +3,6 @@
 import hashlib
 import logging
 import math
-import os
 import pickle
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
@@ -14,6 +13,7 @@ from torch import nn
 
 from covary.config.base import Section
 from covary.errors import UserError
+from covary.files import whole
 
 log = logging.getLogger(__name__)
 Network = TypeVar("Network", bound=nn.Module)
@@ -78,24 +78,21 @@ class Checkpoint:
                     "a smaller learning_rate may help"
                 )
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self._path.with_suffix(".partial")
         parts = {name: part.state_dict() for name, part in self._parts.items()}
         state = {"identity": self._identity, "completed": completed, "history": history, "parts": parts}
-        with partial.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        if self._keep > 1:
-            kept = self._path.with_name(f"checkpoint-{completed:09d}.pt")
-            kept.unlink(missing_ok=True)
-            kept.hardlink_to(partial)
-        partial.replace(self._path)
+        with whole(self._path) as partial:
+            torch.save(state, partial)
+            if self._keep > 1:
+                kept = self._path.with_name(f"checkpoint-{completed:09d}.pt")
+                kept.unlink(missing_ok=True)
+                kept.hardlink_to(partial)
         for surplus in self._kept()[: -self._keep]:
             surplus.unlink()
 
     def discard(self) -> None:
         """Remove the checkpoints of a training that has ended."""
-        for path in (self._path, *self._kept()):
+        unfinished = self._path.parent.glob(f".{self._path.name}.*.partial")  # of trainings that were killed
+        for path in (self._path, *self._kept(), *unfinished):
             path.unlink(missing_ok=True)
 
     def _kept(self) -> list[Path]:

@@ -14,10 +14,10 @@ from torch import Tensor
 from covary import rng
 from covary.config.vae import Vae
 from covary.images.pixels import to_unit_range
+from covary.jobs.progress import progress
 from covary.training.checkpoint import Checkpoint, fingerprint
 from covary.training.device import choose_device, device_of, fixed_threads, mixed_precision, place
 from covary.training.draws import keyed_generator, seeded, shuffled_batches
-from covary.training.progress import progress
 from covary.training.schedule import epoch_schedule
 from covary.vae.loss import kl_divergence, negative_log_density, warmed_up_beta, with_free_bits
 from covary.vae.network import VAE, draw_posterior

@@ -1,0 +1,52 @@
+"""The stages of the workflow and how long their jobs take.
+
+A stage is a file of rules. Its name is what the first line of the file says before the colon.
+"""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+# CPU seconds of one job of the demo. They say how large a part of a run a job is, until the experiment
+# has benchmarks of its own.
+DEMO_S = {
+    "draw_phantoms": 30, "prepare_images": 12, "train_image_vae": 165, "encode_images": 7, "rank_latents": 10,
+    "train_generator": 210, "generate_images": 55, "measure_generator": 10, "check_privacy": 10,
+    "fit_population": 30, "train_predictor": 30, "train_reader": 30, "train_oracle": 15,
+    "measure_learning_curve": 60, "evaluate": 15,
+}  # fmt: skip
+_OTHERS_S = 5.0
+
+
+class Stages:
+    """Which stage a rule belongs to, in the order in which the Snakefile includes them."""
+
+    def __init__(self, snakefile: Path):
+        included = re.findall(r'^include: "(.+)"', snakefile.read_text(encoding="utf-8"), re.MULTILINE)
+        self._of: dict[str, str] = {}
+        self.names: list[str] = []
+        for path in (snakefile.parent / name for name in included):
+            text = path.read_text(encoding="utf-8")
+            name = text.lstrip('"\n').partition(":")[0]
+            rules = re.findall(r"^rule (\w+):", text, re.MULTILINE)
+            if rules:
+                self.names.append(name)
+                self._of |= dict.fromkeys(rules, name)
+
+    def of(self, rule: str) -> str | None:
+        """The stage of a rule; None for the rules of the Snakefile itself, which do nothing."""
+        return self._of.get(rule)
+
+
+def expected_seconds(rules: Iterable[str], benchmarks: Path) -> dict[str, float]:
+    """How long one job of each rule takes: as in an earlier run of the experiment, else as in the demo."""
+    return {rule: _measured(rule, benchmarks) or DEMO_S.get(rule, _OTHERS_S) for rule in rules}
+
+
+def _measured(rule: str, benchmarks: Path) -> float | None:
+    """Mean of the first column, seconds, over the benchmarks of a rule; None if there are none."""
+    files = [benchmarks / f"{rule}.tsv", *(benchmarks / rule).glob("*.tsv")]
+    seconds = [
+        float(f.read_text(encoding="utf-8").splitlines()[1].split("\t")[0]) for f in files if f.is_file()
+    ]
+    return sum(seconds) / len(seconds) if seconds else None

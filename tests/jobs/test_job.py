@@ -1,3 +1,5 @@
+import json
+import signal
 import subprocess
 import sys
 
@@ -62,3 +64,28 @@ def test_a_job_that_still_runs_is_not_started_again(tmp_path):
     first.kill()
     first.wait()
     assert run(tmp_path, "pass")[0].returncode == 0
+
+
+def test_an_interrupt_ends_the_job_at_once_without_a_traceback(tmp_path):
+    log = tmp_path / "logs" / "rule.log"
+    body = "print('started', flush=True); __import__('time').sleep(60)"
+    job = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT.format(log=log, body=body)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert job.stdout.readline() == "started\n"
+    job.send_signal(signal.SIGINT)
+    _, said = job.communicate(timeout=30)
+    assert job.returncode == 130
+    assert said == "interrupted; the job goes on where it was when it is started again\n"
+
+
+def test_a_job_keeps_a_file_of_its_progress_until_it_ends(tmp_path):
+    log = tmp_path / "logs" / "rule.log"
+    body = (
+        "from covary.jobs.progress import progress; bar = progress(12, 2, 'epochs'); bar.update(); "
+        f"print(open({str(log.with_suffix('.progress'))!r}).read())"
+    )
+    done, _ = run(tmp_path, body)
+    assert json.loads(done.stdout) == {"label": "epochs", "done": 3, "total": 12}
+    assert not log.with_suffix(".progress").exists()

@@ -101,7 +101,7 @@ def test_twenty_kills_at_random_moments_leave_the_same_dataset(finished, project
 def test_a_killed_run_is_unlocked_and_goes_on(project):
     target = "resources/phantom/tiny/factors.parquet"
     run = start(project, target)
-    assert wait_for((project.folder / ".snakemake" / "covary.lock").exists, run)
+    assert wait_for((project.folder / ".snakemake" / "covary-tiny.lock").exists, run)
     kill_group(run)
     refused = project.snakemake(target)
     assert refused.returncode != 0 and "--unlock" in refused.stdout + refused.stderr
@@ -112,14 +112,14 @@ def test_a_killed_run_is_unlocked_and_goes_on(project):
 def test_a_second_run_is_refused_and_the_first_one_undisturbed(project):
     target = "resources/phantom/tiny/factors.parquet"
     first = start(project, target)
-    assert wait_for((project.folder / ".snakemake" / "covary.lock").exists, first)
+    assert wait_for((project.folder / ".snakemake" / "covary-tiny.lock").exists, first)
     first.send_signal(signal.SIGSTOP)  # so that it is still there
     second = project.snakemake(target)
     other = project.snakemake("resources/digits/labels.csv")  # no file in common, so Snakemake lets it pass
     first.send_signal(signal.SIGCONT)
     assert second.returncode != 0 and other.returncode != 0
     assert "cannot be locked" in second.stdout + second.stderr
-    refusal = f"another run is going on in {project.folder} (process {first.pid} on"
+    refusal = f"another run of tiny is going on in {project.folder} (process {first.pid} on"
     assert refusal in other.stdout + other.stderr
     assert "Traceback" not in second.stdout + second.stderr + other.stdout + other.stderr
     assert first.wait() == 0

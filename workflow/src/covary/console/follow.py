@@ -48,4 +48,4 @@ def progress_of(log: Path) -> tuple[float, float] | None:
         state: dict[str, Any] = json.loads(log.with_suffix(".progress").read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):  # not there, or being written
         return None
-    return (state["done"], state["total"]) if state["total"] else None
+    return (float(state["done"]), float(state["total"])) if state["total"] else None

@@ -14,12 +14,13 @@ _FIRST_ESTIMATE_S = 10.0  # no time left is told before; it would be a guess
 
 @dataclass
 class Job:
-    """A job that runs."""
+    """A job that runs, and how much of it is done, of how much: (3, 12) epochs. None if it does not say."""
 
     rule: str
     name: str
     log: Path
     lines: Lines
+    progress: tuple[float, float] | None = None
 
 
 @dataclass
@@ -89,8 +90,9 @@ class RunState:
             stage.total += n * self._seconds[rule]
             stage.done += self.done[rule] * self._seconds[rule]
         for job in self.running.values():
-            if progress := progress_of(job.log):
-                table[self.stages.of(job.rule)].done += self._seconds[job.rule] * progress[0] / progress[1]
+            if job.progress:
+                done, total = job.progress
+                table[self.stages.of(job.rule)].done += self._seconds[job.rule] * done / total
         return [stage for stage in table.values() if stage.n_total]
 
     def fraction(self) -> float:
@@ -111,4 +113,5 @@ class RunState:
         return job
 
     def _read(self, job: Job) -> None:
+        job.progress = progress_of(job.log) or job.progress
         self.warnings += [f"{job.name}: {text}" for text in warnings_of(job.lines.new())]

@@ -1,7 +1,7 @@
 """A run on the screen: a table that moves on a terminal, plain lines elsewhere."""
 
 import time
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -10,12 +10,12 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from covary.console.follow import progress_of
 from covary.console.run_state import RunState, Stage
 
 _PLAIN_INTERVAL_S = 60.0  # between two plain lines that say how far the run is
 
 
+@runtime_checkable
 class Screen(Protocol):
     """Where a run is shown."""
 
@@ -104,11 +104,10 @@ def _bar(stage: Stage) -> ProgressBar:
 
 def _running(state: RunState) -> list[str]:
     """Each running job, with how much of it is done if it says so."""
-    lines = []
-    for job in state.running.values():
-        progress = progress_of(job.log)
-        lines.append(f"{job.name} {progress[0]:g} of {progress[1]:g}" if progress else job.name)
-    return lines
+    return [
+        f"{job.name} {job.progress[0]:g} of {job.progress[1]:g}" if job.progress else job.name
+        for job in state.running.values()
+    ]
 
 
 def _total(state: RunState) -> str:

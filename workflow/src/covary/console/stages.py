@@ -40,7 +40,7 @@ class Stages:
 
 def expected_seconds(rules: Iterable[str], benchmarks: Path) -> dict[str, float]:
     """How long one job of each rule takes: as in an earlier run of the experiment, else as in the demo."""
-    return {rule: _measured(rule, benchmarks) or DEMO_S.get(rule, _OTHERS_S) for rule in rules}
+    return {rule: _measured(rule, benchmarks) or float(DEMO_S.get(rule, _OTHERS_S)) for rule in rules}
 
 
 def _measured(rule: str, benchmarks: Path) -> float | None:

@@ -5,16 +5,21 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DOCS_VENV := .venv-docs
-CONFIG := $(if $(filter demo,$(EXPERIMENT)),config/config.yaml,config/config.yaml config/$(EXPERIMENT).yaml)
-SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) --workflow-profile workflow/profiles/default
+COVARY := $(BIN)/python -m covary.cli
+# Whatever the locale, text is UTF-8.
+export PYTHONUTF8 := 1
+SNAKEMAKE := $(BIN)/python -m snakemake --cores $(CORES) --workflow-profile workflow/profiles/default
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo unlock download test coverage test-slow docs lint format generated lock bench clean-env
+.PHONY: help env demo unlock download test coverage test-slow docs lint format generated lock bench
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+# Programs of an environment know the folder that it was made in.
 env: $(VENV)/.complete  ## Make the environment from the lock
+	@made_in=$$(cat $(VENV)/.complete); test -z "$$made_in" || test "$$made_in" = "$(CURDIR)" || \
+	    { echo "this checkout was moved from $$made_in; make its environment anew: rm -rf $(VENV) && make env"; exit 1; }
 
 # uv installs fastest; where the machine has none, it goes into the environment itself. The stamp comes last.
 $(VENV)/.complete: envs/requirements.lock envs/uv.lock.txt pyproject.toml
@@ -28,16 +33,13 @@ $(VENV)/.complete: envs/requirements.lock envs/uv.lock.txt pyproject.toml
 	@uv=$$(command -v uv || echo $(BIN)/uv); \
 	    $$uv pip install --quiet --python $(BIN)/python --compile-bytecode --require-hashes -r envs/requirements.lock && \
 	    $$uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
-	@touch $@
+	@echo "$(CURDIR)" > $@
 
 demo: env  ## Run the demo, or config/<name>.yaml with EXPERIMENT=<name>, and print where the report is
-	@test -f $(lastword $(CONFIG)) || { echo "there is no config/$(EXPERIMENT).yaml"; exit 1; }
-	@$(BIN)/covary unlock
-	@$(SNAKEMAKE) --configfile $(CONFIG)
-	@echo "Report: $(CURDIR)/results/$(EXPERIMENT)/report.html"
+	@$(COVARY) run $(EXPERIMENT) --cores $(CORES)
 
 unlock: env  ## Remove the lock of a run that was killed (make demo does so itself)
-	@$(BIN)/covary unlock
+	@$(COVARY) unlock
 
 download: env  ## Fetch and check RESOURCE=<name> of resources/sources.csv
 	@$(SNAKEMAKE) resources/downloads/$(RESOURCE).json

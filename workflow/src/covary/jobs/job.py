@@ -70,3 +70,4 @@ def set_environment(package: Path, compilation_cache: Path) -> None:
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join([str(package), *([before] if before else [])])
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(compilation_cache.resolve()))
+    os.environ["PYTHONUTF8"] = "1"  # in every locale

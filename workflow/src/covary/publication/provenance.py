@@ -27,7 +27,7 @@ def record(config: Config, *, manifest: Path, environment_lock: Path, stages: pd
         "experiment": config.experiment,
         "seed": config.seed,
         "config_sha256": digest(config),
-        "manifest_sha256": json.loads(manifest.read_text())["sha256"],
+        "manifest_sha256": json.loads(manifest.read_text(encoding="utf-8"))["sha256"],
         "lock_sha256": hashlib.sha256(environment_lock.read_bytes()).hexdigest(),
         "git": git_state(Path.cwd()),
         "versions": {"python": platform.python_version(), **versions()},
@@ -65,7 +65,7 @@ def hardware() -> dict[str, Any]:
 def _processor() -> str:
     information = Path("/proc/cpuinfo")
     if information.is_file():
-        for line in information.read_text().splitlines():
+        for line in information.read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()

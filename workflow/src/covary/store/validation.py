@@ -200,7 +200,7 @@ def _groups(path: Path) -> set[str]:
 
 
 def _is_array(metadata: Path) -> bool:
-    return json.loads(metadata.read_text())["node_type"] == "array"
+    return json.loads(metadata.read_text(encoding="utf-8"))["node_type"] == "array"
 
 
 def _digest(groups: Mapping[str, Mapping[str, str]]) -> str:

@@ -9,8 +9,11 @@ _STATE = """
 import json, os, sys
 def state():
     import jax
-    keys = "jax_enable_x64 jax_cpu_enable_async_dispatch jax_persistent_cache_min_compile_time_secs".split()
-    return {key: jax.config.values[key] for key in keys} | {"XLA_FLAGS": os.environ.get("XLA_FLAGS")}
+    keys = (
+        "jax_enable_x64 jax_cpu_enable_async_dispatch jax_persistent_cache_min_compile_time_secs "
+        "jax_compilation_cache_dir"
+    )
+    return {key: jax.config.values[key] for key in keys.split()} | {"XLA_FLAGS": os.environ.get("XLA_FLAGS")}
 """
 
 
@@ -45,15 +48,37 @@ def test_configure_sets_what_the_engine_needs_and_keeps_the_user_s_own_flags():
         "from covary import nlme\nnlme.configure()\nonce = state()\nnlme.configure()\n"
         "print(json.dumps([once, state()]))",
         XLA_FLAGS="--xla_force_host_platform_device_count=1",
+        JAX_COMPILATION_CACHE_DIR="their/own",
     )
     assert once == twice
     flag = "--xla_backend_extra_options=xla_cpu_small_while_loop_byte_threshold=10000000"
     assert once == {
         "jax_enable_x64": True,
         "jax_cpu_enable_async_dispatch": False,
-        "jax_persistent_cache_min_compile_time_secs": 0.2,
+        "jax_persistent_cache_min_compile_time_secs": 0.05,
+        "jax_compilation_cache_dir": "their/own",
         "XLA_FLAGS": f"--xla_force_host_platform_device_count=1 {flag}",
     }
+
+
+_CACHE = """
+from covary import nlme
+nlme.configure()
+print(json.dumps(state()["jax_compilation_cache_dir"]))
+"""
+
+
+def test_compiled_programs_are_kept_in_the_cache_folder_of_the_user(tmp_path):
+    kept = run(_CACHE, JAX_COMPILATION_CACHE_DIR="", XDG_CACHE_HOME=str(tmp_path))
+    assert kept == str(tmp_path / "covary" / "jax")
+    assert (tmp_path / "covary" / "jax").is_dir()
+
+
+def test_no_program_is_kept_where_the_cache_is_off_or_cannot_be_written(tmp_path):
+    home = {"JAX_COMPILATION_CACHE_DIR": "", "XDG_CACHE_HOME": str(tmp_path)}
+    assert not run(_CACHE, JAX_ENABLE_COMPILATION_CACHE="false", **home)
+    (tmp_path / "covary").write_text("a file where a folder should be")
+    assert not run(_CACHE, **home)
 
 
 def test_who_forgets_to_configure_is_told():

@@ -8,8 +8,8 @@
     modes = nlme.empirical_bayes(model, fit.parameters, records)
 
 `nlme.configure()` comes first: it switches JAX to 64-bit numbers. Importing this package changes nothing. All
-cores are used, or as many as OMP_NUM_THREADS says. The first call of each kind compiles for some seconds; set
-the environment variable JAX_COMPILATION_CACHE_DIR to a folder to keep compiled programs between processes.
+cores are used, or as many as OMP_NUM_THREADS says. The first call of each kind compiles for some seconds.
+Compiled programs are kept in the user's cache folder, or in the folder that JAX_COMPILATION_CACHE_DIR names.
 """
 
 from covary.nlme.catalogue import load_model

@@ -1,8 +1,12 @@
 """The settings of JAX that the engine needs. They are global, so whoever starts the work makes them."""
 
+import logging
 import os
+from pathlib import Path
 
 import jax
+
+log = logging.getLogger(__name__)
 import numpy as np
 
 # XLA compiles a loop over small arrays to one machine-code function, not to a list of tasks for a pool of
@@ -12,6 +16,9 @@ _XLA_FLAG = "--xla_backend_extra_options=xla_cpu_small_while_loop_byte_threshold
 
 def configure() -> None:
     """Set up JAX for the engine: 64-bit numbers, and programs that several threads can run at once.
+
+    Compiled programs are kept for later processes in the user's cache folder, unless JAX_COMPILATION_CACHE_DIR
+    names another one. JAX_ENABLE_COMPILATION_CACHE=false keeps none.
 
     Call it once per process, before JAX computes anything: XLA reads its options from the environment
     variable XLA_FLAGS when it compiles for the first time. A second call changes nothing.
@@ -23,7 +30,20 @@ def configure() -> None:
     # Programs that wait in a queue can hold every thread that one of them needs: two cores hang.
     jax.config.update("jax_cpu_enable_async_dispatch", False)
     # Keep every program that took more than a moment to compile. JAX's default keeps those over one second.
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
+    if jax.config.jax_enable_compilation_cache and not jax.config.jax_compilation_cache_dir:
+        _keep_programs()
+
+
+def _keep_programs() -> None:
+    """Let JAX keep compiled programs in the user's cache folder."""
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "covary" / "jax"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:  # Every process then compiles its own programs, as it would without a cache.
+        log.info("compiled programs are not kept: %s", error)
+        return
+    jax.config.update("jax_compilation_cache_dir", str(folder))
 
 
 def check_configured() -> None:

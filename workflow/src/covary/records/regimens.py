@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 from jaxtyping import Float64
-from scipy.stats import truncnorm
 
 from covary import nlme, rng
 from covary.config.records import Covariate, Longitudinal
@@ -44,4 +43,6 @@ def _draw(covariate: Covariate, u: Float64[np.ndarray, " subject"]) -> Float64[n
 def _cut_normal(
     u: Float64[np.ndarray, " subject"], mean: float, sd: float, low: float, high: float
 ) -> Float64[np.ndarray, " subject"]:
+    from scipy.stats import truncnorm  # takes half a second, which studies without covariates need not wait for
+
     return truncnorm.ppf(u, (low - mean) / sd, (high - mean) / sd, loc=mean, scale=sd)

@@ -5,9 +5,9 @@ import os
 from pathlib import Path
 
 import jax
+import numpy as np
 
 log = logging.getLogger(__name__)
-import numpy as np
 
 # XLA compiles a loop over small arrays to one machine-code function, not to a list of tasks for a pool of
 # threads. This halves the time to compile, runs faster, and lets two threads compute at the same time.
@@ -17,8 +17,8 @@ _XLA_FLAG = "--xla_backend_extra_options=xla_cpu_small_while_loop_byte_threshold
 def configure() -> None:
     """Set up JAX for the engine: 64-bit numbers, and programs that several threads can run at once.
 
-    Compiled programs are kept for later processes in the user's cache folder, unless JAX_COMPILATION_CACHE_DIR
-    names another one. JAX_ENABLE_COMPILATION_CACHE=false keeps none.
+    Compiled programs are kept for later processes in the user's cache folder, unless
+    JAX_COMPILATION_CACHE_DIR names another one. JAX_ENABLE_COMPILATION_CACHE=false keeps none.
 
     Call it once per process, before JAX computes anything: XLA reads its options from the environment
     variable XLA_FLAGS when it compiles for the first time. A second call changes nothing.

@@ -43,6 +43,6 @@ def _draw(covariate: Covariate, u: Float64[np.ndarray, " subject"]) -> Float64[n
 def _cut_normal(
     u: Float64[np.ndarray, " subject"], mean: float, sd: float, low: float, high: float
 ) -> Float64[np.ndarray, " subject"]:
-    from scipy.stats import truncnorm  # takes half a second, which studies without covariates need not wait for
+    from scipy.stats import truncnorm  # takes half a second, for which others need not wait
 
     return truncnorm.ppf(u, (low - mean) / sd, (high - mean) / sd, loc=mean, scale=sd)

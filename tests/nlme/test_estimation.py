@@ -323,3 +323,23 @@ def test_posterior_draws_of_the_paper_model_have_their_moments():
         (draws.eta[good] ** 2).mean(axis=(0, 1)), (eta[good] ** 2).mean(axis=0), atol=0.1
     )
     assert np.median(draws.effective_sample_size) > 0.3 * 128
+
+
+def test_random_effects_in_other_units():
+    """Additive random effects have the unit of their parameter: nothing else depends on it."""
+    model, n = Logistic(), 12
+
+    def modes(unit):
+        omega = np.array([[400.0, 3.0], [3.0, 0.2]]) * np.array([[unit**2, unit], [unit, 1.0]])
+        truth = model.parameters([190.0 * unit, 4.0, 1.2], omega, nlme.Additive(5.0 * unit))
+        design = nlme.Design.regular(np.arange(1.0, 9.0), n_subjects=n)
+        eta = rng.normal(4, "eta", 0, n, (2,)) @ np.linalg.cholesky(truth.omega).T
+        records = nlme.Records.of(design, nlme.simulate(model, truth, eta, design, 4).observation)
+        return nlme.empirical_bayes(model, truth, records)
+
+    one = modes(1.0)
+    for unit in (1e-7, 1e7):
+        other = modes(unit)
+        assert (other.status == nlme.Status.CONVERGED).all() and other.gradient_norm.max() <= 1e-5
+        np.testing.assert_allclose(other.eta / [unit, 1.0], one.eta, atol=1e-6)
+        np.testing.assert_allclose(other.objective - 8 * np.log(unit), one.objective, atol=1e-6)

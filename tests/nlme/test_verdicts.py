@@ -64,6 +64,27 @@ def test_phenobarbital_from_the_published_start(omega, ofv):
     assert ("fully correlated" in fit.verdict) == (ofv == 688.52)
 
 
+def test_modes_of_ragged_records_are_global():
+    """Phenobarbital with wide random effects: one infant has two modes 1.3 apart in Φ."""
+    records = nlme.read_nonmem(DATA / "phenobarbital_nonmem.csv")
+    model = Intravenous()
+    parameters = model.parameters([np.log(0.008), np.log(0.6)], 1.0, nlme.Additive(0.1))
+    modes = nlme.empirical_bayes(model, parameters, records)
+    grid = np.linspace(-4, 4, 81)
+    eta = np.stack(np.meshgrid(grid, grid), axis=-1).reshape(-1, 2)
+    cl, v = 0.008 * np.exp(eta[:, 0]), 0.6 * np.exp(eta[:, 1])
+    design = records.design
+    for i in range(design.n_subjects):
+        own = records.present[i]
+        elapsed = design.time_h[i][own][:, None] - design.dose_time_h[i]
+        given = np.arange(elapsed.shape[1]) < design.doses_before[i][own][:, None]
+        decay = np.exp(-(cl / v)[:, None, None] * np.where(given, elapsed, 0.0))
+        f = np.sum(np.where(given, design.dose_amount[i] * decay, 0.0), axis=2) / v[:, None]
+        misfit = np.sum(((records.observation[i][own] - f) / 0.1) ** 2, axis=1)
+        phi = 0.5 * misfit + own.sum() * np.log(0.1) + 0.5 * np.sum(eta**2, axis=1)
+        assert modes.objective[i] <= phi.min() + 1e-6
+
+
 def test_theophylline_from_nowhere():
     model = nlme.OneCompartmentOral()
     records = nlme.read_nonmem(DATA / "theoph_nonmem.csv")

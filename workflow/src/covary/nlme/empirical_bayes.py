@@ -2,8 +2,9 @@
 
 A fixed cloud of points is scanned for the best start; Levenberg-Marquardt with Gauss-Newton curvature gets
 close, first with a coarse solver, then with the default one; exact Newton steps finish. Subjects that are
-done leave the batch. Where a point of the cloud far from the mode is almost as good, the search starts again
-from there.
+done leave the batch. A posterior may have several modes, so the search starts again from points of the cloud
+far from the mode: where all subjects are alike, from one that is almost as good as the mode; else, since the
+cloud is sparse, from two in any case.
 """
 
 from enum import IntEnum
@@ -35,6 +36,8 @@ _CLOUD_SHARED, _CLOUD_RAGGED = 1024, 64  # a shared design needs the cloud's pre
 # A point of the cloud this far from the mode (in standard deviations) and almost as good may belong to a
 # better mode.
 _RIVAL_DISTANCE, _RIVAL_MARGIN = 1.0, 0.3
+_RIVALS_RAGGED = 2
+_SAME_MODE = 0.01  # in standard deviations: two coarse searches that end closer have found one mode
 _POOR_FIT = 1e-3  # tail probability of the sum of squared weighted residuals below which a mode is suspect
 _MAX_STEP = 3.0  # in standard deviations of the random effects
 
@@ -48,7 +51,10 @@ class Status(IntEnum):
 
 
 class EmpiricalBayes(NamedTuple):
-    """The mode of each subject, the Hessian of Φ there, Φ itself and how the search ended."""
+    """The mode of each subject, the Hessian of Φ there, Φ itself and how the search ended.
+
+    `gradient_norm` is that of ∇Φ per standard deviation of the random effects.
+    """
 
     eta: Float64[np.ndarray, "subject k"]
     precision: Float64[np.ndarray, "subject k k"]
@@ -69,7 +75,7 @@ def empirical_bayes(
     """Empirical Bayes estimates of every subject.
 
     `interaction=False` freezes the residual variance at eta = 0, as FOCE does. A converged subject has
-    |∇Φ| ≤ 1e-5. Raises ValueError if records, model and parameters do not fit together.
+    |L'∇Φ| ≤ 1e-5 with Ω = L L'. Raises ValueError if records, model and parameters do not fit together.
     """
     check_model(model, parameters, records.design)
     lanes = observed_lanes_of(model, records)
@@ -88,80 +94,110 @@ def estimate(
 ) -> EmpiricalBayes:
     """`empirical_bayes` for subjects that are lanes already.
 
-    The search goes on, within reason, until |∇Φ| ≤ `goal`. Without `hessian` the precision may be
+    The search goes on, within reason, until |L'∇Φ| ≤ `goal`. Without `hessian` the precision may be
     Gauss-Newton's. `near` are modes under almost the same parameters: the search follows those and looks for
     no others.
     """
     frozen = _frozen(model, parameters, lanes, interaction)
     n = lanes.y.shape[1]
     everyone = np.arange(n)
+    factor = np.linalg.cholesky(parameters.omega)
     if near is not None:
-        start = np.ascontiguousarray(near.T)
-        found = _minimise(model, parameters, lanes, frozen, everyone, start, goal, hessian, coarse=False)
+        start = _unsearched(np.ascontiguousarray(near.T))
+        found = _finish(model, parameters, lanes, frozen, everyone, start, goal, hessian)
     else:
         starts = _Starts(model, parameters, lanes, frozen)
-        first, cost = starts.best(everyone)
+        first, cost = starts.best()
         order = np.argsort(cost, kind="stable")  # subjects that take equally many steps side by side
-        found = _minimise(model, parameters, lanes, frozen, order, first[:, order], goal, hessian)
+        found = _approach(model, parameters, lanes, frozen, order, first[:, order])
+        found = _finish(model, parameters, lanes, frozen, order, found, goal, hessian)
         found = take(found, np.argsort(order))
-        rivals, rival_scores = starts.rivals(everyone, found.eta)
-        suspects = np.flatnonzero((rival_scores < found.at.value + _RIVAL_MARGIN) | ~_is_mode(found.at))
-        if suspects.size:
-            start = rivals[:, suspects]
-            retried = _minimise(model, parameters, lanes, frozen, suspects, start, goal, hessian)
-            found = _keep_better(found, retried, suspects)
+        centres = [found.eta]
+        for _ in range(starts.n_rivals):
+            rivals, scores = starts.away_from(*centres)
+            centres.append(rivals)
+            suspects = np.flatnonzero(starts.suspected(scores, found.at.value) | ~_is_mode(found.at, factor))
+            if not suspects.size:
+                continue
+            tried = _approach(model, parameters, lanes, frozen, suspects, rivals[:, suspects])
+            apart = np.linalg.solve(factor, tried.eta - found.eta[:, suspects])
+            other = ~(np.linalg.norm(apart, axis=0) <= _SAME_MODE) | ~_is_mode(
+                take(found.at, suspects), factor
+            )
+            suspects, tried = suspects[other], take(tried, np.flatnonzero(other))
+            if suspects.size:
+                tried = _finish(model, parameters, lanes, frozen, suspects, tried, goal, hessian)
+                found = _keep_better(found, tried, suspects, factor)
     poor = _poorly_fitted(model, parameters, lanes, frozen, found.eta) if hessian else np.zeros(n, dtype=bool)
     status = np.where(
-        _is_mode(found.at), np.where(poor, Status.LOCAL_MODE_SUSPECTED, Status.CONVERGED), Status.FAILED
+        _is_mode(found.at, factor),
+        np.where(poor, Status.LOCAL_MODE_SUSPECTED, Status.CONVERGED),
+        Status.FAILED,
     )
     return EmpiricalBayes(
         found.eta.T.copy(),
         np.moveaxis(found.at.curvature, -1, 0).copy(),
         found.at.value,
-        np.linalg.norm(found.at.gradient, axis=0),
+        _gradient_norm(found.at, factor),
         status.astype(np.int8),
     )
 
 
-def _minimise(
-    model, parameters, lanes, frozen, subject, eta, goal, hessian, *, coarse: bool = True
-) -> _Search:
-    """Search from each start; lane i of the result belongs to `subject[i]`."""
-    n = len(subject)
-    k = eta.shape[0]
+def _unsearched(eta: Float64[np.ndarray, "k lane"]) -> _Search:
+    """A search that has not begun."""
+    k, n = eta.shape
     unknown = joint.Expansion(np.full(n, np.inf), np.zeros((k, n)), np.tile(np.eye(k)[..., None], n))
-    search = _Search(eta, unknown, np.full(n, 1e-3))
+    return _Search(eta, unknown, np.full(n, 1e-3))
 
-    def run(rounds, expand, tolerance, finished, active):
-        nonlocal search
-        if not active.size:
-            return
-        # The stage before had another tolerance. Its step is still good; its value of Φ cannot be compared.
-        search.at.value[active] = np.inf
-        for _ in range(rounds):
 
-            def select(index, active=active, search=search):
-                chosen = active[index]
-                return take(search, chosen), lanes.select(subject[chosen]), take(frozen, subject[chosen])
+def _approach(model, parameters, lanes, frozen, subject, eta) -> _Search:
+    """Come close to a mode from each start with a coarse solver; lane i is one of `subject[i]`."""
+    advance = partial(_advance, joint.gauss_newton, model, parameters, _COARSE)
 
-            update = map_lanes(partial(_advance, expand, model, parameters, tolerance), len(active), select)
-            search = jax.tree.map(partial(_put, active), search, update)
-            active = active[~finished(take(search, active))]
-            if not active.size:
-                return
+    def close(s):
+        return _decrement(s.at) < _COARSE_DECREMENT
 
-    if coarse:
-        run(
-            _COARSE_ROUNDS,
-            joint.gauss_newton,
-            _COARSE,
-            lambda s: _decrement(s.at) < _COARSE_DECREMENT,
-            np.arange(n),
-        )
+    start, everyone = _unsearched(eta), np.arange(len(subject))
+    return _rounds(_COARSE_ROUNDS, advance, close, lanes, frozen, subject, start, everyone)
+
+
+def _finish(model, parameters, lanes, frozen, subject, search, goal, hessian) -> _Search:
+    """Go on to the mode with the default solver."""
+    n = len(subject)
     search = search._replace(damping=np.full(n, 1e-6))
-    run(_FINE_ROUNDS, joint.gauss_newton, DEFAULT, lambda s: _gradient_norm(s.at) <= goal, np.arange(n))
-    rest = np.arange(n) if hessian else np.flatnonzero(~_is_mode(search.at, goal))
-    run(_NEWTON_ROUNDS, joint.exact, DEFAULT, lambda s: _is_mode(s.at, goal) | _stuck(s), rest)
+    factor = np.linalg.cholesky(parameters.omega)
+    advance = partial(_advance, joint.gauss_newton, model, parameters, DEFAULT)
+
+    def calm(s):
+        return _gradient_norm(s.at, factor) <= goal
+
+    search = _rounds(_FINE_ROUNDS, advance, calm, lanes, frozen, subject, search, np.arange(n))
+    rest = np.arange(n) if hessian else np.flatnonzero(~_is_mode(search.at, factor, goal))
+    advance = partial(_advance, joint.exact, model, parameters, DEFAULT)
+
+    def done(s):
+        return _is_mode(s.at, factor, goal) | _stuck(s, factor)
+
+    return _rounds(_NEWTON_ROUNDS, advance, done, lanes, frozen, subject, search, rest)
+
+
+def _rounds(rounds, advance, finished, lanes, frozen, subject, search: _Search, active) -> _Search:
+    """Advance the active lanes of a search until they are finished, at most so many rounds."""
+    if not active.size:
+        return search
+    # The stage before had another tolerance. Its step is still good; its value of Φ cannot be compared.
+    search = search._replace(at=search.at._replace(value=_put(active, search.at.value, np.inf)))
+    for _ in range(rounds):
+
+        def select(index, active=active, search=search):
+            chosen = active[index]
+            return take(search, chosen), lanes.select(subject[chosen]), take(frozen, subject[chosen])
+
+        update = map_lanes(advance, len(active), select)
+        search = jax.tree.map(partial(_put, active), search, update)
+        active = active[~finished(take(search, active))]
+        if not active.size:
+            break
     return search
 
 
@@ -179,7 +215,7 @@ def _advance(expand, model, parameters, tolerance, search: _Search, lanes, froze
     finite = jnp.isfinite(new.value) & jnp.all(jnp.isfinite(new.gradient), axis=0)
     # Below the noise of the solver Φ cannot tell steps apart, but its gradient can.
     level = jnp.abs(gain) <= 1e-7 * (1 + jnp.abs(new.value))
-    calmer = jnp.sum(new.gradient**2, axis=0) < jnp.sum(at.gradient**2, axis=0)
+    calmer = _squared_length(parameters.omega, new.gradient) < _squared_length(parameters.omega, at.gradient)
     accept = finite & ((gain > 1e-3 * expected) & (gain > 0) | level & calmer)
     ratio = jnp.where(jnp.isfinite(at.value), gain / jnp.maximum(expected, 1e-300), 1.0)
     damping = jnp.where(
@@ -189,6 +225,11 @@ def _advance(expand, model, parameters, tolerance, search: _Search, lanes, froze
     )
     choose = partial(jnp.where, accept)
     return _Search(choose(trial, search.eta), jax.tree.map(choose, new, at), jnp.maximum(damping, 1e-12))
+
+
+def _squared_length(omega, gradient) -> Float[Array, " lane"]:
+    """g'Ωg: the squared gradient per standard deviation of the random effects."""
+    return jnp.sum(gradient * (omega @ gradient), axis=0)
 
 
 def _damped_step(at: joint.Expansion, damping, omega) -> Float[Array, "k lane"]:
@@ -206,10 +247,10 @@ def _damped_step(at: joint.Expansion, damping, omega) -> Float[Array, "k lane"]:
     return step * jnp.minimum(1.0, _MAX_STEP / jnp.maximum(length, 1e-300))
 
 
-def _stuck(search: _Search) -> Bool[np.ndarray, " lane"]:
+def _stuck(search: _Search, factor) -> Bool[np.ndarray, " lane"]:
     """Whether no step is accepted any more: at a mode, after a few rejections, this is the noise of the
     solver."""
-    return (search.damping > 1e12) | (_is_mode(search.at) & (search.damping > 1e-3))
+    return (search.damping > 1e12) | (_is_mode(search.at, factor) & (search.damping > 1e-3))
 
 
 def _decrement(at: joint.Expansion) -> np.ndarray:
@@ -229,14 +270,15 @@ def _positive_definite(matrices: Float64[np.ndarray, "lane k k"]) -> Bool[np.nda
     return np.linalg.eigvalsh(safe)[:, 0] > 0
 
 
-def _gradient_norm(at: joint.Expansion) -> np.ndarray:
-    return np.linalg.norm(at.gradient, axis=0)
+def _gradient_norm(at: joint.Expansion, factor: Float64[np.ndarray, "k k"]) -> np.ndarray:
+    """|L'∇Φ| with Ω = L L', the gradient per standard deviation of the random effects."""
+    return np.linalg.norm(factor.T @ at.gradient, axis=0)
 
 
-def _is_mode(at: joint.Expansion, goal: float = GRADIENT_TOLERANCE) -> Bool[np.ndarray, " lane"]:
+def _is_mode(at: joint.Expansion, factor, goal: float = GRADIENT_TOLERANCE) -> Bool[np.ndarray, " lane"]:
     """Whether the gradient vanishes and the (exact) curvature is positive."""
     positive = _positive_definite(np.moveaxis(at.curvature, -1, 0))
-    return np.isfinite(at.value) & (_gradient_norm(at) <= goal) & positive
+    return np.isfinite(at.value) & (_gradient_norm(at, factor) <= goal) & positive
 
 
 def _poorly_fitted(model, parameters, lanes, frozen, eta) -> Bool[np.ndarray, " lane"]:
@@ -266,59 +308,70 @@ class _Starts:
         self.white = _cloud(size, parameters.omega.shape[0])
         self.factor = np.linalg.cholesky(parameters.omega)
         self.points = self.factor @ self.white
-        self.steps = np.zeros(size, dtype=np.int64)
         self._arguments = model, parameters, lanes, frozen
+        self.n_rivals = 1 if lanes.alike else _RIVALS_RAGGED
+        points, n = self.points, lanes.y.shape[1]
         if lanes.alike:
             plan = lanes.design
-            points = self.points
-            self._predictions, _, self.steps = map_lanes(
+            self._predictions, _, self._steps = map_lanes(
                 partial(predict_program, model, parameters.theta, _COARSE),
                 size,
                 lambda index: (points[:, index], plan),
             )
-
-    def best(self, subjects) -> tuple[Float64[np.ndarray, "k lane"], np.ndarray]:
-        """The best point for each subject, and the solver's steps there (0 where unknown)."""
-        everywhere = np.full((self.white.shape[0], len(subjects)), np.inf)
-        chosen, _ = self._best_away_from(everywhere, subjects)
-        return self.points[:, chosen], self.steps[chosen]
-
-    def rivals(self, subjects, modes) -> tuple[Float64[np.ndarray, "k lane"], Float64[np.ndarray, " lane"]]:
-        """The best point for each subject away from the mode found, and Φ there."""
-        chosen, scores = self._best_away_from(np.linalg.solve(self.factor, modes), subjects)
-        return self.points[:, chosen], scores
-
-    def _best_away_from(self, white, subjects):
-        model, parameters, lanes, frozen = self._arguments
-        n, size = len(subjects), self.points.shape[1]
-        if lanes.alike:
-            one = None if frozen is None else frozen[:, :1]
-            program = partial(_lowest_shared, parameters, self.white, self.points, self._predictions, one)
-            return map_lanes(program, n, lambda index: (white[:, index], lanes.select(subjects[index])))
+            return
 
         def select(index):
             subject, point = np.divmod(index, size)
-            chosen = subjects[subject]
-            return self.points[:, point], lanes.select(chosen), take(frozen, chosen)
+            return points[:, point], lanes.select(subject), take(frozen, subject)
 
         scores = map_lanes(partial(_coarse_joint, model, parameters), size * n, select).reshape(n, size).T
-        scores = np.where(np.isfinite(scores), scores, np.inf)
-        best = _lowest_away(*map(jnp.asarray, (self.white, white, scores)))
-        return tuple(map(np.asarray, best))
+        self._scores = np.where(np.isfinite(scores), scores, np.inf)
+        self._steps = np.zeros(size, dtype=np.int64)
+
+    def best(self) -> tuple[Float64[np.ndarray, "k lane"], np.ndarray]:
+        """The best point for each subject, and the solver's steps there (0 where unknown)."""
+        chosen, _ = self._lowest()
+        return self.points[:, chosen], self._steps[chosen]
+
+    def away_from(
+        self, *centres: Float64[np.ndarray, "k lane"]
+    ) -> tuple[Float64[np.ndarray, "k lane"], Float64[np.ndarray, " lane"]]:
+        """The best point for each subject that is near none of its centres, and Φ there."""
+        chosen, scores = self._lowest(*(np.linalg.solve(self.factor, centre) for centre in centres))
+        return self.points[:, chosen], scores
+
+    def suspected(self, scores, values) -> Bool[np.ndarray, " lane"]:
+        """Whether a search from points with these scores may end lower than these values of Φ."""
+        return scores < (values + _RIVAL_MARGIN if self._arguments[2].alike else np.inf)
+
+    def _lowest(self, *white):
+        """For each subject the best point that is near none of the centres, and Φ there."""
+        _, parameters, lanes, frozen = self._arguments
+        if lanes.alike:
+            n = lanes.y.shape[1]
+            (centre,) = white or (np.full((len(self.white), n), np.inf),)
+            one = None if frozen is None else frozen[:, :1]
+            program = partial(_lowest_shared, parameters, self.white, self.points, self._predictions, one)
+            return map_lanes(program, n, lambda index: (centre[:, index], lanes.select(index)))
+        scores = self._scores
+        for centre in white:
+            scores = np.where(_near(self.white, centre), np.inf, scores)
+        chosen = np.argmin(scores, axis=0)
+        return chosen, scores[chosen, np.arange(scores.shape[1])]
 
 
 @lane_program(n_shared=5)
 def _lowest_shared(parameters, white, points, f, frozen, centres, lanes):
     """The best point for each subject away from its centre, where subjects are alike, and Φ there."""
     scores = _shared_scores(parameters, points, f, frozen, lanes)
-    return _lowest_away(white, centres, scores)
-
-
-def _lowest_away(points, centres, scores):
-    """For each centre the point with the lowest score among those that are not near it, and that score."""
-    squared = jnp.sum(points**2, axis=0)[:, None] + jnp.sum(centres**2, axis=0) - 2 * points.T @ centres
-    away = jnp.where(jnp.isfinite(centres).all(axis=0) & ~(squared > _RIVAL_DISTANCE**2), jnp.inf, scores)
+    away = jnp.where(_near(white, centres), jnp.inf, scores)
     return jnp.argmin(away, axis=0), jnp.min(away, axis=0)
+
+
+def _near(points, centres):
+    """Which points (point, lane) are near the centre of each lane; none is near infinity."""
+    squared = (points**2).sum(axis=0)[:, None] + (centres**2).sum(axis=0) - 2 * points.T @ centres
+    return (abs(centres) < np.inf).all(axis=0) & ~(squared > _RIVAL_DISTANCE**2)
 
 
 @lane_program(n_shared=2)
@@ -363,10 +416,10 @@ def _frozen_program(model, parameters, lanes):
     return joint.frozen_prediction(model, parameters, lanes, interaction=False)
 
 
-def _keep_better(found: _Search, retried: _Search, suspects) -> _Search:
+def _keep_better(found: _Search, retried: _Search, suspects, factor) -> _Search:
     """For each suspect, the better of the mode found first and that from its rival start."""
-    old = np.where(_is_mode(found.at), found.at.value, np.inf)[suspects]
-    better = np.flatnonzero(_is_mode(retried.at) & (retried.at.value < old - 1e-9))
+    old = np.where(_is_mode(found.at, factor), found.at.value, np.inf)[suspects]
+    better = np.flatnonzero(_is_mode(retried.at, factor) & (retried.at.value < old - 1e-9))
     return jax.tree.map(partial(_put, suspects[better]), found, take(retried, better))
 
 

@@ -1,6 +1,10 @@
 """Diagnostics: residuals of a model that fits are standard normal; figures show what the tables hold."""
 
+import dataclasses
+import functools
+import inspect
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -8,6 +12,7 @@ import pytest
 from covary import nlme
 from covary.figures import population
 from covary.nlme import diagnostics
+from covary.nlme.variability import coefficients_of_variation
 
 
 @pytest.fixture(scope="module")
@@ -41,25 +46,171 @@ def test_cwres_of_a_correct_model_is_standard_normal(theoph):
 
 
 def test_predictive_check_covers_the_observations(theoph):
-    check = diagnostics.predictive_check(*theoph, 1, replicates=60, bins=5)
-    assert np.all(check["low"] <= check["median"]) and np.all(check["median"] <= check["high"])
-    inside = (check["low"] <= check["observed"]) & (check["observed"] <= check["high"])
-    assert inside.mean() > 0.7
-    assert diagnostics.predictive_check(*theoph, 1, replicates=60, bins=5).equals(check)
+    check = nlme.predictive_check(*theoph, 1, replicates=60, bins=5)
+    bands = check.bands
+    assert np.all(bands["low"] <= bands["median"]) and np.all(bands["median"] <= bands["high"])
+    inside = (bands["low"] <= bands["observed"]) & (bands["observed"] <= bands["high"])
+    assert inside.mean() > 0.7 and len(check.points) == 132
+    assert nlme.predictive_check(*theoph, 1, replicates=60, bins=5).bands.equals(bands)
+
+
+def dosed(doses, seed=4):
+    """Records of subjects with doses of their own, and a covariate that tells them apart."""
+    model = nlme.OneCompartmentOral()
+    parameters = model.parameters([0.46, 1.0, 3.46], [0.1, 0.07, 0.02], nlme.Proportional(0.1))
+    n = len(doses)
+    one = nlme.Design.regular([1.0, 3.0, 8.0, 20.0], n_subjects=n, dose=1.0, covariates={"DOSE": doses})
+    row = {"time_h", "start_h", "observed", "dose_time_h", "dose_duration_h", "dose_compartment"}
+    own = {name: np.repeat(getattr(one, name), n, axis=0) for name in (*row, "doses_before")}
+    design = dataclasses.replace(one, **own, dose_amount=np.array(doses)[:, None])
+    eta = np.random.default_rng(seed).standard_normal((n, 3)) * np.sqrt(np.diag(parameters.omega))
+    return (
+        model,
+        parameters,
+        nlme.Records.of(design, nlme.simulate(model, parameters, eta, design, seed).observation),
+    )
+
+
+def test_prediction_correction_takes_the_doses_out():
+    """A model that is linear in the dose: corrected, it looks as if all had the median dose of their bin."""
+    doses = np.tile([50.0, 100.0, 400.0], 20)
+    model, parameters, records = dosed(doses)
+    check = nlme.predictive_check(
+        model, parameters, records, 1, replicates=20, bins=4, prediction_corrected=True
+    )
+    value = check.points["value"].to_numpy().reshape(60, 4)
+    np.testing.assert_allclose(value, records.observation * 100 / doses[:, None], rtol=1e-9)
+    strata = nlme.predictive_check(model, parameters, records, 1, replicates=20, bins=4, stratify="DOSE")
+    assert strata.bands.groupby("stratum").size().to_dict() == {50.0: 12, 100.0: 12, 400.0: 12}
+    observed = strata.bands.query("stratum == 50 and percentile == 50")["observed"]
+    np.testing.assert_allclose(observed, np.median(records.observation[::3], axis=0))
+    with pytest.raises(ValueError, match=r"stratify must be a covariate .*: DOSE; got 'SEX'"):
+        nlme.predictive_check(model, parameters, records, 1, replicates=2, stratify="SEX")
+
+
+class Line(nlme.ClosedFormModel):
+    """y = a + η + b t: observations are jointly normal."""
+
+    fixed_effects: ClassVar = {"a": "real", "b": "real"}
+    random_effects = ("eta",)
+
+    def individual(self, theta, eta, covariates):
+        return {"a": theta["a"] + eta[0], "b": theta["b"]}
+
+    def closed_form(self, time_h, doses, p):
+        return p["a"] + p["b"] * time_h
+
+
+def lines(n=300):
+    model, times = Line(), np.arange(4.0)
+    parameters = model.parameters([2.0, -1.0], 0.8, nlme.Additive(0.5))
+    design = nlme.Design.regular(times, n_subjects=n)
+    eta = np.random.default_rng(2).standard_normal((n, 1)) * np.sqrt(0.8)
+    return model, parameters, nlme.Records.of(design, nlme.simulate(model, parameters, eta, design, 9)[1])
+
+
+def test_npde_of_a_normal_model_are_its_decorrelated_residuals():
+    model, parameters, records = lines()
+    table = nlme.npde(model, parameters, records, 1, replicates=2000)
+    covariance = 0.8 + 0.25 * np.eye(4)
+    white = np.linalg.solve(np.linalg.cholesky(covariance), (records.observation - (2.0 - np.arange(4.0))).T)
+    expected = white.T.ravel()
+    inner = np.abs(expected) < 2
+    np.testing.assert_allclose(table["NPDE"][inner], expected[inner], atol=0.2)
+    assert abs(table["NPDE"].mean()) < 0.1 and table["NPDE"].std() == pytest.approx(1.0, abs=0.06)
+    wrong = model.parameters([2.0, -1.0], 0.8, nlme.Additive(1.0))
+    assert nlme.npde(model, wrong, records, 1, replicates=500)["NPDE"].std() < 0.8
+    with pytest.raises(ValueError, match="replicates must exceed the 4 observations"):
+        nlme.npde(model, parameters, records, 1, replicates=4)
+
+
+def test_residuals_are_those_of_the_method(theoph):
+    model, _, records = theoph
+    parameters = model.parameters([0.39, 1.02, 3.47], [0.39, 0.065, 0.016], nlme.Combined(0.28, 0.13))
+    tables = {m: nlme.residual_table(model, parameters, records, method=m) for m in ("foce", "focei", "fo")}
+    for method, table in tables.items():
+        eta = nlme.empirical_bayes(model, parameters, records, interaction=method != "foce").eta
+        ipred = nlme.predictions(model, parameters, eta, records.design)[records.present]
+        np.testing.assert_allclose(table["IPRED"], ipred, atol=1e-9)
+        variance = 0.28**2 + (0.13 * table["PRED" if method == "foce" else "IPRED"]) ** 2
+        np.testing.assert_allclose(table["IWRES"], (table["DV"] - ipred) / np.sqrt(variance), rtol=1e-9)
+    assert np.abs(tables["foce"]["IPRED"] - tables["focei"]["IPRED"]).max() > 0.01
+    # FO: y − f(0) decorrelated with J Ω J' + R at η = 0, whose quadratic form is part of the OFV.
+    ofv = nlme.objective(model, parameters, records, method="fo").ofv
+    f = functools.partial(nlme.predictions, model, parameters, design=records.design)
+    pred, h = f(np.zeros((12, 3))), 1e-5
+    j = np.stack([(f(np.tile(d, (12, 1))) - f(np.tile(-d, (12, 1)))) / (2 * h) for d in h * np.eye(3)], -1)
+    for i, (_, own) in enumerate(tables["fo"].groupby("ID", sort=False)):
+        c = j[i] @ parameters.omega @ j[i].T + np.diag(0.28**2 + (0.13 * pred[i]) ** 2)
+        assert np.linalg.slogdet(c)[1] + np.sum(own["CWRES"] ** 2) == pytest.approx(ofv[i], abs=1e-5)
+
+
+def test_shrinkage_criteria_and_variation(theoph):
+    model, _, records = theoph
+    fit = nlme.fit_population(model, records, model.default_parameters(), method="fo", covariance=False)
+    modes = nlme.empirical_bayes(model, fit.parameters, records).eta
+    sd = np.sqrt(np.diag(fit.parameters.omega))
+    np.testing.assert_allclose(fit.shrinkage(), 1 - modes.std(axis=0, ddof=1) / sd, atol=1e-6)
+    assert np.all(fit.shrinkage() < 0.5)
+    table = nlme.residual_table(model, fit.parameters, records, method="fo")
+    assert nlme.epsilon_shrinkage(table) == {"": pytest.approx(1 - table["IWRES"].std())}
+    assert fit.n_parameters == 7
+    assert fit.aic == pytest.approx(fit.minus_two_log_likelihood + 14)
+    assert fit.bic == pytest.approx(fit.minus_two_log_likelihood + 7 * np.log(132))
+    fewer = nlme.fit_population(model, records, fit.parameters, method="fo", fixed=("tv",), covariance=False)
+    both = nlme.compare({"all": fit, "tv fixed": fewer})
+    assert list(both["parameters"]) == [6, 7] and both["delta_aic"][1] == pytest.approx(2.0, abs=1e-3)
+    for name in ("PopulationFit(OneCompartmentOral, FO, OFV 103.86", "7 parameters", "converged"):
+        assert name in repr(fit)
+    assert len(repr(fit)) < 300
+    with pytest.raises(ValueError, match="fits of different methods cannot be compared: "):
+        nlme.compare({"fo": fit, "focei": fit._replace(method="focei")})
+
+
+def test_variation_of_additive_and_log_normal_parameters(theoph):
+    model, parameters, _ = theoph
+    cv = coefficients_of_variation(model, parameters, {})
+    np.testing.assert_allclose(cv, np.sqrt(np.expm1(np.diag(parameters.omega))), rtol=1e-9)
+    line = Line()
+    np.testing.assert_allclose(
+        coefficients_of_variation(line, line.parameters([-4.0, 1.0], 0.25, nlme.Additive(1.0)), {}), [0.125]
+    )
+
+
+def test_individual_curves_pass_through_the_predictions(theoph):
+    model, parameters, records = theoph
+    eta = nlme.empirical_bayes(model, parameters, records).eta
+    curves = nlme.individual_curves(model, parameters, records, eta, points=50)
+    table = nlme.residual_table(model, parameters, records)
+    assert 12 * 45 < len(curves) < 12 * 70
+    both = table.merge(curves, on=["ID", "TIME"], suffixes=("", "_curve"))
+    assert len(both) >= len(table)
+    last = both.groupby(["ID", "TIME"]).last()
+    np.testing.assert_allclose(last["IPRED_curve"], last["IPRED"], atol=1e-9)
+    np.testing.assert_allclose(last["PRED_curve"], last["PRED"], atol=1e-9)
+
+
+def test_the_face_of_the_engine_is_exact():
+    public = {n for n, v in vars(nlme).items() if not n.startswith("_") and not inspect.ismodule(v)}
+    assert public == set(nlme.__all__) and nlme.__all__ == sorted(nlme.__all__)
 
 
 def test_figures_show_every_observation(theoph, tmp_path):
-    table = diagnostics.residual_table(*theoph)
+    table = nlme.residual_table(*theoph)
     modes = nlme.empirical_bayes(*theoph)
-    check = diagnostics.predictive_check(*theoph, 1, replicates=20, bins=4)
+    curves = nlme.individual_curves(*theoph, modes.eta)
+    check = nlme.predictive_check(*theoph, 1, replicates=20, bins=4)
     fit = population.goodness_of_fit_figure(table)
     assert [len(ax.lines[-1].get_xdata()) for ax in fit.axes] == [132] * 4
-    people = population.individual_fits_figure(table)
+    people = population.individual_fits_figure(table, curves)
     assert sum(len(ax.lines[2].get_xdata()) for ax in people.axes) == 132
+    vpc = population.predictive_check_figure(check)
+    assert len(vpc.axes[0].lines[0].get_xdata()) == 132
     for name, figure in {
         "gof": fit,
         "people": people,
-        "vpc": population.predictive_check_figure(check),
+        "vpc": vpc,
+        "npde": population.npde_figure(nlme.npde(*theoph, 1, replicates=50)),
         "shrinkage": population.shrinkage_figure(modes.eta, theoph[1]),
     }.items():
         figure.savefig(tmp_path / f"{name}.png")

@@ -283,3 +283,23 @@ def test_one_table_in_many_dresses(tmp_path_factory, separator, mark, ending, en
     np.testing.assert_array_equal(records.design.time_h, [[1.5], [4.0]])
     np.testing.assert_array_equal(records.observation, [[2.5], [1.25]])
     np.testing.assert_array_equal(records.design.dose_amount, [[100.0], [100.0]])
+
+
+def test_a_design_without_observed_values(tmp_path):
+    text = (
+        "ID,TIME,AMT,EVID,CMT,WT\n1,0,100,1,1,70\n1,1,0,0,.,70\n1,4,0,0,.,70\n2,0,50,1,1,60\n2,2,0,0,.,60\n"
+    )
+    path = table(tmp_path, text)
+    with pytest.raises(ValueError, match="must have the columns ID, TIME and DV, missing DV"):
+        nlme.read_nonmem(path)
+    design = nlme.read_design(path)
+    rows = [line.split(",") for line in text.splitlines()]
+    filled = "\n".join(
+        ",".join([*row, "DV" if i == 0 else "1" if row[3] == "0" else "."]) for i, row in enumerate(rows)
+    )
+    same = nlme.read_nonmem(table(tmp_path, filled + "\n", "filled.csv")).design
+    for name in ("time_h", "observed", "dose_time_h", "dose_amount", "doses_before"):
+        np.testing.assert_array_equal(getattr(design, name), getattr(same, name))
+    simulation = nlme.simulate(MODEL, MODEL.default_parameters(), np.zeros((2, 3)), design, 1)
+    assert np.isfinite(simulation.observation[design.observed]).all()
+    np.testing.assert_array_equal(design.covariates["WT"], [70, 60])

@@ -3,7 +3,9 @@
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from scipy.special import ndtri
 
+from covary.nlme.diagnostics import PredictiveCheck
 from covary.nlme.parameters import Parameters
 
 _BLUE, _RED, _GREY = "#2b5c8a", "#b3402a", "#8a8a8a"
@@ -26,8 +28,11 @@ def goodness_of_fit_figure(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def individual_fits_figure(table: pd.DataFrame, *, subjects: int = 12) -> Figure:
-    """Observations, PRED and IPRED of the first subjects, from `residual_table`."""
+def individual_fits_figure(
+    table: pd.DataFrame, curves: pd.DataFrame | None = None, *, subjects: int = 12
+) -> Figure:
+    """Observations, PRED and IPRED of the first subjects, from `residual_table`; lines on a fine grid if
+    there are `individual_curves`."""
     ids = list(dict.fromkeys(table["ID"]))[:subjects]
     columns = min(4, len(ids))
     rows = -(-len(ids) // columns)
@@ -35,10 +40,11 @@ def individual_fits_figure(table: pd.DataFrame, *, subjects: int = 12) -> Figure
     axes = np.atleast_1d(figure.subplots(rows, columns, sharex=True, sharey=True)).ravel()
     for ax in axes[len(ids) :]:
         ax.set_visible(False)
+    lines = table if curves is None else curves
     for ax, name in zip(axes, ids, strict=False):
-        own = table[table["ID"] == name]
-        ax.plot(own["TIME"], own["PRED"], color=_GREY, lw=1, ls="--", label="population")
-        ax.plot(own["TIME"], own["IPRED"], color=_BLUE, lw=1.2, label="individual")
+        own, line = table[table["ID"] == name], lines[lines["ID"] == name]
+        ax.plot(line["TIME"], line["PRED"], color=_GREY, lw=1, ls="--", label="population")
+        ax.plot(line["TIME"], line["IPRED"], color=_BLUE, lw=1.2, label="individual")
         ax.plot(own["TIME"], own["DV"], ".", color=_RED, ms=4, label="observed")
         ax.set_title(name, fontsize=8)
     axes[0].legend(fontsize=6, frameon=False)
@@ -47,16 +53,42 @@ def individual_fits_figure(table: pd.DataFrame, *, subjects: int = 12) -> Figure
     return figure
 
 
-def predictive_check_figure(check: pd.DataFrame) -> Figure:
-    """Observed percentiles (lines) over the 95 % band of the simulated ones, from `predictive_check`."""
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    ax = figure.subplots()
-    for percentile, rows in check.groupby("percentile"):
-        colour = _RED if percentile == 50 else _BLUE
-        ax.fill_between(rows["time_h"], rows["low"], rows["high"], color=colour, alpha=0.2, lw=0)
-        ax.plot(rows["time_h"], rows["observed"], color=colour, lw=1.2, marker=".", label=f"{percentile} %")
-    ax.legend(title="Percentile", frameon=False)
-    ax.set(xlabel="Time / h", ylabel="DV")
+def predictive_check_figure(check: PredictiveCheck) -> Figure:
+    """Observations (points) and their percentiles (lines) over the 95 % band of the simulated percentiles,
+    one panel per stratum, from `predictive_check`."""
+    strata = list(dict.fromkeys(check.bands.get("stratum", [""])))
+    figure = Figure(figsize=(6 if len(strata) == 1 else 4 * len(strata), 4), layout="constrained")
+    axes = np.atleast_1d(figure.subplots(1, len(strata), sharey=True))
+    for ax, stratum in zip(axes, strata, strict=True):
+        bands, points = check.bands, check.points
+        if "stratum" in bands:
+            bands, points = bands[bands["stratum"] == stratum], points[points["stratum"] == stratum]
+            ax.set_title(str(stratum), fontsize=9)
+        ax.plot(points["time_h"], points["value"], ".", color=_GREY, ms=3, alpha=0.5, zorder=0)
+        for percentile, rows in bands.groupby("percentile"):
+            colour = _RED if percentile == 50 else _BLUE
+            ax.fill_between(rows["time_h"], rows["low"], rows["high"], color=colour, alpha=0.2, lw=0)
+            ax.plot(
+                rows["time_h"], rows["observed"], color=colour, lw=1.2, marker=".", label=f"{percentile} %"
+            )
+        ax.set(xlabel="Time / h")
+    axes[0].legend(title="Percentile", frameon=False)
+    axes[0].set(ylabel="DV")
+    return figure
+
+
+def npde_figure(table: pd.DataFrame) -> Figure:
+    """NPDE against time, and their quantiles against those of the normal distribution, from `npde`."""
+    figure = Figure(figsize=(8, 3.6), layout="constrained")
+    over_time, quantiles = figure.subplots(1, 2)
+    for level, style in ((0, "-"), (-1.96, ":"), (1.96, ":")):
+        over_time.axhline(level, color=_GREY, lw=1, ls=style)
+    over_time.plot(table["TIME"], table["NPDE"], ".", color=_BLUE, ms=4, alpha=0.6)
+    over_time.set(xlabel="Time / h", ylabel="NPDE")
+    expected = ndtri((np.arange(len(table)) + 0.5) / len(table))
+    quantiles.plot(expected[[0, -1]], expected[[0, -1]], color=_GREY, lw=1)
+    quantiles.plot(expected, np.sort(table["NPDE"]), ".", color=_BLUE, ms=4, alpha=0.6)
+    quantiles.set(xlabel="Normal quantile", ylabel="NPDE")
     return figure
 
 

@@ -13,15 +13,24 @@ Compiled programs are kept in the user's cache folder, or in the folder that JAX
 """
 
 from covary.nlme.catalogue import load_model
+from covary.nlme.comparison import compare
 from covary.nlme.configuration import configure
-from covary.nlme.design import Bounds, Design, Dose, Records
+from covary.nlme.design import Bounds, Design, Dose, Records, Varying
+from covary.nlme.diagnostics import (
+    PredictiveCheck,
+    epsilon_shrinkage,
+    individual_curves,
+    npde,
+    predictive_check,
+    residual_table,
+)
 from covary.nlme.draws import Draws
 from covary.nlme.empirical_bayes import EmpiricalBayes, Status, empirical_bayes
 from covary.nlme.fit import PopulationFit, fit_population
 from covary.nlme.marginal import Marginal, objective
 from covary.nlme.model import ClosedFormModel, Doses, OdeModel, StructuralModel
 from covary.nlme.models import IndirectResponse, OneCompartmentOral, SaturableElimination
-from covary.nlme.nonmem import read_nonmem, write_nonmem
+from covary.nlme.nonmem import read_design, read_nonmem, write_nonmem
 from covary.nlme.parameters import Parameters, parameters_from_json, parameters_to_json
 from covary.nlme.posterior import posterior_draws
 from covary.nlme.quadrature import adaptive_quadrature, normal_quadrature
@@ -45,6 +54,7 @@ __all__ = [
     "OneCompartmentOral",
     "Parameters",
     "PopulationFit",
+    "PredictiveCheck",
     "Proportional",
     "Records",
     "ResidualError",
@@ -53,18 +63,26 @@ __all__ = [
     "SimulationStatus",
     "Status",
     "StructuralModel",
+    "Varying",
     "adaptive_quadrature",
+    "compare",
     "configure",
     "empirical_bayes",
+    "epsilon_shrinkage",
     "fit_population",
+    "individual_curves",
     "load_model",
     "normal_quadrature",
+    "npde",
     "objective",
     "parameters_from_json",
     "parameters_to_json",
     "posterior_draws",
     "predictions",
+    "predictive_check",
+    "read_design",
     "read_nonmem",
+    "residual_table",
     "simulate",
     "write_nonmem",
 ]

@@ -185,6 +185,26 @@ class Design(eqx.Module):
             self, **taken, n_subjects=len(subjects), covariates=own, varying=varying, subject_ids=ids
         )
 
+    def refined(self, points: int) -> "Design":
+        """The same with about `points` times per row, spread evenly, besides those that are observed.
+
+        No time is added where the record resets.
+        """
+        rows = [_refined(self, row, points) for row in range(len(self.time_h))]
+        width = max(len(columns[0]) for columns in rows)
+        time, before, output = (
+            np.stack([np.pad(columns[i], (0, width - len(columns[i])), mode="edge") for columns in rows])
+            for i in range(3)
+        )
+        observed = np.stack([np.arange(width) < len(columns[0]) for columns in rows])
+        return dataclasses.replace(
+            self,
+            time_h=time,
+            observed=observed,
+            doses_before=before,
+            output=None if self.output is None else output,
+        )
+
     def name(self, subject: int | np.integer) -> str:
         """How to call a subject in a message."""
         return str(subject) if self.subject_ids is None else self.subject_ids[subject]
@@ -250,6 +270,31 @@ class Records(eqx.Module):
         index = np.arange(self.design.n_subjects)[subjects]
         bounds = jax.tree.map(lambda values: values[index], self.bounds)
         return Records(self.design.rows(index), self.observation[index], self.present[index], bounds)
+
+
+def _refined(design: Design, row: int, points: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Times of a row with a fine grid between them, how many doses come before each, and its output."""
+    own = np.flatnonzero(design.observed[row])
+    doses = design.dose_time_h[row]
+    resets = np.zeros(len(doses), dtype=bool) if design.dose_resets is None else design.dose_resets[row]
+    output = np.zeros(design.time_h.shape[1], dtype=np.int64) if design.output is None else design.output[row]
+    step = np.ptp([design.start_h[row], *design.time_h[row, own]]) / points
+    now, before = design.start_h[row], 0
+    times, counts, outputs = [], [], []
+    for j in own:
+        end, after = design.time_h[row, j], design.doses_before[row, j]
+        if step > 0 and end > now and not resets[before:after].any():
+            grid = np.arange(1, int(np.ceil((end - now) / step))) * step + now
+            if not times:
+                grid = np.concatenate([[now], grid])
+            times += list(grid)
+            counts += [before + int(np.sum(doses[before:after] <= t)) for t in grid]
+            outputs += [output[j]] * len(grid)
+        times.append(end)
+        counts.append(after)
+        outputs.append(output[j])
+        now, before = end, after
+    return np.array(times), np.array(counts, dtype=np.int64), np.array(outputs, dtype=np.int64)
 
 
 def _covariate(name: str, value, n_subjects: int) -> Float64[np.ndarray, " _"]:

@@ -13,13 +13,14 @@ from covary.errors import UserError
 from covary.nlme.blocks import map_lanes
 from covary.nlme.check import check_model
 from covary.nlme.curvature import Curvature
-from covary.nlme.design import Records
+from covary.nlme.design import Design, Records
 from covary.nlme.empirical_bayes import Status, estimate
 from covary.nlme.lanes import ObservedLanes, observed_lanes_of, predict_program
 from covary.nlme.marginal import Marginal, check_method, marginal
 from covary.nlme.model import ClosedFormModel, OdeModel
 from covary.nlme.parameters import Parameters
 from covary.nlme.solvers.lanes import DEFAULT, Failure
+from covary.nlme.variability import coefficients_of_variation
 
 _LOG_2PI = float(np.log(2 * np.pi))
 _DECREMENT_TOLERANCE = 1e-4  # of the OFV: how much a Newton step could still lower it
@@ -52,6 +53,29 @@ class PopulationFit(NamedTuple):
     scores: Float64[np.ndarray, "p subject"]  # each subject's gradient
     eta: Float64[np.ndarray, "subject k"]
     fixed: tuple[str, ...]
+    model: OdeModel | ClosedFormModel
+    typical_covariates: dict[str, float]  # their medians over subjects
+
+    def __repr__(self) -> str:
+        return (
+            f"PopulationFit({type(self.model).__name__}, {self.method.upper()}, OFV {self.objective:.4f}, "
+            f"{self.n_parameters} parameters, {self.n_observations} observations; {self.verdict})"
+        )
+
+    @property
+    def n_parameters(self) -> int:
+        """How many parameters were estimated."""
+        return int(_free(self.parameters, self.fixed).sum())
+
+    @property
+    def aic(self) -> float:
+        """Akaike's information criterion, −2 ln L + 2 p."""
+        return self.minus_two_log_likelihood + 2 * self.n_parameters
+
+    @property
+    def bic(self) -> float:
+        """Schwarz's information criterion, −2 ln L + p ln n, with n the number of observations."""
+        return self.minus_two_log_likelihood + self.n_parameters * float(np.log(self.n_observations))
 
     def shrinkage(self) -> Float64[np.ndarray, " k"]:
         """1 − sd(η̂)/ω of each random effect."""
@@ -74,7 +98,8 @@ class PopulationFit(NamedTuple):
         """One row per parameter: estimate, standard error, RSE %, 95 % interval, BSV CV %, shrinkage %.
 
         Intervals are symmetric on the unconstrained scale where a parameter has one of its own there, so
-        that a variance has a positive interval. The between-subject CV is that of a log-normal parameter.
+        that a variance has a positive interval. The between-subject CV is that of the individual parameter
+        that the random effect changes (`coefficients_of_variation`).
         """
         natural = self.parameters.natural()
         rows = pd.DataFrame({"parameter": list(natural), "estimate": [float(v) for v in natural.values()]})
@@ -95,7 +120,8 @@ class PopulationFit(NamedTuple):
             logarithmic, rows["estimate"] * factor, rows["estimate"] + 1.96 * rows["se"]
         )
         which = [diagonal.get(n, k) for n in natural]
-        cv = np.append(100 * np.sqrt(np.expm1(np.diag(self.parameters.omega))), np.nan)
+        cv = coefficients_of_variation(self.model, self.parameters, self.typical_covariates)
+        cv = np.append(100 * cv, np.nan)
         rows["bsv_cv_percent"] = cv[which]
         rows["shrinkage_percent"] = np.append(100 * self.shrinkage(), np.nan)[which]
         rows["fixed"] = [n in self.fixed for n in natural]
@@ -224,7 +250,14 @@ def fit_population(
         at.gradient,
         eta,
         tuple(fixed),
+        model,
+        _typical_covariates(records.design),
     )
+
+
+def _typical_covariates(design: Design) -> dict[str, float]:
+    changing = {} if design.varying is None else design.varying.value
+    return {name: float(np.median(value)) for name, value in (*design.covariates.items(), *changing.items())}
 
 
 def _posthoc(model, parameters: Parameters, lanes: ObservedLanes) -> Float64[np.ndarray, "subject k"]:

@@ -4,7 +4,7 @@ A table is read in four steps: text (`text`), which rows count (`selection`), wh
 `events`), and the design of all subjects (`read`).
 """
 
-from covary.nlme.nonmem.read import read_nonmem
+from covary.nlme.nonmem.read import read_design, read_nonmem
 from covary.nlme.nonmem.write import write_nonmem
 
-__all__ = ["read_nonmem", "write_nonmem"]
+__all__ = ["read_design", "read_nonmem", "write_nonmem"]

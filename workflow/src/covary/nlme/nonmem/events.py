@@ -39,9 +39,10 @@ class Observation(NamedTuple):
 
 
 def event_of(
-    get: Callable[[str], float], time_h: float, line: int, censoring: Censoring
+    get: Callable[[str], float], time_h: float, line: int, censoring: Censoring | None
 ) -> DoseEvent | Observation | None:
-    """The event of a row; `get` gives the number in a column, NaN where there is none.
+    """The event of a row; `get` gives the number in a column, NaN where there is none. Without `censoring`
+    an observation has no value.
 
     Raises UserError if the columns contradict each other or ask for something that is not supported.
     """
@@ -55,7 +56,7 @@ def event_of(
         evid = float(amount != 0)
         if evid and mdv == 0:
             raise UserError(f"MDV must be 1 in a dose (AMT {amount:g}), got 0")
-        if evid and mdv != mdv and _or(get("DV"), 0.0) != 0:
+        if evid and mdv != mdv and censoring and _or(get("DV"), 0.0) != 0:
             raise UserError(f"a dose (AMT {amount:g}) is no observation; give DV {get('DV'):g} its own row")
     if evid in (1, 4):
         return DoseEvent(time_h, line, _dose(get, time_h, amount), resets=evid == 4)
@@ -93,8 +94,11 @@ def _dose(get: Callable[[str], float], time_h: float, amount: float) -> Dose:
 
 
 def _observation(
-    get: Callable[[str], float], time_h: float, line: int, censoring: Censoring
+    get: Callable[[str], float], time_h: float, line: int, censoring: Censoring | None
 ) -> Observation | None:
+    output = int(_or(get("DVID"), _or(get("CMT"), 0.0)))
+    if censoring is None:
+        return Observation(time_h, line, np.nan, output, np.nan, np.nan, -np.inf)
     value, limit = get("DV"), get("LIMIT")
     censored = _or(get("CENS"), 0.0) or _or(get("BLQ"), 0.0)
     if censored not in (0, 1, -1):
@@ -105,7 +109,6 @@ def _observation(
         raise UserError(
             "DV must be the limit of quantification in a censored observation, got a missing value"
         )
-    output = int(_or(get("DVID"), _or(get("CMT"), 0.0)))
     floor = _or(limit, 0.0) if censoring == "M4" else -np.inf
     if not censored:
         if value <= floor:

@@ -64,30 +64,62 @@ def read_nonmem(
 
     Raises UserError that names the file and the malformed lines, at most ten.
     """
-    path = Path(path)
-    table = select(read_table(path), ignore, accept)
-    if missing := {"ID", "TIME", "DV"} - set(table.columns):
-        raise UserError(
-            f"{path}: must have the columns ID, TIME and DV, missing {', '.join(sorted(missing))}"
-        )
-    if not table.rows:
-        raise UserError(f"{path}: has no rows")
     if censoring not in ("M1", "M3", "M4"):
         raise UserError(f"censoring must be M1, M3 or M4, got {censoring!r}")
+    design, value, bounds = _read(Path(path), covariates, ignore, accept, censoring, between_rows)
+    return Records.of(design, value, bounds=bounds)
+
+
+def read_design(
+    path: str | Path,
+    *,
+    covariates: Sequence[str] | None = None,
+    ignore: str | Sequence[str] = (),
+    accept: str | Sequence[str] = (),
+    between_rows: BetweenRows = "LOCF",
+) -> Design:
+    """The design of a NONMEM table that need not have a column DV: when to dose and to observe, for a
+    simulation.
+
+    Rows and columns mean what they mean to `read_nonmem`; DV and censoring do not count.
+
+    Raises UserError that names the file and the malformed lines, at most ten.
+    """
+    return _read(Path(path), covariates, ignore, accept, None, between_rows)[0]
+
+
+def _read(
+    path: Path,
+    covariates: Sequence[str] | None,
+    ignore: str | Sequence[str],
+    accept: str | Sequence[str],
+    censoring: Censoring | None,
+    between_rows: BetweenRows,
+) -> tuple[Design, np.ndarray, Bounds | None]:
+    """The design of a table, its observations, and the bounds of those that are censored; without
+    `censoring` observations have no values."""
+    table = select(read_table(path), ignore, accept)
+    needed = ("ID", "TIME", "DV") if censoring else ("ID", "TIME")
+    if missing := set(needed) - set(table.columns):
+        columns = f"{', '.join(needed[:-1])} and {needed[-1]}"
+        raise UserError(f"{path}: must have the columns {columns}, missing {', '.join(sorted(missing))}")
+    if not table.rows:
+        raise UserError(f"{path}: has no rows")
     ids = [identifier(row.cells["ID"], decimal_comma=table.decimal_comma) for row in table.rows]
     subjects = _subjects(path, table, ids, censoring)
     _say_if_no_doses(path, table, subjects)
     if unobserved := [name for name, subject in subjects.items() if not subject.observations]:
         if len(unobserved) == len(subjects):
-            raise UserError(f"{path}: no subject has an observation (EVID 0, MDV 0 and a number in DV)")
+            value = " and a number in DV" if censoring else ""
+            raise UserError(f"{path}: no subject has an observation (EVID 0, MDV 0{value})")
         log.warning("%s: left out because they have no observations: %s", path, _names("subject", unobserved))
         subjects = {name: subject for name, subject in subjects.items() if subject.observations}
     if between_rows not in ("LOCF", "NOCB"):
         raise UserError(f"between_rows must be LOCF or NOCB, got {between_rows!r}")
-    return _records(subjects, *read_covariates(path, table, subjects, covariates, between_rows))
+    return _assembled(subjects, *read_covariates(path, table, subjects, covariates, between_rows))
 
 
-def _subjects(path: Path, table: Table, ids: list[str], censoring: Censoring) -> dict[str, _Subject]:
+def _subjects(path: Path, table: Table, ids: list[str], censoring: Censoring | None) -> dict[str, _Subject]:
     hours = elapsed_hours(path, table, ids)
     faults = Faults(path)
     subjects: dict[str, _Subject] = {}
@@ -167,12 +199,13 @@ def _say_if_no_doses(path: Path, table: Table, subjects: dict[str, _Subject]) ->
     log.warning("%s: no dose was found; a dose is a row with AMT > 0 and, if there is EVID, EVID 1", path)
 
 
-def _records(
+def _assembled(
     subjects: dict[str, _Subject],
     covariates: dict[str, np.ndarray],
     varying: Varying | None,
     unusable: dict[str, str],
-) -> Records:
+) -> tuple[Design, np.ndarray, Bounds | None]:
+    """The rows of all subjects side by side, padded."""
     n = len(subjects)
     n_times = max(len(subject.observations) for subject in subjects.values())
     n_doses = max(len(subject.doses) for subject in subjects.values())
@@ -212,7 +245,7 @@ def _records(
     )
     censored = ~np.isnan(low)
     bounds = Bounds(low, high, floor) if censored.any() or np.isfinite(floor).any() else None
-    return Records.of(design, value, bounds=bounds)
+    return design, value, bounds
 
 
 def _names(kind: str, names: list[str]) -> str:

@@ -94,9 +94,9 @@ def individual_curves(
 class PredictiveCheck(NamedTuple):
     """A visual predictive check.
 
-    `bands`: one row per bin and percentile: `time_h` (mean of the bin), `percentile`, `observed`, and the 2.5,
-    50 and 97.5 % points of the simulated percentile (`low`, `median`, `high`). `points`: the observations,
-    ID, `time_h`, `value`. Both have a `stratum` if the check is stratified.
+    `bands`: one row per bin and percentile: `time_h` (mean of the bin), `percentile`, `observed`, and the
+    2.5, 50 and 97.5 % points of the simulated percentile (`low`, `median`, `high`). `points`: the
+    observations, ID, `time_h`, `value`. Both have a `stratum` if the check is stratified.
     """
 
     bands: pd.DataFrame

@@ -101,7 +101,7 @@ class Line(nlme.ClosedFormModel):
         return p["a"] + p["b"] * time_h
 
 
-def lines(n=300):
+def lines(n=100):
     model, times = Line(), np.arange(4.0)
     parameters = model.parameters([2.0, -1.0], 0.8, nlme.Additive(0.5))
     design = nlme.Design.regular(times, n_subjects=n)
@@ -116,8 +116,9 @@ def test_npde_of_a_normal_model_are_its_decorrelated_residuals():
     white = np.linalg.solve(np.linalg.cholesky(covariance), (records.observation - (2.0 - np.arange(4.0))).T)
     expected = white.T.ravel()
     inner = np.abs(expected) < 2
-    np.testing.assert_allclose(table["NPDE"][inner], expected[inner], atol=0.2)
-    assert abs(table["NPDE"].mean()) < 0.1 and table["NPDE"].std() == pytest.approx(1.0, abs=0.06)
+    difference = (table["NPDE"] - expected)[inner]
+    assert np.abs(difference).max() < 0.3 and difference.std() < 0.06
+    assert abs(table["NPDE"].mean()) < 0.15 and table["NPDE"].std() == pytest.approx(1.0, abs=0.1)
     wrong = model.parameters([2.0, -1.0], 0.8, nlme.Additive(1.0))
     assert nlme.npde(model, wrong, records, 1, replicates=500)["NPDE"].std() < 0.8
     with pytest.raises(ValueError, match="replicates must exceed the 4 observations"):

@@ -60,8 +60,9 @@ def test_phenobarbital_from_the_published_start(omega, ofv):
     assert fit.converged, fit.verdict
     assert fit.objective == pytest.approx(ofv, abs=0.01)
     assert np.all(fit.standard_errors() > 0)
-    # Clearance and volume are one and the same random effect in the block.
-    assert ("fully correlated" in fit.verdict) == (ofv == 688.52)
+    # Clearance and volume are almost the same random effect in the block; at the edge the OFV is 688.5235.
+    correlation = fit.parameters.omega[0, 1] / np.sqrt(np.prod(np.diag(fit.parameters.omega)))
+    assert (correlation > 0.99) == (ofv == 688.52) and fit.objective != pytest.approx(688.5235, abs=1e-3)
 
 
 def test_modes_of_ragged_records_are_global():

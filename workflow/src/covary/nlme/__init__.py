@@ -24,6 +24,7 @@ from covary.nlme.diagnostics import (
     predictive_check,
     residual_table,
 )
+from covary.nlme.dosing import Dosing
 from covary.nlme.draws import Draws
 from covary.nlme.empirical_bayes import EmpiricalBayes, Status, empirical_bayes
 from covary.nlme.fit import PopulationFit, fit_population
@@ -31,6 +32,7 @@ from covary.nlme.marginal import Marginal, objective
 from covary.nlme.model import ClosedFormModel, Doses, OdeModel, StructuralModel
 from covary.nlme.models import IndirectResponse, OneCompartmentOral, SaturableElimination
 from covary.nlme.nonmem import read_design, read_nonmem, write_nonmem
+from covary.nlme.occasions import with_occasions
 from covary.nlme.parameters import Parameters, parameters_from_json, parameters_to_json
 from covary.nlme.posterior import posterior_draws
 from covary.nlme.quadrature import adaptive_quadrature, normal_quadrature
@@ -45,6 +47,7 @@ __all__ = [
     "Design",
     "Dose",
     "Doses",
+    "Dosing",
     "Draws",
     "EmpiricalBayes",
     "IndirectResponse",
@@ -84,5 +87,6 @@ __all__ = [
     "read_nonmem",
     "residual_table",
     "simulate",
+    "with_occasions",
     "write_nonmem",
 ]

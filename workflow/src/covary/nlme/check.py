@@ -10,10 +10,13 @@ import numpy as np
 
 from covary.errors import UserError
 from covary.nlme.configuration import check_configured
-from covary.nlme.design import Design
+from covary.nlme.design import MODELLED_DURATION, MODELLED_RATE, Design
+from covary.nlme.dosing import Dosing
 from covary.nlme.lanes import covariates_used, output_index, regimen_of
 from covary.nlme.model import ClosedFormModel, OdeModel
+from covary.nlme.occasions import check_occasions
 from covary.nlme.parameters import Parameters
+from covary.nlme.steady import check_steady_state
 
 _SCALAR = jax.ShapeDtypeStruct((), np.float64)
 
@@ -32,15 +35,18 @@ def check_model(model: OdeModel | ClosedFormModel, parameters: Parameters, desig
             f"the parameters are not those of {name}: fixed effects {', '.join(parameters.theta)}"
         )
     p = _check_individual(model, parameters, design)
+    _check_dosing(model, p, design)
     if isinstance(model, ClosedFormModel):
         regimen = regimen_of(design.rows(np.array([0])))
         shapes = jax.tree.map(lambda v: jax.ShapeDtypeStruct(v.shape, v.dtype), regimen)
-        f = _trace(model, "closed_form", *shapes, p)
+        f = _trace(model, "closed_form", shapes.time_h, shapes.doses, p)
         _check_outputs(model, "closed_form", f, (design.time_h.shape[1],))
     else:
         _check_ode(model, p, design)
     output_index(model, design)
     covariates_used(model, design)
+    check_occasions(model, design)
+    check_steady_state(model, parameters, design)
 
 
 def _check_individual(model, parameters: Parameters, design: Design) -> dict:
@@ -72,6 +78,30 @@ def _check_individual(model, parameters: Parameters, design: Design) -> dict:
         if value.shape != ():
             raise UserError(f"{name}.individual must return a number for {key}, got shape {value.shape}")
     return p
+
+
+def _check_dosing(model, p: dict, design: Design) -> None:
+    """Whether `dosing` returns numbers, and all that the doses need."""
+    name = type(model).__name__
+    dosing = _trace(model, "dosing", p)
+    if not isinstance(dosing, dict) or not all(isinstance(v, Dosing) for v in dosing.values()):
+        raise UserError(f"{name}.dosing must return a dictionary of nlme.Dosing by compartment")
+    for number, own in dosing.items():
+        if not isinstance(number, int) or number < 1:
+            raise UserError(f"{name}.dosing: compartments are 1, 2, …, got {number!r}")
+        for field, value in own._asdict().items():
+            if value is not None and value.shape != ():
+                raise UserError(f"{name}.dosing: {field} must be a number, got shape {value.shape}")
+    if design.dose_rate is None:
+        return
+    for code, field in ((MODELLED_RATE, "rate"), (MODELLED_DURATION, "duration_h")):
+        for row, dose in np.argwhere(design.dose_rate == code):
+            compartment = int(design.dose_compartment[row, dose]) + 1
+            if compartment not in dosing or getattr(dosing[compartment], field) is None:
+                raise UserError(
+                    f"subject {design.name(row)}: RATE is {code:g} at {design.dose_time_h[row, dose]:g} h, "
+                    f"but {name}.dosing gives no {field} of compartment {compartment}"
+                )
 
 
 def _check_ode(model: OdeModel, p: dict, design: Design) -> None:

@@ -27,14 +27,20 @@ _ROWS = (
     "doses_before",
     "output",
     "dose_resets",
+    "dose_rate",
+    "dose_run_in",
 )
+MODELLED_RATE, MODELLED_DURATION = -1.0, -2.0  # NONMEM's RATE of infusions that the model describes
+RUN_IN = 200  # doses before one at steady state
 
 
 class Dose(NamedTuple):
     """A dose, and the doses that repeat it.
 
-    The amount enters `compartment` (counted from 1, as in NONMEM tables) at once, or at a constant rate over
-    `duration_h`. It is repeated `additional` times, `interval_h` apart (ADDL and II).
+    The amount enters `compartment` (counted from 1, as in NONMEM tables) at once, or over `duration_h`, or at
+    a constant `rate`. A rate of −1 or −2 leaves the rate or the duration to the model's `dosing`. It is
+    repeated `additional` times, `interval_h` apart (ADDL and II). `steady_state` 1 says that it was given
+    every `interval_h` for ever, and nothing else was; 2 adds such a steady state to what is there (SS).
     """
 
     time_h: float
@@ -43,29 +49,82 @@ class Dose(NamedTuple):
     compartment: int = 1
     additional: int = 0
     interval_h: float = 0.0
+    rate: float = 0.0
+    steady_state: int = 0
 
     def repeated(self) -> list["Dose"]:
-        """This dose and its repetitions as single doses.
+        """This dose and its repetitions as single doses; the first keeps its steady state.
 
         Raises UserError if a number makes no sense.
         """
-        for name in ("time_h", "amount", "duration_h", "interval_h"):
+        for name in ("time_h", "amount", "duration_h", "interval_h", "rate"):
             if not np.isfinite(value := getattr(self, name)):
                 raise UserError(f"{name} of a dose must be finite, got {value}")
         if self.amount <= 0:
             raise UserError(f"amount of a dose must be > 0, got {self.amount:g}")
         if self.duration_h < 0:
             raise UserError(f"duration_h of a dose must be ≥ 0, got {self.duration_h:g}")
+        if self.rate < 0 and self.rate not in (MODELLED_RATE, MODELLED_DURATION):
+            raise UserError(f"rate of a dose must be ≥ 0, −1 or −2, got {self.rate:g}")
+        if self.rate and self.duration_h:
+            raise UserError("give duration_h or rate of a dose, not both")
         for name, least in (("compartment", 1), ("additional", 0)):
             value = getattr(self, name)
             if value != int(value) or value < least:
                 raise UserError(f"{name} of a dose must be a whole number ≥ {least}, got {value:g}")
-        if self.additional and self.interval_h <= 0:
-            raise UserError(f"interval_h of a repeated dose must be > 0, got {self.interval_h:g}")
-        return [
-            Dose(self.time_h + i * self.interval_h, self.amount, self.duration_h, int(self.compartment))
-            for i in range(int(self.additional) + 1)
-        ]
+        if self.steady_state not in (0, 1, 2):
+            raise UserError(f"steady_state of a dose must be 0, 1 or 2, got {self.steady_state}")
+        if (self.additional or self.steady_state) and self.interval_h <= 0:
+            kind = "repeated dose" if self.additional else "dose at steady state"
+            raise UserError(f"interval_h of a {kind} must be > 0, got {self.interval_h:g}")
+        first = self._replace(compartment=int(self.compartment), additional=0)
+        later = first._replace(interval_h=0.0, steady_state=0)
+        times = [self.time_h + i * self.interval_h for i in range(1, int(self.additional) + 1)]
+        if not self.steady_state:
+            first = later
+        return [first, *(later._replace(time_h=time) for time in times)]
+
+
+class SingleDose(NamedTuple):
+    """A dose as a column of a design."""
+
+    time_h: float
+    amount: float
+    duration_h: float
+    compartment: int  # counted from 0
+    rate: float
+    resets: bool
+    run_in: int  # how many doses, from this one, bring the one after them to steady state
+
+
+def single_doses(dose: Dose, resets: bool = False) -> list[SingleDose]:
+    """A dose that is not repeated, after the doses that bring it to steady state if it is at one."""
+    duration = dose.amount / dose.rate if dose.rate > 0 else dose.duration_h
+    own = SingleDose(dose.time_h, dose.amount, duration, dose.compartment - 1, dose.rate, resets, 0)
+    if not dose.steady_state:
+        return [own]
+    alone = resets or dose.steady_state == 1
+    times = [dose.time_h - i * dose.interval_h for i in range(RUN_IN, 0, -1)]
+    first, *rest = (own._replace(time_h=time, resets=False) for time in times)
+    return [first._replace(resets=alone, run_in=RUN_IN), *rest, own._replace(resets=False)]
+
+
+def dose_columns(rows: Sequence[Sequence[SingleDose]]) -> dict[str, np.ndarray | None]:
+    """The fields of a design that hold its doses, from those of each row."""
+    table = np.zeros((len(rows), max(map(len, rows)), len(SingleDose._fields)))
+    for values, doses in zip(table, rows, strict=True):
+        for column, dose in zip(values, doses, strict=False):
+            column[:] = dose
+    time, amount, duration, compartment, rate, resets, run_in = np.moveaxis(table, -1, 0)
+    return {
+        "dose_time_h": time,
+        "dose_amount": amount,
+        "dose_duration_h": duration,
+        "dose_compartment": compartment.astype(np.int64),
+        "dose_resets": resets.astype(bool) if resets.any() else None,
+        "dose_rate": rate if rate.any() else None,
+        "dose_run_in": run_in.astype(np.int64) if run_in.any() else None,
+    }
 
 
 class Varying(eqx.Module):
@@ -111,6 +170,9 @@ class Design(eqx.Module):
     subject_ids: tuple[str, ...] | None = None
     output: Int[Array, "row time"] | None = None  # which output is observed: CMT or DVID, 0 if not said
     dose_resets: Bool[Array, "row dose"] | None = None  # whether the initial state comes back first
+    # As given, where it was; −1 and −2: a modelled rate or duration.
+    dose_rate: Float64[np.ndarray, "row dose"] | None = None
+    dose_run_in: Int[Array, "row dose"] | None = None  # how many doses, from here, lead to a steady state
     varying: Varying | None = None
     unusable: dict[str, str] = eqx.field(default_factory=dict)  # why a column of a table is no covariate
 
@@ -150,25 +212,28 @@ class Design(eqx.Module):
             raise UserError(f"n_subjects must be ≥ 1, got {n_subjects}")
         if dose and doses:
             raise UserError("give dose or doses, not both")
-        single = [
-            d for given in (doses or [Dose(0.0, dose)] if dose or doses else ()) for d in given.repeated()
-        ]
-        single.sort(key=lambda d: d.time_h)
-        dose_time = np.array([d.time_h for d in single], dtype=np.float64)
+        ordered = sorted(
+            (d for one in (doses or [Dose(0.0, dose)] if dose or doses else ()) for d in one.repeated()),
+            key=lambda d: d.time_h,
+        )
+        single = [(d.time_h, s) for d in ordered for s in single_doses(d)]
+        dose_time = np.array([time_h for time_h, _ in single], dtype=np.float64)
         output = np.tile(np.array(outputs, dtype=np.int64), time.size) if outputs else None
         time = np.repeat(time, max(len(outputs), 1))
+        columns = dose_columns([[s for _, s in single]])
         return cls(
             n_subjects,
             np.array([min(0.0, time[0], *dose_time[:1])]),
             time[None],
             np.ones((1, time.size), dtype=bool),
-            dose_time[None],
-            np.array([[d.amount for d in single]], dtype=np.float64),
-            np.array([[d.duration_h for d in single]], dtype=np.float64),
-            np.array([[d.compartment - 1 for d in single]], dtype=np.int64),
+            columns.pop("dose_time_h"),
+            columns.pop("dose_amount"),
+            columns.pop("dose_duration_h"),
+            columns.pop("dose_compartment"),
             np.searchsorted(dose_time, time, side="right")[None],
             {name: _covariate(name, value, n_subjects) for name, value in (covariates or {}).items()},
             output=None if output is None else output[None],
+            **columns,
         )
 
     def rows(self, subjects: np.ndarray) -> "Design":
@@ -275,7 +340,10 @@ class Records(eqx.Module):
 def _refined(design: Design, row: int, points: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Times of a row with a fine grid between them, how many doses come before each, and its output."""
     own = np.flatnonzero(design.observed[row])
-    doses = design.dose_time_h[row]
+    doses = design.dose_time_h[row].copy()
+    if design.dose_run_in is not None:  # what leads to a steady state is given with it
+        for m in np.flatnonzero(design.dose_run_in[row]):
+            doses[m : m + design.dose_run_in[row, m]] = doses[m + design.dose_run_in[row, m]]
     resets = np.zeros(len(doses), dtype=bool) if design.dose_resets is None else design.dose_resets[row]
     output = np.zeros(design.time_h.shape[1], dtype=np.int64) if design.output is None else design.output[row]
     step = np.ptp([design.start_h[row], *design.time_h[row, own]]) / points

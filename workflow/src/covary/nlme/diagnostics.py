@@ -25,6 +25,7 @@ from covary.nlme.simulate import predictions, simulate
 
 _PERCENTILES = (5, 50, 95)
 _WITHOUT_INTERACTION = ("foce", "laplace")
+_SUBJECTS_AT_ONCE = 8192
 
 
 def residual_table(
@@ -215,14 +216,20 @@ def _replicates(
     model, parameters: Parameters, records: Records, seed: int, stream: str, replicates: int
 ) -> Float64[np.ndarray, "replicate observation"]:
     """Simulated observations of the whole study, again and again with new subjects."""
-    design, present = records.design, records.present
+    design, present, n = records.design, records.present, records.design.n_subjects
     factor = np.linalg.cholesky(parameters.concrete().omega)
-    simulated = np.empty((replicates, int(present.sum())))
-    for r in range(replicates):
-        key = rng.stream_key(seed, stream, r)
-        white = rng.normal(key, "eta", 0, design.n_subjects, (len(factor),))
-        simulated[r] = simulate(model, parameters, white @ factor.T, design, key).observation[present]
-    return simulated
+    at_once = max(1, _SUBJECTS_AT_ONCE // n)
+    simulated = []
+    for first in range(0, replicates, at_once):
+        m = min(at_once, replicates - first)
+        subjects = range(first * n, (first + m) * n)
+        white = rng.normal(seed, f"{stream}/eta", subjects.start, subjects.stop, (len(factor),))
+        many = design.rows(np.tile(np.arange(n), m))
+        found = simulate(
+            model, parameters, white @ factor.T, many, seed, stream=f"{stream}/epsilon", subjects=subjects
+        )
+        simulated.append(found.observation.reshape(m, n, -1)[:, present])
+    return np.concatenate(simulated)
 
 
 def _stratum(records: Records, table: pd.DataFrame, by: str | None) -> np.ndarray:

@@ -14,7 +14,8 @@ from covary.errors import UserError
 from covary.nlme.arrays import Array
 from covary.nlme.blocks import lane_program, take
 from covary.nlme.design import Bounds, Design, Records
-from covary.nlme.model import ClosedFormModel, Doses, OdeModel
+from covary.nlme.dosing import Dosing, Plan, given_doses
+from covary.nlme.model import ClosedFormModel, Doses, OdeModel, StructuralModel
 from covary.nlme.schedule import Schedule
 from covary.nlme.solvers.lanes import DEFAULT, Failure, Solution, Tolerance, solve
 
@@ -24,6 +25,7 @@ class Regimen(NamedTuple):
 
     time_h: Float[Array, "time *lane"]
     doses: Doses
+    rate: Float[Array, "dose *lane"]  # as given, −1 and −2 for modelled ones
 
 
 class Lanes(eqx.Module):
@@ -31,7 +33,7 @@ class Lanes(eqx.Module):
 
     n_times: int = eqx.field(static=True)
     shared: bool = eqx.field(static=True)
-    plan: Schedule | Regimen
+    plan: Schedule | Plan | Regimen
     covariates: dict[str, Float[Array, ""] | Float[Array, " lane"]]
     output: Int[Array, "time *lane"] | None  # which of several outputs is observed
     varying: dict[str, Float[Array, "epoch *lane"]]
@@ -99,7 +101,13 @@ def lanes_of(model: OdeModel | ClosedFormModel, design: Design) -> Lanes:
     varying = {} if design.varying is None else {n: v for n, v in design.varying.value.items() if n in used}
     varying = {n: v[0] if design.shared else np.ascontiguousarray(v.T) for n, v in varying.items()}
     ode = isinstance(model, OdeModel)
-    plan = Schedule.of(design, varying=bool(varying)) if ode else regimen_of(design)
+    plan: Schedule | Plan | Regimen
+    if not ode:
+        plan = regimen_of(design)
+    elif has_dosing(model) or design.dose_run_in is not None:
+        plan = Plan.of(design, varying=bool(varying))
+    else:
+        plan = Schedule.of(design, varying=bool(varying))
     n_times = design.time_h.shape[1]
     output = output_index(model, design)
     if output is not None:
@@ -128,17 +136,41 @@ def predict(
         return jax.vmap(model.individual, in_axes=(axes[0], -1, axes[1]))(theta, eta, covariates)
 
     p = jax.vmap(individual)(lanes.varying) if lanes.varying else individual({})
-    plan = lanes.plan
+    plan, n = lanes.plan, eta.shape[1]
     if isinstance(model, OdeModel):
+        if isinstance(plan, Plan):
+            dosing = jax.vmap(model.dosing)
+            plan = plan.schedule((jax.vmap(dosing) if lanes.varying else dosing)(p), n)
         assert isinstance(plan, Schedule)
         return solve(model, p, plan, lanes.n_times, lanes.output, tolerance)
     assert isinstance(plan, Regimen)
-    closed_form = jax.vmap(model.closed_form, in_axes=(design_axis, design_axis, 0), out_axes=-1)
-    f = closed_form(plan.time_h, plan.doses, p)
+    doses, dose_axis = plan.doses, design_axis
+    if has_dosing(model):
+        doses, dose_axis = _as_given(plan, jax.vmap(model.dosing)(p), n), -1
+    closed_form = jax.vmap(model.closed_form, in_axes=(design_axis, dose_axis, 0), out_axes=-1)
+    f = closed_form(plan.time_h, doses, p)
     f = model.choose(f, lanes.output)
     finite = jnp.all(jnp.isfinite(jax.lax.stop_gradient(f)), axis=0)
     failure = jnp.where(finite, int(Failure.NONE), int(Failure.NOT_FINITE))
     return Solution(f, failure, jnp.zeros(failure.shape, dtype=jnp.int64))
+
+
+def has_dosing(model: OdeModel | ClosedFormModel) -> bool:
+    """Whether the model says how doses enter."""
+    return type(model).dosing is not StructuralModel.dosing
+
+
+def _as_given(plan: Regimen, dosing: dict[int, Dosing], lanes: int) -> Doses:
+    """The doses as they enter, one column per lane."""
+    doses = plan.doses
+    dose = given_doses(dosing, lanes, doses.amount, doses.duration_h, plan.rate, doses.compartment)
+
+    def wide(v):
+        return jnp.broadcast_to(v if v.ndim > 2 else v[..., None], (*v.shape[:2], lanes))
+
+    elapsed = wide(doses.elapsed_h) - dose.lag_h
+    compartment = jnp.broadcast_to(doses.compartment.reshape(len(dose.amount), -1), dose.amount.shape)
+    return Doses(dose.amount, dose.duration_h, compartment, elapsed, wide(doses.given) & (elapsed >= 0))
 
 
 @lane_program(n_shared=3)
@@ -230,8 +262,9 @@ def regimen_of(design: Design) -> Regimen:
         restart = np.take_along_axis(design.dose_time_h, np.maximum(last, 0), axis=1)
         start = np.where(last >= 0, restart, start)
     doses = (design.dose_amount, design.dose_duration_h, design.dose_compartment, elapsed, given)
+    rate = np.zeros_like(design.dose_amount) if design.dose_rate is None else design.dose_rate
     since_start = design.time_h - start
-    time, doses = jax.tree.map(
-        lambda v: v[0] if design.shared else np.moveaxis(v, 0, -1), (since_start, doses)
+    time, doses, rate = jax.tree.map(
+        lambda v: v[0] if design.shared else np.moveaxis(v, 0, -1), (since_start, doses, rate)
     )
-    return Regimen(time, Doses(*doses))
+    return Regimen(time, Doses(*doses), rate)

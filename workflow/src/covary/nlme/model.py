@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int
 
 from covary.errors import UserError
 from covary.nlme.arrays import Array
+from covary.nlme.dosing import Dosing
 from covary.nlme.parameters import Parameters
 from covary.nlme.residual import PerOutput, ResidualError
 
@@ -43,11 +44,19 @@ class StructuralModel(eqx.Module):
     fixed_effects: ClassVar[dict[str, Literal["real", "positive"]]]
     random_effects: ClassVar[tuple[str, ...]]
     outputs: ClassVar[dict[int, str]] = {}
+    occasion_effects: ClassVar[tuple[str, ...]] = ()  # of `with_occasions`
+    occasions: ClassVar[tuple[int, str] | None] = None  # their number, and the covariate that tells them
 
     @abc.abstractmethod
     def individual(self, theta: dict, eta: Float[Array, " k"], covariates: Mapping) -> dict:
         """Individual parameters of one subject from fixed effects, random effects and covariates, all by
         name."""
+
+    def dosing(self, p: dict) -> dict[int, Dosing]:
+        """How doses enter, by compartment (counted from 1): lag time, bioavailability, and the rate or
+        duration of infusions whose RATE is −1 or −2. Compartments that are not named take doses as they are
+        given."""
+        return {}
 
     def choose(self, f, output: Int[Array, "time *lane"] | None) -> Float[Array, "*time lane"]:
         """Of the predictions of all outputs, each (time, lane) or (lane,), the one that is observed."""

@@ -28,6 +28,9 @@ class Parameters(eqx.Module):
     domains: tuple[tuple[str, str], ...] = eqx.field(static=True)
     random_effects: tuple[str, ...] = eqx.field(static=True)
     blocks: Blocks = eqx.field(static=True)
+    # (m, n): the last m · n random effects are m for each of n occasions, which share one block of Ω. Only
+    # the first occasion is in `blocks`.
+    occasions: tuple[int, int] | None = eqx.field(static=True, default=None)
 
     @classmethod
     def checked(
@@ -60,6 +63,12 @@ class Parameters(eqx.Module):
         if not np.all(np.isfinite(omega)) or np.linalg.eigvalsh(omega)[0] <= 0:
             raise UserError(f"Ω must be positive definite, got {omega.tolist()}")
         return cls(theta, omega, residual, tuple(domains.items()), tuple(random_effects), _connected(omega))
+
+    def shared_between_occasions(self, effects: int, occasions: int) -> "Parameters":
+        """The same, where the last random effects are `effects` for each of so many occasions."""
+        last = len(self.random_effects) - effects * (occasions - 1)
+        blocks = tuple(block for block in self.blocks if block[0] < last)
+        return dataclasses.replace(self, blocks=blocks, occasions=(effects, occasions))
 
     def to_vector(self) -> np.ndarray:
         """The parameters on the unconstrained scale, in the order of `vector_names`."""
@@ -94,7 +103,14 @@ class Parameters(eqx.Module):
                     factor = factor.at[row, column].set(jnp.exp(value) if i == j else value)
         sds = {name: jnp.exp(vector[next(values)]) for name in self.residual.standard_deviations()}
         residual = self.residual.with_standard_deviations(sds)
-        return Parameters(theta, factor @ factor.T, residual, self.domains, self.random_effects, self.blocks)
+        omega = factor @ factor.T
+        if self.occasions is not None:
+            m, n = self.occasions
+            first = len(omega) - m * n
+            shared = omega[first : first + m, first : first + m]
+            for start in range(first + m, len(omega), m):
+                omega = omega.at[start : start + m, start : start + m].set(shared)
+        return dataclasses.replace(self, theta=theta, omega=omega, residual=residual)
 
     def theta_from(self, unconstrained: Float[Array, "fixed *lane"]) -> dict[str, Float[Array, "*lane"]]:
         """Fixed effects by name from their values on the unconstrained scale."""
@@ -118,13 +134,11 @@ class Parameters(eqx.Module):
     def concrete(self) -> "Parameters":
         """The same with plain floats and a NumPy matrix."""
         sds = {name: float(value) for name, value in self.residual.standard_deviations().items()}
-        return Parameters(
-            {n: float(self.theta[n]) for n, _ in self.domains},
-            np.asarray(self.omega, dtype=np.float64),
-            self.residual.with_standard_deviations(sds),
-            self.domains,
-            self.random_effects,
-            self.blocks,
+        return dataclasses.replace(
+            self,
+            theta={n: float(self.theta[n]) for n, _ in self.domains},
+            omega=np.asarray(self.omega, dtype=np.float64),
+            residual=self.residual.with_standard_deviations(sds),
         )
 
 
@@ -138,7 +152,8 @@ def parameters_to_json(parameters: Parameters) -> str:
             "random_effects": list(concrete.random_effects),
             "omega": concrete.omega.tolist(),
             "residual": _residual_to_json(concrete.residual),
-        },
+        }
+        | ({} if concrete.occasions is None else {"occasions": list(concrete.occasions)}),
         indent=2,
     )
 
@@ -151,9 +166,11 @@ def parameters_from_json(text: str) -> Parameters:
     try:
         raw = json.loads(text)
         error = _residual_from_json(raw["residual"])
-        return Parameters.checked(
+        parameters = Parameters.checked(
             raw["theta"], raw["domains"], np.array(raw["omega"]), tuple(raw["random_effects"]), error
         )
+        occasions = raw.get("occasions")
+        return parameters if occasions is None else parameters.shared_between_occasions(*occasions)
     except (KeyError, TypeError, json.JSONDecodeError) as fault:
         raise UserError(
             f"population parameters must be JSON written by parameters_to_json: {fault!r}"

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import equinox as eqx
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from covary.nlme.arrays import Array
 from covary.nlme.design import Design, Varying
@@ -30,6 +30,9 @@ class Schedule(eqx.Module):
     epoch: Int[Array, "segment *lane"] | None  # of covariates that change, during the segment
     record_epoch: Int[Array, "segment *lane"] | None  # the same at the observation
     start_epoch: Int[Array, "segment *lane"] | None  # the same at the start, where a reset finds its state
+    # Where the state is put away before a run-in to steady state, and where both are added.
+    push: Bool[Array, "segment *lane"] | None = None
+    pop: Bool[Array, "segment *lane"] | None = None
 
     @classmethod
     def of(cls, design: Design, n_segments: int | None = None, *, varying: bool = False) -> "Schedule":

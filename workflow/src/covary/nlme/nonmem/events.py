@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from covary.errors import UserError
-from covary.nlme.design import Dose
+from covary.nlme.design import MODELLED_DURATION, MODELLED_RATE, Dose
 
 Censoring = Literal["M1", "M3", "M4"]
 
@@ -24,6 +24,11 @@ class DoseEvent(NamedTuple):
     line: int
     dose: Dose | None
     resets: bool = False
+
+    @property
+    def cancels(self) -> bool:
+        """Whether what was given before ends here."""
+        return self.resets or (self.dose is not None and self.dose.steady_state == 1)
 
 
 class Observation(NamedTuple):
@@ -70,27 +75,31 @@ def event_of(
 
 
 def _dose(get: Callable[[str], float], time_h: float, amount: float) -> Dose:
-    rate = _or(get("RATE"), 0.0)
-    if get("SS") > 0:
-        raise UserError(f"SS must be 0 (steady state is not supported), got {get('SS'):g}")
+    rate, steady_state = _or(get("RATE"), 0.0), _or(get("SS"), 0.0)
     if amount <= 0:
         raise UserError(f"AMT must be > 0 in a dose, got {amount:g}")
-    if rate < 0:
-        raise UserError(f"RATE must be ≥ 0 (modelled rates are not supported), got {rate:g}")
-    duration = amount / rate if rate else 0.0
+    if rate < 0 and rate not in (MODELLED_RATE, MODELLED_DURATION):
+        raise UserError(f"RATE must be ≥ 0, −1 or −2, got {rate:g}")
+    if steady_state not in (0, 1, 2):
+        raise UserError(f"SS must be 0, 1 or 2, got {steady_state:g}")
+    duration = 0.0
     for column in _DURATIONS:
         given = _or(get(column), 0.0)
         if given < 0:
             raise UserError(f"{column} must be ≥ 0, got {given:g}")
-        if given and duration and not np.isclose(given, duration, rtol=1e-6):
-            raise UserError(f"{column} must be AMT / RATE = {duration:g}, got {given:g}")
-        duration = duration or given
+        if given and rate < 0:
+            raise UserError(f"{column} must be 0 where RATE is {rate:g}, got {given:g}")
+        if given and rate and not np.isclose(given, amount / rate, rtol=1e-6):
+            raise UserError(f"{column} must be AMT / RATE = {amount / rate:g}, got {given:g}")
+        duration = duration or (0.0 if rate else given)
     additional, interval = _or(get("ADDL"), 0.0), _or(get("II"), 0.0)
     if additional < 0 or additional != int(additional):
         raise UserError(f"ADDL must be a whole number ≥ 0, got {additional:g}")
-    if additional and interval <= 0:
-        raise UserError(f"II must be > 0 with ADDL {additional:g}, got {interval:g}")
-    return Dose(time_h, amount, duration, int(_or(get("CMT"), 1.0)) or 1, int(additional), interval)
+    for column, wanted in (("ADDL", additional), ("SS", steady_state)):
+        if wanted and interval <= 0:
+            raise UserError(f"II must be > 0 with {column} {wanted:g}, got {interval:g}")
+    compartment = int(_or(get("CMT"), 1.0)) or 1
+    return Dose(time_h, amount, duration, compartment, int(additional), interval, rate, int(steady_state))
 
 
 def _observation(

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from covary.errors import UserError
-from covary.nlme.design import Bounds, Design, Records, Varying
+from covary.nlme.design import Bounds, Design, Records, SingleDose, Varying, dose_columns, single_doses
 from covary.nlme.nonmem.clock import elapsed_hours
 from covary.nlme.nonmem.covariates import BetweenRows, read_covariates
 from covary.nlme.nonmem.events import Censoring, DoseEvent, Observation, event_of
@@ -51,9 +51,10 @@ def read_nonmem(
     Rows: EVID 0 with MDV 0 is an observation, EVID 1 a dose, EVID 2 neither, EVID 3 a reset to the initial
     state, EVID 4 a reset and a dose. Without EVID a row with an AMT is a dose. A reset cancels infusions and
     additional doses; TIME may go back at it. Rows of a subject at the same time act in file order. Additional
-    doses keep the place of the row that ordered them. A subject without observations is left out with a
-    warning. `ignore` and `accept` choose rows by conditions such as `"DV.EQ.0, WT>80"`. TIME may be a time of
-    day, see `elapsed_hours`.
+    doses keep the place of the row that ordered them. RATE −1 and −2 leave the rate or the duration of an
+    infusion to the model's `dosing`. SS 1 and 2 are doses at steady state, which 200 doses, one every II
+    before it, bring about. A subject without observations is left out with a warning. `ignore` and `accept`
+    choose rows by conditions such as `"DV.EQ.0, WT>80"`. TIME may be a time of day, see `elapsed_hours`.
 
     Time: a subject's record starts at time 0, or at its first row of any kind if that comes before 0. There
     the model has its initial state.
@@ -139,12 +140,13 @@ def _subjects(path: Path, table: Table, ids: list[str], censoring: Censoring | N
                 last_id, last_time = subject, -np.inf
             event = event_of(get, hour, row.line, censoring)
             resets = isinstance(event, DoseEvent) and event.resets
+            cancels = isinstance(event, DoseEvent) and event.cancels
             if hour < last_time and not resets:
                 raise UserError(
                     f"TIME must not decrease within subject {subject}, got {hour:g} after {last_time:g}"
                 )
             doses = subjects[subject].doses
-            if resets:  # what was still to come is cancelled
+            if cancels:  # what was still to come
                 doses[:] = [dose for dose in doses if dose.time_h <= max(last_time, hour)]
             last_time = hour
             subjects[subject].rows.append(index)
@@ -167,9 +169,16 @@ def _single(event: DoseEvent) -> list[DoseEvent]:
     return [event._replace(dose=first)] + [DoseEvent(d.time_h, event.line, d) for d in rest]
 
 
+def _columns(event: DoseEvent) -> list[SingleDose]:
+    """A dose or reset as columns of a design."""
+    if event.dose is None:
+        return [SingleDose(event.time_h, 0.0, 0.0, 0, 0.0, True, 0)]
+    return single_doses(event.dose, event.resets)
+
+
 def _in_order(subject: _Subject) -> tuple[list[DoseEvent], list[int]]:
     """The doses in the order in which they act, and how many of them act before each observation."""
-    resets = [dose.line for dose in subject.doses if dose.resets]
+    resets = [dose.line for dose in subject.doses if dose.cancels]
 
     def place(event: DoseEvent | Observation) -> tuple[int, float, int]:
         return bisect_right(resets, event.line), event.time_h, event.line
@@ -208,40 +217,33 @@ def _assembled(
     """The rows of all subjects side by side, padded."""
     n = len(subjects)
     n_times = max(len(subject.observations) for subject in subjects.values())
-    n_doses = max(len(subject.doses) for subject in subjects.values())
     time, value = np.zeros((n, n_times)), np.full((n, n_times), np.nan)
     low, high, floor = (np.full((n, n_times), fill) for fill in (np.nan, np.nan, -np.inf))
     observed, before = np.zeros((n, n_times), dtype=bool), np.zeros((n, n_times), dtype=np.int64)
     output = np.zeros((n, n_times), dtype=np.int64)
-    dose = np.zeros((3, n, n_doses))
-    compartment, resets = np.zeros((n, n_doses), dtype=np.int64), np.zeros((n, n_doses), dtype=bool)
+    single = []
     for i, subject in enumerate(subjects.values()):
-        doses, before[i, : len(subject.observations)] = _in_order(subject)
-        for m, event in enumerate(doses):
-            dose[0, i, m], resets[i, m] = event.time_h, event.resets
-            if event.dose is not None:
-                dose[1:, i, m] = event.dose.amount, event.dose.duration_h
-                compartment[i, m] = event.dose.compartment - 1
+        doses, of_observations = _in_order(subject)
+        columns = [_columns(event) for event in doses]
+        at = np.concatenate([[0], np.cumsum([len(of_dose) for of_dose in columns])]).astype(np.int64)
+        before[i, : len(subject.observations)] = at[of_observations]
+        single.append([dose for of_dose in columns for dose in of_dose])
         for j, o in enumerate(subject.observations):
             time[i, j], value[i, j], observed[i, j], output[i, j] = o.time_h, o.value, True, o.output
             low[i, j], high[i, j], floor[i, j] = o.low, o.high, o.floor
         time[i, len(subject.observations) :] = subject.observations[-1].time_h
     design = Design(
-        n,
-        np.array([subject.start_h for subject in subjects.values()]),
-        time,
-        observed,
-        dose[0],
-        dose[1],
-        dose[2],
-        compartment,
-        before,
-        covariates,
-        tuple(subjects),
-        output,
-        resets if resets.any() else None,
-        varying,
-        unusable,
+        n_subjects=n,
+        start_h=np.array([subject.start_h for subject in subjects.values()]),
+        time_h=time,
+        observed=observed,
+        doses_before=before,
+        covariates=covariates,
+        subject_ids=tuple(subjects),
+        output=output,
+        varying=varying,
+        unusable=unusable,
+        **dose_columns(single),
     )
     censored = ~np.isnan(low)
     bounds = Bounds(low, high, floor) if censored.any() or np.isfinite(floor).any() else None

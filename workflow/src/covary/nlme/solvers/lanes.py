@@ -9,6 +9,7 @@ count as constants, so derivatives are those of the discrete solution.
 
 from collections.abc import Callable
 from enum import IntEnum
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -78,6 +79,7 @@ class _State(NamedTuple):
     y: Rows
     h: Float[Array, " lane"]
     rate: Rows | None
+    put_away: tuple[Rows, Rows | None] | None  # state and rate during a run-in
     prediction: Float[Array, "time lane"]
     failure: Int[Array, " lane"]
     steps: Int[Array, " lane"]
@@ -126,9 +128,22 @@ def solve(
     def epoch_of(table, segment):
         return None if table is None else at(jnp.asarray(table), segment)
 
-    def act(segment, t, y, rate):
-        """Reset, bolus and change of infusion rate at the start of a segment."""
+    def act(segment, t, y, rate, put_away):
+        """Run-in, reset, bolus and change of infusion rate at the start of a segment."""
         real = segment < n_segments
+        if schedule.push is not None:
+            pushes = real & at(jnp.asarray(schedule.push), segment)
+            pops = real & at(jnp.asarray(schedule.pop), segment)
+            base = initial_state(during(epoch_of(schedule.start_epoch, segment)))
+            kept, kept_rate = put_away
+            there = tuple(k + v - b for k, v, b in zip(kept, y, base, strict=True))
+            kept = tuple(jnp.where(pushes, v, k) for v, k in zip(y, kept, strict=True))
+            y = tuple(jnp.where(pops, a, v) for a, v in zip(there, y, strict=True))
+            if rate is not None:
+                both = tuple(k + r for k, r in zip(kept_rate, rate, strict=True))
+                kept_rate = tuple(jnp.where(pushes, r, k) for r, k in zip(rate, kept_rate, strict=True))
+                rate = tuple(jnp.where(pops, a, r) for a, r in zip(both, rate, strict=True))
+            put_away = kept, kept_rate
         if schedule.restart_h is not None:
             restart = at(jnp.asarray(schedule.restart_h), segment)
             resets = real & ~jnp.isnan(restart)
@@ -143,7 +158,7 @@ def solve(
         if rate is not None:
             change = jnp.where(real, at(jnp.asarray(schedule.rate), segment), 0.0)
             rate = tuple(r + jnp.where(compartment == i, change, 0.0) for i, r in enumerate(rate))
-        return t, y, rate
+        return t, y, rate, put_away
 
     def unfinished(state):
         return jnp.any((state.segment < n_segments) & (state.failure == _NONE))
@@ -164,18 +179,20 @@ def solve(
         factor = jnp.clip(_SAFETY * jnp.maximum(e, 1e-12) ** -0.2, _SHRINK, _GROW)
         # A step cut short by an observation says little about the step that would have been possible.
         proposal = jnp.where(accepted & reaches, jnp.maximum(state.h, h * factor), h * factor)
+        proposal = lax.stop_gradient(proposal)  # a step to an event whose time is modelled has a derivative
         y = tuple(jnp.where(accepted, new, old) for new, old in zip(y, state.y, strict=True))
         t = jnp.where(arrives, end, jnp.where(accepted, state.t + h, state.t))
         hits = (observation_index == at(jnp.asarray(schedule.record), state.segment)) & arrives
         there = during(epoch_of(schedule.record_epoch, state.segment))
         prediction = jnp.where(hits, model.choose(predict(t, y, there), output), state.prediction)
         segment = state.segment + arrives
-        acted_t, acted_y, acted_rate = act(segment, t, y, state.rate)
+        acted_t, acted_y, acted_rate, acted_put_away = act(segment, t, y, state.rate, state.put_away)
         t = jnp.where(arrives, acted_t, t)
         y = tuple(jnp.where(arrives, a, b) for a, b in zip(acted_y, y, strict=True))
         rate = None
         if state.rate is not None:
             rate = tuple(jnp.where(arrives, a, b) for a, b in zip(acted_rate, state.rate, strict=True))
+        put_away = jax.tree.map(partial(jnp.where, arrives), acted_put_away, state.put_away)
         steps = state.steps + (active & ~instant)
         vanished = active & ~instant & ~accepted & (proposal < 1e-14 * (span + jnp.abs(t)))
         exhausted = active & ~arrives & (steps - state.first >= _MAX_STEPS)
@@ -190,6 +207,7 @@ def solve(
             y,
             jnp.where(instant | ~active, state.h, proposal),
             rate,
+            put_away,
             prediction,
             failure,
             steps,
@@ -203,13 +221,14 @@ def solve(
     span = jnp.broadcast_to(jnp.max(jnp.asarray(schedule.end_h), axis=0), lanes) - start
     field = field_of(during(0))
     scale = lax.stop_gradient(_scale(field, schedule, start, span, initial))
-    start, y, rate = act(count, start, initial, rate)
+    put_away = None if schedule.push is None else (initial, rate)
+    start, y, rate, put_away = act(count, start, initial, rate, put_away)
     fastest = jnp.maximum(_fastest_rate(_with_rate(field, rate), start, y), _FIRST_STEP / span)
     h = lax.stop_gradient(_FIRST_STEP / jnp.where(jnp.isfinite(fastest), fastest, 1.0))
     state = lax.while_loop(
         unfinished,
         jax.jit(advance),  # traced once, however often it is differentiated
-        _State(count, start, y, h, rate, jnp.zeros((n_times, *lanes)), count, count, count),
+        _State(count, start, y, h, rate, put_away, jnp.zeros((n_times, *lanes)), count, count, count),
     )
     finite = jnp.all(jnp.isfinite(lax.stop_gradient(state.prediction)), axis=0)
     failure = jnp.where((state.failure == _NONE) & ~finite, int(Failure.NOT_FINITE), state.failure)

@@ -38,6 +38,7 @@ from covary.nlme.posterior import posterior_draws
 from covary.nlme.quadrature import adaptive_quadrature, normal_quadrature
 from covary.nlme.residual import Additive, Combined, LogNormal, Proportional, ResidualError
 from covary.nlme.simulate import Simulation, SimulationStatus, predictions, simulate
+from covary.nlme.uncertainty import Profile, bootstrap, likelihood_profile
 
 __all__ = [
     "Additive",
@@ -58,6 +59,7 @@ __all__ = [
     "Parameters",
     "PopulationFit",
     "PredictiveCheck",
+    "Profile",
     "Proportional",
     "Records",
     "ResidualError",
@@ -68,12 +70,14 @@ __all__ = [
     "StructuralModel",
     "Varying",
     "adaptive_quadrature",
+    "bootstrap",
     "compare",
     "configure",
     "empirical_bayes",
     "epsilon_shrinkage",
     "fit_population",
     "individual_curves",
+    "likelihood_profile",
     "load_model",
     "normal_quadrature",
     "npde",

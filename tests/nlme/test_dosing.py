@@ -167,7 +167,9 @@ def test_modelled_doses_that_the_model_does_not_describe():
     plain = nlme.OneCompartmentOral()
     parameters = plain.default_parameters()
     design = nlme.Design.regular([1.0], n_subjects=1, doses=[Dose(0.0, 5.0, rate=-2)])
-    with pytest.raises(ValueError, match=r"subject 0: RATE is -2 at 0 h, but OneCompartmentOral.dosing gives"):
+    with pytest.raises(
+        ValueError, match=r"subject 0: RATE is -2 at 0 h, but OneCompartmentOral.dosing gives"
+    ):
         nlme.predictions(plain, parameters, np.zeros((1, 3)), design)
 
     class Wrong(nlme.OneCompartmentOral):

@@ -37,7 +37,7 @@ class Filling(nlme.OdeModel):
         return y[1] / p["v"]
 
 
-HEADER = ["ID", "TIME", "AMT", "RATE", "II", "ADDL", "EVID", "CMT", "DV", "MDV", "WT"]
+HEADER = ["ID", "TIME", "AMT", "RATE", "II", "ADDL", "SS", "EVID", "CMT", "DV", "MDV", "WT"]
 
 
 def random_rows(rng, subject):
@@ -141,8 +141,8 @@ def test_random_tables_equal_an_integration_of_their_rows(tmp_path, between_rows
 
 
 TEXT = (
-    "ID,TIME,AMT,RATE,II,ADDL,EVID,CMT,DV,MDV,WT\n1,0,5,0,12,2,1,1,.,1,70\n1,1,0,0,0,0,0,0,2.5,0,70\n"
-    "1,3,0,0,0,0,0,0,1.5,0,71\n2,0,5,2,0,0,1,2,.,1,60\n2,2,0,0,0,0,0,0,3.5,0,60\n"
+    "ID,TIME,AMT,RATE,II,ADDL,SS,EVID,CMT,DV,MDV,WT\n1,0,5,0,12,2,1,1,1,.,1,70\n1,1,0,0,0,0,0,0,0,2.5,0,70\n"
+    "1,3,0,0,0,0,0,0,0,1.5,0,71\n2,0,5,-2,0,0,0,1,2,.,1,60\n2,2,0,0,0,0,0,0,0,3.5,0,60\n"
 )
 
 
@@ -193,6 +193,8 @@ def test_random_damage_is_refused_or_changes_nothing(tmp_path_factory, data):
         "dose_duration_h",
         "dose_compartment",
         "doses_before",
+        "dose_rate",
+        "dose_run_in",
     ):
         np.testing.assert_array_equal(getattr(bad.design, name), getattr(good.design, name), err_msg=name)
 
@@ -210,6 +212,6 @@ def test_closed_forms_restart_at_a_reset_and_take_no_changing_covariate(tmp_path
         def individual(self, theta, eta, covariates):
             return super().individual(theta, eta, covariates) | {"v": covariates["WT"]}
 
-    (tmp_path / "t.csv").write_text(TEXT)
+    (tmp_path / "t.csv").write_text(TEXT.replace("-2", "0"))
     with pytest.raises(ValueError, match="Weighed is a closed form, which cannot take the covariate WT"):
         nlme.predictions(Weighed(), parameters, np.zeros((2, 3)), nlme.read_nonmem(tmp_path / "t.csv").design)

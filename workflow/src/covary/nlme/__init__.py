@@ -15,6 +15,7 @@ Compiled programs are kept in the user's cache folder, or in the folder that JAX
 from covary.nlme.catalogue import load_model
 from covary.nlme.comparison import compare
 from covary.nlme.configuration import configure
+from covary.nlme.constraints import Prior
 from covary.nlme.design import Bounds, Design, Dose, Records, Varying
 from covary.nlme.diagnostics import (
     PredictiveCheck,
@@ -59,6 +60,7 @@ __all__ = [
     "Parameters",
     "PopulationFit",
     "PredictiveCheck",
+    "Prior",
     "Profile",
     "Proportional",
     "Records",

@@ -1,5 +1,6 @@
 """Maximum-likelihood fit of a population model."""
 
+from collections.abc import Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ from scipy.optimize import minimize
 from covary.errors import UserError
 from covary.nlme.blocks import map_lanes
 from covary.nlme.check import check_model
+from covary.nlme.constraints import Constraints, Prior
 from covary.nlme.curvature import Curvature
 from covary.nlme.design import Design, Records
 from covary.nlme.empirical_bayes import Status, estimate
@@ -26,6 +28,7 @@ _LOG_2PI = float(np.log(2 * np.pi))
 _DECREMENT_TOLERANCE = 1e-4  # of the OFV: how much a Newton step could still lower it
 _STEP = 1e-4  # of the finite differences of the exact gradient
 _ROUNDS = 20  # of quasi-Newton searches, each from a Newton step with the Hessian where the last one ended
+_FLAT_STRETCH = 1e-8  # the derivative of an entry at its bound below which it counts as none
 _AT_ZERO = 0.98  # shrinkage beyond which the variance of a random effect is as good as 0
 _GIVEN = 0.01  # a conditional standard deviation, as a share of the whole, that is as good as 0
 _EDGE = 1e-3  # likewise, where numbers are still good
@@ -186,6 +189,8 @@ def fit_population(
     *,
     method: str = "focei",
     fixed: tuple[str, ...] = (),
+    bounds: Mapping[str, tuple[float, float]] | None = None,
+    priors: Mapping[str, Prior] | None = None,
     covariance: bool = True,
     max_iterations: int = 200,
     report=None,
@@ -193,8 +198,10 @@ def fit_population(
     """Minimise the OFV over the population parameters, from `initial`.
 
     Where subjects are many, a few of them, evenly spread, bring the parameters close first. `fixed` names
-    entries of `parameters.natural()` that keep their initial value; `covariance=False` leaves out the
-    standard errors and halves the cost of the last step; `report(iteration, ofv)` is called as the fit goes.
+    entries of `parameters.natural()` that keep their initial value; `bounds` and `priors` are of fixed
+    effects and residual standard deviations, by the same names. The objective is then the OFV with −2 ln of
+    the priors' densities, constants apart. `covariance=False` leaves out the standard errors and halves the
+    cost of the last step; `report(iteration, ofv)` is called as the fit goes.
     `converged` means that the OFV has a minimum there, by its Hessian.
 
     Raises ValueError if the arguments do not fit together, or the OFV cannot be computed at the initial
@@ -205,12 +212,13 @@ def fit_population(
     lanes = observed_lanes_of(model, records)
     initial = initial.concrete()
     free = _free(initial, fixed)
-    whole = _Objective(model, initial, lanes, method, free)
+    constraints = Constraints.of(initial, free, bounds or {}, priors or {})
+    whole = _Objective(model, initial, lanes, method, free, constraints)
     x = whole.start
     n = len(records.observation)
     if n >= 2 * _SCOUTS and free.any():
         scouts = lanes.select(np.linspace(0, n - 1, _SCOUTS).round().astype(int))
-        few = _Objective(model, initial, scouts, method, free)
+        few = _Objective(model, initial, scouts, method, free, constraints)
         if np.all(np.isfinite(few.at(x).ofv)):
             few.choose_units()
             found = _minimise(few, few.start, _SCOUT_GRADIENT, max_iterations)
@@ -229,23 +237,24 @@ def fit_population(
     at, parameters = whole.at(x), whole.parameters(x)
     eta = at.eta if method != "fo" else _posthoc(model, parameters, lanes)
     ofv = float(at.ofv.sum())
+    penalty, slope = whole.penalty(x)
     n_observations = int(lanes.present.sum())
     n_exact = (
         n_observations if lanes.bounds is None else int(np.sum(lanes.present & np.isnan(lanes.bounds.low)))
     )
     units = np.ones(free.size)
-    units[free] = whole.units
+    units[free] = whole.units * whole.stretch(x)
     return PopulationFit(
         parameters,
-        ofv,
+        ofv + penalty,
         ofv + n_exact * _LOG_2PI,
         method,
         verdict.converged,
         verdict.sentence,
         whole.n_evaluations,
         n_observations,
-        at.gradient[free].sum(axis=1),
-        verdict.hessian / np.outer(whole.units, whole.units) if covariance else None,
+        at.gradient[free].sum(axis=1) + slope,
+        verdict.hessian / np.outer(units[free], units[free]) if covariance else None,
         units,
         at.gradient,
         eta,
@@ -290,23 +299,26 @@ class _Objective:
     error. Steps, differences and tolerances are then the same for all.
     """
 
-    def __init__(self, model, initial: Parameters, lanes, method: str, free: np.ndarray):
+    def __init__(
+        self, model, initial: Parameters, lanes, method: str, free: np.ndarray, constraints: Constraints
+    ):
         self._problem = model, lanes, method
         self._initial, self.free = initial, free
         self._last: tuple[bytes, Marginal] | None = None
         self.n_evaluations = 0
         self.n_subjects = lanes.y.shape[1]
         self.units = np.ones(int(free.sum()))
-        self.logarithms = initial.logarithms()[free]
+        self._constraints = constraints
+        self.logarithms = initial.logarithms()[free] | constraints.bounded
 
     @property
     def start(self) -> Float64[np.ndarray, " free"]:
         """The initial values."""
-        return self._initial.to_vector()[self.free] / self.units
+        return self.coordinates(self._initial.to_vector())
 
     def choose_units(self, x=None) -> None:
         """Count what is no logarithm in standard errors, as the subjects' gradients at `x` suggest them."""
-        scores = self.at(self.start if x is None else x).gradient[self.free]
+        scores = self.scores(self.start if x is None else x)
         size = np.sqrt(np.sum(np.square(scores / 2), axis=1))
         usable = ~self.logarithms & (size > 0) & np.isfinite(size)
         self.units = np.where(usable, 1 / np.where(usable, size, 1.0), 1.0)
@@ -316,8 +328,30 @@ class _Objective:
 
     def parameters(self, x) -> Parameters:
         vector = self._initial.to_vector()
-        vector[self.free] = x * self.units
+        vector[self.free] = self._constraints.inside(x * self.units)
         return self._initial.from_vector(vector).concrete()
+
+    def coordinates(self, vector) -> Float64[np.ndarray, " free"]:
+        """Where an unconstrained vector of parameters is."""
+        return self._constraints.unbounded(vector[self.free]) / self.units
+
+    def stretch(self, x) -> Float64[np.ndarray, " free"]:
+        """By how much bounds stretch each entry: the derivative of the unconstrained vector, 1 without."""
+        slope = self._constraints.slope(x * self.units)
+        return np.where(np.abs(slope) > _FLAT_STRETCH, slope, 1.0)
+
+    def penalty(self, x) -> tuple[float, Float64[np.ndarray, " free"]]:
+        """−2 ln of the priors, and its derivative in the unconstrained vector."""
+        return self._constraints.penalty(self._constraints.inside(x * self.units))
+
+    def at_bounds(self, x) -> dict[str, str]:
+        """The parameters that are at a bound, in words."""
+        return self._constraints.reached(self._constraints.inside(x * self.units))
+
+    def scores(self, x) -> Float64[np.ndarray, "free subject"]:
+        """Each subject's gradient."""
+        inner = self._constraints.slope(x * self.units) * self.units
+        return self.at(x).gradient[self.free] * inner[:, None]
 
     def at(self, x) -> Marginal:
         """Every subject's OFV and gradient; the optimizer asks twice for the same point."""
@@ -329,10 +363,10 @@ class _Objective:
     def slope(self, x) -> tuple[float, Float64[np.ndarray, " free"]]:
         """The OFV and its gradient. Where a subject fails there is no OFV: the search must come back."""
         at = self.at(x)
-        value = float(np.sum(at.ofv))
+        value = float(np.sum(at.ofv)) + self.penalty(x)[0]
         if not np.isfinite(value) or not np.all(np.isfinite(at.gradient)):
             return np.inf, np.zeros(len(x))
-        return value, self._sum(at)
+        return value, self._sum(at, x)
 
     def hessian(self, x, central: bool = True) -> Float64[np.ndarray, "free free"]:
         """Differences of the exact gradient, each mode followed from where it is at `x`; forward differences
@@ -340,7 +374,7 @@ class _Objective:
         here = self.at(x)
 
         def gradient(x):
-            return self._sum(self._evaluate(x, here.eta))
+            return self._sum(self._evaluate(x, here.eta), x)
 
         steps = _STEP * np.eye(len(x))
         if central:
@@ -352,8 +386,9 @@ class _Objective:
         square = np.array(rows).reshape(len(x), len(x))
         return (square + square.T) / 2
 
-    def _sum(self, at: Marginal) -> Float64[np.ndarray, " free"]:
-        return at.gradient[self.free].sum(axis=1) * self.units
+    def _sum(self, at: Marginal, x) -> Float64[np.ndarray, " free"]:
+        gradient = at.gradient[self.free].sum(axis=1) + self.penalty(x)[1]
+        return gradient * self._constraints.slope(x * self.units) * self.units
 
     def _evaluate(self, x, near=None) -> Marginal:
         self.n_evaluations += 1
@@ -420,7 +455,7 @@ def _inside(objective: _Objective, x):
             name = parameters.random_effects[i]
             at = names.index(f"omega({name},{name})")
             vector[at] = max(vector[at], np.log(_EDGE * np.sqrt(parameters.omega[i, i])))
-    moved = np.where(objective.logarithms, vector[objective.free], x)
+    moved = np.where(objective.logarithms, objective.coordinates(vector), x)
     if np.array_equal(moved, x):
         return x
     return moved if objective.slope(moved)[0] < objective.slope(x)[0] + _DECREMENT_TOLERANCE else x
@@ -463,7 +498,7 @@ def _minimise(
 
     if inverse is None:
         # Outer products of the subjects' gradients stand in for the Hessian at the start (BHHH).
-        scores = objective.at(x).gradient[objective.free] * objective.units[:, None]
+        scores = objective.scores(x)
         guess = scores @ scores.T / 2
         inverse = np.linalg.inv(guess + max(1e-3 * np.trace(guess) / len(guess), 1e-300) * np.eye(len(guess)))
         inverse *= min(1.0, 1.0 / max(np.abs(inverse @ scores.sum(axis=1)).max(), 1e-300))
@@ -499,7 +534,10 @@ def _verdict(objective: _Objective, x, hessian, n_iterations: int, max_iteration
     gone = _vanished(parameters, at.eta)
     # A standard deviation that tends to 0 lowers the OFV all the way, but less and less: there is no minimum
     # in its logarithm, and no curvature.
-    zero = np.array([name in gone for name in names]) & (slope > -_DECREMENT_TOLERANCE)
+    zero = np.array([name in gone for name in names], dtype=bool) & (slope > -_DECREMENT_TOLERANCE)
+    bound = objective.at_bounds(x)
+    zero |= np.array([name in bound for name in names], dtype=bool)
+    gone |= bound
     hessian = np.where(zero[:, None] | zero, 0.0, hessian)
     curvature = Curvature.of(hessian)
     if not curvature.positive:
@@ -513,7 +551,7 @@ def _verdict(objective: _Objective, x, hessian, n_iterations: int, max_iteration
         return _Verdict(False, f"not converged: {sentence}", hessian)
     if zero.any():
         sentence = "; ".join(gone[name] for name in names[zero])
-        return _Verdict(True, f"converged at the edge of what Ω may be: {sentence}", hessian)
+        return _Verdict(True, f"converged at the edge of what the parameters may be: {sentence}", hessian)
     condition = curvature.condition()
     if condition > 1e8:
         sentence = f"nearly singular: the condition number is {condition:.0e}"

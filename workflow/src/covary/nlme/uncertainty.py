@@ -6,7 +6,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from scipy.optimize import brentq
-from scipy.stats import chi2
+from scipy.special import chdtri
+
 
 from covary import rng
 from covary.errors import UserError
@@ -48,7 +49,7 @@ def likelihood_profile(
     at = _place(fit, parameter)
     vector = start.to_vector()
     estimate = float(start.natural()[parameter])
-    rise = float(chi2.ppf(level, 1))
+    rise = float(chdtri(1, 1 - level))
     points: dict[float, tuple[float, float, bool]] = {}
     near = {0.0: start}
 

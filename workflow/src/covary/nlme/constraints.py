@@ -43,7 +43,7 @@ class Constraints(NamedTuple):
         cls,
         initial: Parameters,
         free: np.ndarray,
-        bounds: Mapping[str, tuple[float, float]],
+        bounds: Mapping[str, tuple[float | int, float | int]],
         priors: Mapping[str, Prior],
     ) -> "Constraints":
         """Checked constraints of the free parameters.

@@ -28,7 +28,6 @@ _LOG_2PI = float(np.log(2 * np.pi))
 _DECREMENT_TOLERANCE = 1e-4  # of the OFV: how much a Newton step could still lower it
 _STEP = 1e-4  # of the finite differences of the exact gradient
 _ROUNDS = 20  # of quasi-Newton searches, each from a Newton step with the Hessian where the last one ended
-_FLAT_STRETCH = 1e-8  # the derivative of an entry at its bound below which it counts as none
 _AT_ZERO = 0.98  # shrinkage beyond which the variance of a random effect is as good as 0
 _GIVEN = 0.01  # a conditional standard deviation, as a share of the whole, that is as good as 0
 _EDGE = 1e-3  # likewise, where numbers are still good
@@ -189,7 +188,7 @@ def fit_population(
     *,
     method: str = "focei",
     fixed: tuple[str, ...] = (),
-    bounds: Mapping[str, tuple[float, float]] | None = None,
+    bounds: Mapping[str, tuple[float | int, float | int]] | None = None,
     priors: Mapping[str, Prior] | None = None,
     covariance: bool = True,
     max_iterations: int = 200,
@@ -336,9 +335,11 @@ class _Objective:
         return self._constraints.unbounded(vector[self.free]) / self.units
 
     def stretch(self, x) -> Float64[np.ndarray, " free"]:
-        """By how much bounds stretch each entry: the derivative of the unconstrained vector, 1 without."""
-        slope = self._constraints.slope(x * self.units)
-        return np.where(np.abs(slope) > _FLAT_STRETCH, slope, 1.0)
+        """By how much bounds stretch each entry: the derivative of the unconstrained vector; 1 without a bound,
+        and at one."""
+        at = self.at_bounds(x)
+        reached = np.array([name in at for name in self._constraints.names], dtype=bool)
+        return np.where(reached, 1.0, self._constraints.slope(x * self.units))
 
     def penalty(self, x) -> tuple[float, Float64[np.ndarray, " free"]]:
         """−2 ln of the priors, and its derivative in the unconstrained vector."""

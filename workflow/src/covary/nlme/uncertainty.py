@@ -8,7 +8,6 @@ import pandas as pd
 from scipy.optimize import brentq
 from scipy.special import chdtri
 
-
 from covary import rng
 from covary.errors import UserError
 from covary.nlme.design import Records

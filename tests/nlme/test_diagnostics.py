@@ -191,6 +191,16 @@ def test_individual_curves_pass_through_the_predictions(theoph):
     np.testing.assert_allclose(last["PRED_curve"], last["PRED"], atol=1e-9)
 
 
+def test_results_have_short_names(theoph):
+    modes = nlme.empirical_bayes(*theoph)
+    assert repr(modes) == "EmpiricalBayes(12 subjects: 12 converged, 0 local_mode_suspected, 0 failed)"
+    assert repr(nlme.objective(*theoph)) == "Marginal(12 subjects, OFV 116.8034)"
+    simulation = nlme.simulate(*theoph[:2], np.zeros((12, 3)), theoph[2].design, 1)
+    assert repr(simulation) == "Simulation(12 subjects, 11 times, 0 failed)"
+    draws = nlme.posterior_draws(*theoph, modes, 4, 1)
+    assert repr(draws).startswith("Draws(12 subjects, 4 draws each, median effective sample size ")
+
+
 def test_the_face_of_the_engine_is_exact():
     public = {n for n, v in vars(nlme).items() if not n.startswith("_") and not inspect.ismodule(v)}
     assert public == set(nlme.__all__) and nlme.__all__ == sorted(nlme.__all__)

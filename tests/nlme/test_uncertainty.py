@@ -136,3 +136,9 @@ def test_bootstrap_draws_subjects(records, fit):
         assert table[name].std() == pytest.approx(errors[name], rel=0.35)
     with pytest.raises(ValueError, match="replicates must be ≥ 1"):
         nlme.bootstrap(fit, records, 7, replicates=0)
+
+
+def test_a_fit_that_was_stopped_did_not_converge(records):
+    stopped = nlme.fit_population(MODEL, records, START, max_iterations=1, covariance=False)
+    assert not stopped.converged and "stopped after 1 iterations" in stopped.verdict
+    assert "not converged" in repr(stopped)

@@ -15,3 +15,8 @@ class Draws(NamedTuple):
     eta: Float64[np.ndarray, "subject draw k"]
     effective_sample_size: Float64[np.ndarray, " subject"]
     log_marginal: Float64[np.ndarray, " subject"]
+
+    def __repr__(self) -> str:
+        n, draws, _ = self.eta.shape
+        size = np.median(self.effective_sample_size)
+        return f"Draws({n} subjects, {draws} draws each, median effective sample size {size:.0f})"

@@ -62,6 +62,10 @@ class EmpiricalBayes(NamedTuple):
     gradient_norm: Float64[np.ndarray, " subject"]
     status: Int8[np.ndarray, " subject"]
 
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{int(np.sum(self.status == s))} {s.name.lower()}" for s in Status)
+        return f"EmpiricalBayes({len(self.eta)} subjects: {counts})"
+
 
 class _Search(NamedTuple):
     eta: Float[Array, "k lane"]

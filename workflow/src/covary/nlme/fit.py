@@ -335,8 +335,8 @@ class _Objective:
         return self._constraints.unbounded(vector[self.free]) / self.units
 
     def stretch(self, x) -> Float64[np.ndarray, " free"]:
-        """By how much bounds stretch each entry: the derivative of the unconstrained vector; 1 without a bound,
-        and at one."""
+        """By how much bounds stretch each entry: the derivative of the unconstrained vector; 1 without a
+        bound, and at one."""
         at = self.at_bounds(x)
         reached = np.array([name in at for name in self._constraints.names], dtype=bool)
         return np.where(reached, 1.0, self._constraints.slope(x * self.units))

@@ -42,6 +42,9 @@ class Marginal(NamedTuple):
     eta: Float64[np.ndarray, "subject k"]
     status: Int8[np.ndarray, " subject"]
 
+    def __repr__(self) -> str:
+        return f"Marginal({len(self.ofv)} subjects, OFV {np.sum(self.ofv):.4f})"
+
 
 class _Derivatives(NamedTuple):
     """What the approximations need of the predictions f at η: a = df/dη, b = d²f/dη² (Laplace), f at η =

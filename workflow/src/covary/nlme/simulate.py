@@ -31,6 +31,10 @@ class Simulation(NamedTuple):
     observation: Float64[np.ndarray, "subject time"]
     status: Int8[np.ndarray, " subject"]
 
+    def __repr__(self) -> str:
+        n, times = self.prediction.shape
+        return f"Simulation({n} subjects, {times} times, {int(np.sum(self.status))} failed)"
+
 
 def predictions(
     model: OdeModel | ClosedFormModel,

@@ -11,7 +11,7 @@ export PYTHONUTF8 := 1
 SNAKEMAKE := $(BIN)/python -m snakemake --cores $(CORES) --workflow-profile workflow/profiles/default
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo unlock download test coverage test-slow docs lint format generated lock bench
+.PHONY: help env demo unlock download test coverage test-slow docs pictures lint format generated lock bench
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +61,9 @@ $(DOCS_VENV)/.complete: envs/docs.lock
 	@$(PYTHON) -m venv --clear $(DOCS_VENV)
 	@$(DOCS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r envs/docs.lock
 	@touch $@
+
+pictures: env  ## Make README's pictures and captions from results/demo
+	@$(BIN)/python docs/pictures.py
 
 lint: env  ## Check style, formatting and types of Python and Snakemake files
 	@$(BIN)/ruff check .

@@ -77,6 +77,8 @@ def run(predictors=("network",), skill=0.8, error=0.4, reading=0.9):
         "association_ledger": ledger,
         "learning_curve": learning_curve,
         "power": power,
+        "population_parameters": population()[0],
+        "population_fits": population()[1],
         "privacy": privacy(),
         "generator_quality": generator_quality(),
         "latent_ranking": latent_ranking(),
@@ -94,6 +96,20 @@ def generator_quality(precision=0.8, recall=0.7, readback=0.8):
         measures = zip(("precision", "recall", "frechet_distance"), (*shares, distance), strict=True)
         rows += [(measure, of, "vae_encoder", None, value) for measure, value in measures]
     return pd.DataFrame(rows, columns=["measure", "of", "feature_space", "latent", "value"])
+
+
+def population():
+    """Fits that converged, with two parameters each."""
+    fits = pd.DataFrame(
+        {"noise_variance": NOISES, "method": "focei", "converged": True, "verdict": "converged"}
+    )
+    fits = fits.assign(minus_two_log_likelihood=-100.5, subjects=1000, observations=21_000)
+    both = pd.DataFrame(
+        {"parameter": ["CL", "omega(eta_CL,eta_CL)"], "estimate": [0.31, 0.95], "true": [0.3, 1.0]}
+    )
+    both = both.assign(initial=[0.1, 0.5], se=0.01, rse_percent=3.2, ci_low=0.29, ci_high=0.99, moved=True)
+    both = both.assign(bsv_cv_percent=np.nan, shrinkage_percent=[np.nan, 12.0], fixed=False)
+    return pd.concat([both.assign(noise_variance=v) for v in NOISES], ignore_index=True), fits
 
 
 def privacy(**values):

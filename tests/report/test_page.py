@@ -73,7 +73,8 @@ def inputs(tmp_path_factory):
 
 def page(inputs, tables, raw=None):
     config = check(raw if raw is not None else CHANGED)
-    html = render(config=config, channels=["grey"], tables=tables, **inputs)
+    index = pd.DataFrame({"file": ["a.png"], "status": "ok", "conversion": "colours to grey"})
+    html = render(config=config, channels=["grey"], index=index, tables=tables, **inputs)
     return html, Page(html)
 
 
@@ -112,6 +113,14 @@ def test_every_number_of_the_tables_is_shown_and_can_be_downloaded(inputs, table
         text = base64.b64decode(files[name].removeprefix("data:text/csv;base64,")).decode()
         pd.testing.assert_frame_equal(pd.read_csv(io.StringIO(text)), tables[name.removesuffix(".csv")])
     assert not {"nan", "inf"} & set(parsed.text.lower().split())
+
+
+def test_the_longitudinal_model_is_shown_with_its_code_and_parameters(inputs, good):
+    _, parsed = page(inputs, good)
+    assert "class SaturableElimination" in parsed.text and "def vector_field" in parsed.text
+    assert "Fitted by FOCEI to the records of 1,000 training patients (21,000 outcomes)" in parsed.text
+    assert "CL 0.3 0.31 0.29 to 0.99 3.2 %" in parsed.text
+    assert "Images were changed before use: colours to grey (1 of 1)." in parsed.text
 
 
 def test_a_run_without_learning_curves_says_so(inputs, good):

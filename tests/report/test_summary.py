@@ -1,3 +1,4 @@
+import pandas as pd
 import pytest
 
 from covary.config.reading import check
@@ -29,7 +30,8 @@ def words(tables):
 
 
 def worries(tables, config=CONFIG):
-    return [plain(note) for note in concerns(config, tables)]
+    index = pd.DataFrame({"file": ["a.png"], "status": "ok", "conversion": ""})
+    return [plain(note) for note in concerns(config, index, tables)]
 
 
 def with_effects(tables, **columns):

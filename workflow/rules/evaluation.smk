@@ -247,6 +247,53 @@ rule plot_evaluation:
         "../scripts/plot_evaluation.py"
 
 
+rule plot_population:
+    """Parameters, goodness of fit and visual predictive checks of the population fits."""
+    input:
+        records=expand(RECORDS, scenario=SCENARIOS),
+        parameters=expand("<results>/population/{scenario}.json", scenario=SCENARIOS),
+        fitted=expand("<results>/population/{scenario}.csv", scenario=SCENARIOS),
+        verdicts=expand(
+            "<results>/population/{scenario}_verdict.json", scenario=SCENARIOS
+        ),
+        model_file=model_file(),
+    output:
+        population_parameters=report(
+            "<results>/tables/population_parameters.csv",
+            caption="../report/population_parameters.rst",
+            category="Records",
+        ),
+        population_fits="<results>/tables/population_fits.csv",
+        goodness_of_fit=report(
+            "<results>/figures/goodness_of_fit.svg",
+            caption="../report/goodness_of_fit.rst",
+            category="Records",
+        ),
+        predictive_checks=report(
+            "<results>/figures/predictive_checks.svg",
+            caption="../report/predictive_checks.rst",
+            category="Records",
+        ),
+    log:
+        "<logs>/plot_population.log",
+    benchmark:
+        "<benchmarks>/plot_population.tsv"
+    conda:
+        "../../envs/covary.yaml"
+    resources:
+        mem_mb=growing(3000),
+        runtime=60,
+    params:
+        dataset=DATASET,
+        model=settings.longitudinal.model,
+        fit=section("longitudinal.fit"),
+        noise_variances=VARIANCES,
+        seed=settings.seed,
+        code=code("plot_population"),
+    script:
+        "../scripts/plot_population.py"
+
+
 rule check_privacy:
     """Distances to the nearest training and held-out images, membership inference, the closest pairs."""
     input:
@@ -394,17 +441,23 @@ rule write_report:
             rules.check_privacy.output.table,
             rules.measure_generator.output.table,
             rules.rank_latents.output.ranking,
+            rules.plot_population.output.population_parameters,
+            rules.plot_population.output.population_fits,
         ],
         figures=[
             *rules.plot_images.output,
             *rules.plot_association.output,
             *rules.plot_evaluation.output,
             *rules.plot_quality.output,
+            rules.plot_population.output.goodness_of_fit,
+            rules.plot_population.output.predictive_checks,
             *rules.plot_training.output,
             rules.plot_workflow.output.workflow_dag,
         ],
         captions=relative("workflow/report/*.rst"),
+        index="<results>/images/index.parquet",
         images="<results>/images/attributes.json",
+        model_file=model_file(),
         templates=relative(
             "workflow/src/covary/report/*.j2", "workflow/src/covary/report/*.css"
         ),

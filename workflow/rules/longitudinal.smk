@@ -67,6 +67,7 @@ rule fit_population:
     output:
         parameters="<results>/population/{scenario}.json",
         table="<results>/population/{scenario}.csv",
+        verdict="<results>/population/{scenario}_verdict.json",
     log:
         "<logs>/fit_population/{scenario}.log",
     benchmark:

@@ -16,6 +16,7 @@ def write_report(
     tables: list[Path],
     figures: list[Path],
     captions: list[Path],
+    index: Path,
     images: Path,
     benchmarks: Path,
     config: Config,
@@ -24,6 +25,7 @@ def write_report(
     text = report.render(
         config=config,
         channels=json.loads(images.read_text(encoding="utf-8"))["channels"],
+        index=pd.read_parquet(index),
         tables={path.stem: pd.read_csv(path) for path in tables},
         figures={path.stem: path for path in figures},
         captions=captions[0].parent,

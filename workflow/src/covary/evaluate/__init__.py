@@ -16,6 +16,7 @@ from covary.evaluate.outcomes import (
     random_population,
     score_forecast,
 )
+from covary.evaluate.population import fit_table, parameter_table
 from covary.evaluate.power import TrainingSizes, learning_curves
 from covary.evaluate.score import score
 from covary.evaluate.simulation import OutcomeSimulation
@@ -38,12 +39,14 @@ __all__ = [
     "conditional_nll",
     "crps",
     "draw_random_effects",
+    "fit_table",
     "ideal_forecast",
     "learning_curves",
     "longitudinal_nll_table",
     "mean_squared_error",
     "measured_ceiling",
     "outcome_table",
+    "parameter_table",
     "r2",
     "random_effects_table",
     "random_population",

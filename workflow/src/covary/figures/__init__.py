@@ -2,6 +2,7 @@
 
 from covary.figures.calibration import calibration
 from covary.figures.effects import r2_against_explainable_fraction
+from covary.figures.fits import goodness_of_fit, predictive_checks
 from covary.figures.headline import headline
 from covary.figures.images import examples, reconstructions, traversals
 from covary.figures.latents import latent_ranking
@@ -22,12 +23,14 @@ __all__ = [
     "closest_pairs",
     "examples",
     "generator_quality",
+    "goodness_of_fit",
     "headline",
     "latent_ranking",
     "learning_curve",
     "nearest_images",
     "pairs_of",
     "parse_rulegraph",
+    "predictive_checks",
     "r2_against_explainable_fraction",
     "reconstructions",
     "save",

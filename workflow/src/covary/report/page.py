@@ -2,6 +2,7 @@
 
 import base64
 import datetime
+import math
 import os
 import platform
 import re
@@ -19,6 +20,8 @@ from covary.config.experiment import Config
 from covary.dataset.association import explainable_fraction
 from covary.evaluate.ledger import measured_ceiling
 from covary.report import answers, summary
+from covary.report.fits import fits_in_words
+from covary.report.model import model_source
 from covary.report.runtime import read_benchmarks
 from covary.wording import image_in_words, population_label, predictor_label
 
@@ -30,6 +33,8 @@ FIGURES = (
     "generator_quality",
     "latent_ranking",
     "association",
+    "goodness_of_fit",
+    "predictive_checks",
     "trajectories",
     "r2_against_explainable_fraction",
     "calibration",
@@ -48,11 +53,14 @@ TABLES = (
     "outcomes",
     "association_ledger",
     "learning_curve",
+    "population_parameters",
+    "population_fits",
     "power",
     "privacy",
     "generator_quality",
     "latent_ranking",
 )
+FITS = "population_fits"  # shown as sentences, hence without a caption
 _MEDIA_TYPES = {".svg": "image/svg+xml", ".png": "image/png"}
 _PACKAGES = ("covary", "torch", "torchvision", "diffusers", "jax", "equinox", "numpy", "pandas",
              "xarray", "zarr", "snakemake")  # fmt: skip
@@ -62,6 +70,7 @@ def render(
     *,
     config: Config,
     channels: Sequence[str],
+    index: pd.DataFrame,
     tables: Mapping[str, pd.DataFrame],
     figures: Mapping[str, Path],
     captions: Path,
@@ -70,7 +79,8 @@ def render(
 ) -> str:
     """The report of one run as HTML that needs no other file and no network.
 
-    `channels` are the names of the channels of the images.
+    `channels` are the names of the channels of the images, `index` the list of prepared images, with their
+    `status` and `conversion`.
     `tables` has all of `TABLES`: those of `covary.evaluate` and the `latent_ranking` of `covary.vae`, as read
     from their files. `figures` has an SVG or PNG file for each of `FIGURES`; `captions` is a folder with a
     caption `<name>.rst` for every figure and table; `benchmarks` is the folder of Snakemake's benchmarks.
@@ -89,6 +99,7 @@ def render(
     )
     environment.filters |= {
         "number": _number,
+        "significant": _significant,
         "duration": _duration,
         "csv": _csv_uri,
     }
@@ -109,13 +120,14 @@ def render(
     return template.render(
         config=config,
         image=image_in_words(config.images.drawn_size_px, channels),
+        model_source=model_source(config.longitudinal.model),
         config_yaml=yaml.safe_dump(config.model_dump(), sort_keys=False, allow_unicode=True),
         changes=_changes(Config().model_dump(), config.model_dump()),
         date=date,
         sentences=summary.sentences(config, channels, ledger, shown["longitudinal_nll"]),
         verdicts=summary.verdicts(ledger),
         ceiling=measured_ceiling(ledger),
-        concerns=summary.concerns(config, shown),
+        concerns=summary.concerns(config, index, shown),
         pictures=answers.pictures_verdict(
             tables["generator_quality"],
             ranking.loc[ranking["random_effect"] >= 0, "latent"].tolist(),
@@ -124,6 +136,7 @@ def render(
         ledger_in_words=answers.ledger_in_words(ledger),
         negative_parts=answers.negative_parts_in_words(ledger),
         comparison_in_words=answers.comparison_in_words(shown["comparison"]),
+        fits_in_words=fits_in_words(tables["population_fits"]),
         calibration_in_words=answers.calibration_in_words(shown["calibration"]),
         power_in_words=answers.power_in_words(shown["power"], smallest),
         smallest=smallest,
@@ -131,7 +144,7 @@ def render(
         tables=shown,
         files=tables,
         figures={name: _data_uri(figures[name]) for name in FIGURES},
-        captions={name: _caption(captions / f"{name}.rst") for name in (*FIGURES, *TABLES)},
+        captions={name: _caption(captions / f"{name}.rst") for name in (*FIGURES, *TABLES) if name != FITS},
         runtime=read_benchmarks(benchmarks),
         versions=_versions(),
         machine=f"{platform.system()} on {platform.machine()}, {os.cpu_count()} cores",
@@ -164,6 +177,11 @@ def _csv_uri(table: pd.DataFrame) -> str:
 def _number(value: float, digits: int) -> str:
     """Fixed digits with thousands separated, and a true minus sign."""
     return f"{value:,.{digits}f}".replace("-", "−")
+
+
+def _significant(value: float) -> str:
+    """Three significant digits; a dash where there is no value."""
+    return "–" if math.isnan(value) else f"{value:.3g}".replace("-", "−")
 
 
 def _duration(seconds: float) -> str:

@@ -12,6 +12,8 @@ from covary.evaluate.ledger import measured_ceiling
 from covary.records.truth import true_parameters
 from covary.report.answers import LOW_READBACK_R2, calibration_concerns, pooled, privacy_verdict
 from covary.report.comparisons import compared, direction
+from covary.report.fits import concerns_of_fits
+from covary.report.preparation import concerns_of_preparation
 from covary.wording import image_in_words, levels, noise_label, percent
 
 _NLL_TOLERANCE = 1.0
@@ -52,14 +54,16 @@ def sentences(
     ]
 
 
-def concerns(config: Config, tables: Mapping[str, pd.DataFrame]) -> list[str]:
+def concerns(config: Config, index: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> list[str]:
     """Poor results and failed checks, which a reader must know before using the numbers.
 
-    `tables` are those of the report, by name.
+    `index` lists the prepared images; `tables` are those of the report, by name.
     """
     notes = []
     table, random_effects = verdicts(tables["association_ledger"]), tables["random_effects"]
-    notes += _concerns_of_images(table)
+    notes += _concerns_of_ceiling(table)
+    notes += concerns_of_preparation(index)
+    notes += concerns_of_fits(tables["population_fits"], tables["population_parameters"])
     copied = privacy_verdict(tables["privacy"])
     if copied.poor:
         notes.append(f"Is anything copied from the training data? {copied.text}")
@@ -90,7 +94,7 @@ def concerns(config: Config, tables: Mapping[str, pd.DataFrame]) -> list[str]:
     return notes
 
 
-def _concerns_of_images(table: pd.DataFrame) -> list[str]:
+def _concerns_of_ceiling(table: pd.DataFrame) -> list[str]:
     rows = table.drop_duplicates("noise_variance")
     nothing = rows[rows["carried_low"] <= 0]
     little = rows[(rows["carried_low"] > 0) & (rows["carried"] < _ENOUGH * rows["explainable"])]

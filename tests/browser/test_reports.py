@@ -1,7 +1,7 @@
 """The report in a real browser, at the widths of a desktop, a tablet and a phone.
 
-Needs Chromium (`apt install chromium`) and Node; `npm install --no-package-lock` in this folder brings the driver
-and axe-core, the accessibility checks. `.ci/run` does both where it can.
+Needs Chromium (`apt install chromium`) and Node; `npm install --no-package-lock` in this folder brings the
+driver and axe-core, the accessibility checks. `.ci/run` does both where it can.
 """
 
 import json
@@ -43,7 +43,8 @@ def test_the_report_opens_without_fault(finished):
 def test_faults_are_found(tmp_path):
     page = tmp_path / "bad.html"
     page.write_text(
-        "<!doctype html><html lang='en'><title>t</title><main><h1>a</h1><h4>b</h4><p style='color:#ddd'>pale</p>"
+        "<!doctype html><html lang='en'><title>t</title><main><h1>a</h1><h4>b</h4>"
+        "<p style='color:#ddd'>pale</p>"
         "<img alt='gone' src='data:image/png;base64,AAAA'><p style='width:900px'>wide</p>"
         "<script>throw new Error('broken')</script></main></html>"
     )

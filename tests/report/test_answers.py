@@ -111,8 +111,8 @@ def test_numbers_of_subjects_and_limits_are_no_more_exact_than_they_are():
 @pytest.mark.parametrize(
     "values, start, poor",
     [
-        ({}, "The generated images are much like the test images: 80 % and 70 %", False),
-        ({"recall": 0.3}, "The generated images can be told from the test images: 80 % and 30 %", True),
+        ({}, "The generated images are much like the test images: 80 % of them", False),
+        ({"recall": 0.3}, "The generated images can be told from the test images: 80 % of them", True),
         ({"readback": 0.2}, "The generated images are much like", True),
     ],
 )

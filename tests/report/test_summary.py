@@ -56,12 +56,12 @@ def test_three_sentences_state_the_numbers_of_the_tables(good):
     text = words(good)
     table = verdicts(good["association_ledger"])
     first, last = table.iloc[0], table.iloc[-1]
-    assert "By design an image shows 100 % to 10 % of the hidden traits" in text
+    assert "By design an image shows 100 % to 10 % of the hidden traits (random effects)" in text
     assert f"measured to carry {100 * first.carried:.3g} % to {100 * last.carried:.2g} %" in text
     assert f"network found {100 * first.found:.3g} % (95 % interval {100 * first.found_low:.3g} %" in text
     assert f"to {100 * last.found:.2g} % (95 % interval" in text
     assert "6,000 synthetic patients" in text and "64 × 64 pixels" in text
-    assert "fit better than those of the average patient at σ² = 0, 1 and 9 (negative" in text
+    assert "fit better than records of the average patient at σ² = 0, 1 and 9." in text
 
 
 def test_a_good_run_gives_no_cause_for_concern(good):
@@ -87,7 +87,7 @@ def test_better_than_the_average_patient_needs_an_interval_without_0(good):
     rows = (nll["population"] == "predicted") & (nll["noise_variance"] == 9)
     nll.loc[rows, ["gain_low", "gain_high"]] = -1.0, 20.0
     tables = good | {"longitudinal_nll": nll}
-    assert "average patient at σ² = 0 and 1 (negative log-likelihood lower by" in words(tables)
+    assert "average patient at σ² = 0 and 1; they cannot" in words(tables)
     assert "; they cannot be told apart at σ² = 9." in words(tables)
     assert worries(tables) == [
         "At σ² = 9, outcomes predicted by network are not shown to fit better than those of the average "
@@ -117,7 +117,9 @@ def test_images_that_carry_nothing_are_said_to_carry_nothing(empty):
     assert (
         "measured to carry nothing of them that can be told from chance, so there is no association" in text
     )
-    assert "found" not in text.split("to be found.")[0] and "fit better than those of the average" not in text
+    assert (
+        "found" not in text.split("to be found.")[0] and "fit better than records of the average" not in text
+    )
     assert worries(empty)[0].startswith("At σ² = 0, 1 and 9, nothing of the random effects could be read")
 
 
@@ -166,5 +168,5 @@ def test_phantoms_are_named_as_such(good):
 def test_each_predictor_has_its_sentence(two):
     text = words(two)
     assert "linear, the best predictor, found" in text
-    assert text.count("simulated from what linear found") == text.count("from what resnet18 found") == 1
+    assert "records simulated from what linear and resnet18 found fit better than records of" in text
     assert verdicts(two["association_ledger"])["predictor"].tolist() == ["linear", "resnet18"] * 3

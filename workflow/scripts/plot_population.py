@@ -14,6 +14,8 @@ from covary.jobs.run import run
 from covary.nlme.diagnostics import predictive_check, residual_table
 from covary.records.study import Study
 
+N_SUBJECTS = 400
+
 
 def plot_population(
     dataset: Path,
@@ -29,10 +31,10 @@ def plot_population(
     predictive_checks: Path,
     seed: int,
 ) -> None:
-    """Write both tables and draw both figures, from the subjects of the fits."""
+    """Write both tables and draw both figures, from the first subjects of the fits."""
     study = Study.of(dataset, model)
     train = members(store.read(dataset, names.SUBJECTS), "train")
-    chosen = slice(train.start, min(train.stop, train.start + fit.subjects))
+    chosen = slice(train.start, min(train.stop, train.start + min(fit.subjects, N_SUBJECTS)))
     residuals, checks = {}, {}
     for noise_variance, file in zip(noise_variances, parameters, strict=True):
         population = nlme.parameters_from_json(file.read_text(encoding="utf-8"))

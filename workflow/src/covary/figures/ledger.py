@@ -79,8 +79,8 @@ def _bars(axis: Axes, position: int, rows: pd.DataFrame) -> None:
             if pooled and width > 0.055:
                 middle = (left + width / 2, top + height / 2)
                 backing = {"facecolor": colour, "edgecolor": "none", "pad": 1} if hatch else None
-                axis.text(*middle, percent(width, 0), ha="center", va="center", fontsize=7.5, color=ink,
-                          bbox=backing)  # fmt: skip
+                text = percent(width, 0) if width < 0.995 else "all"
+                axis.text(*middle, text, ha="center", va="center", fontsize=7.5, color=ink, bbox=backing)
             ends[width >= 0] += width
         if pooled:
             low, high = parts.loc["reached", ["low", "high"]] / explainable

@@ -41,7 +41,7 @@ def learning_curve(curve: pd.DataFrame, power: pd.DataFrame) -> Figure:
         return figure
     variances = list(curve["noise_variance"].unique())
     predictors = list(curve["predictor"].unique())
-    counts = 0.55 + 0.16 * len(variances) * (1 + len(_COUNTS) * len(predictors)) * 0.75
+    counts = 0.55 + 0.16 * len(variances) * (1 + len(_COUNTS) * len(predictors)) * 0.85
     figure = Figure(figsize=(WIDTH_IN, 2.1 + counts), layout="constrained")
     above, below = figure.subfigures(2, 1, height_ratios=(2.1, counts))
     panels = above.subplots(1, len(variances), squeeze=False)[0]

@@ -58,7 +58,7 @@ def negative_parts_in_words(ledger: pd.DataFrame) -> list[str]:
     """What a negative part of the ledger is, one sentence per part, over all random effects."""
     sentences = []
     for row in pooled(ledger).itertuples():
-        if row.part == "reached" or round(row.share, 3) >= 0:
+        if round(row.share, 3) >= 0:
             continue
         low, high = (percent(end / row.explainable, 1) for end in (row.low, row.high))
         reason = (
@@ -207,11 +207,12 @@ def pictures_verdict(quality: pd.DataFrame, chosen: Sequence[int], phantoms: boo
     read = quality[(quality["measure"] == "readback_r2") & (quality["of"] == "generated")]
     weakest = read[read["latent"].isin(chosen)]["value"].min()
     alike = bool((generated[shares] >= _ALIKE * best[shares]).all())
-    lie = [f"{percent(of['precision'], 0)} and {percent(of['recall'], 0)}" for of in (generated, best)]
+    lie = [[percent(of[share], 0) for share in shares] for of in (generated, best)]
     text = (
-        f"The generated images {'are much like' if alike else 'can be told from'} the {what}: {lie[0]} of "
-        f"the one lie among the other and the reverse, where training images reach {lie[1]}; their distance "
-        f"(Fréchet) to the {what} is {times:.1f} times that of the training images. "
+        f"The generated images {'are much like' if alike else 'can be told from'} the {what}: {lie[0][0]} of "
+        f"them lie among the {what}, and {lie[0][1]} of the {what} among them (training images: "
+        f"{lie[1][0]} and {lie[1][1]}). Their distance (Fréchet) to the {what} is {times:.1f} times that of "
+        "training images. "
     )
     if weakest >= LOW_READBACK_R2:
         text += f"Every random effect can be read back from them (R² of {weakest:.2f} or more)."

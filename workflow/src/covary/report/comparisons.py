@@ -11,19 +11,24 @@ def direction(low: pd.Series | float, high: pd.Series | float) -> np.ndarray:
     return np.where(low > 0, 1, np.where(high < 0, -1, 0))
 
 
-def compared(one: str, two: str, rows: pd.DataFrame, *, relation: str, measure: str, digits: int) -> str:
+def compared(
+    one: str, two: str, rows: pd.DataFrame, *, relation: str, measure: str | None = None, digits: int = 3
+) -> str:
     """One sentence without its full stop: at which noise levels `one` is better than `two`, or the reverse.
 
     `rows` has the columns noise_variance, difference, low and high; a positive difference speaks for `one`.
-    The sentence reads "<one> <relation> <two> at σ² = 1 (<measure> by 0.15)".
+    The sentence reads "<one> <relation> <two> at σ² = 1 (<measure> by 0.15)"; without a measure, it has no
+    numbers.
     """
     which = direction(rows["low"], rows["high"])
     parts = []
     for first, second, sign in ((one, two, 1), (two, one, -1)):
         where = rows[which == sign]
         if len(where):
-            by = joined([f"{abs(d):.{digits}f}" for d in where["difference"]])
-            parts.append(f"{first} {relation} {second} at {levels(where)} ({measure} by {by})")
+            text = f"{first} {relation} {second} at {levels(where)}"
+            if measure is not None:
+                text += f" ({measure} by {joined([f'{abs(d):.{digits}f}' for d in where['difference']])})"
+            parts.append(text)
     if (which == 0).any():
         pair = "they" if parts else f"{one} and {two}"
         parts.append(f"{pair} cannot be told apart at {levels(rows[which == 0])}")

@@ -14,7 +14,7 @@ from covary.report.answers import LOW_READBACK_R2, calibration_concerns, pooled,
 from covary.report.comparisons import compared, direction
 from covary.report.fits import concerns_of_fits
 from covary.report.preparation import concerns_of_preparation
-from covary.wording import image_in_words, levels, noise_label, percent
+from covary.wording import image_in_words, joined, levels, noise_label, percent
 
 _NLL_TOLERANCE = 1.0
 _ENOUGH = 0.5  # of what an image should carry by design
@@ -175,8 +175,8 @@ def _carried_and_found(table: pd.DataFrame, n_test: int) -> str:
     ends = best.sort_values("noise_variance").iloc[[0, -1] if len(best) > 1 else [0]]
     designed = _from_to([percent(row.explainable) for row in ends.itertuples()])
     text = (
-        f"By design an image shows {designed} of the hidden traits that shape its patient’s record, "
-        "depending on the noise; "
+        f"By design an image shows {designed} of the hidden traits (random effects) that shape its patient’s "
+        "record, depending on the noise of variance σ² that is added to them; "
     )
     if (ends["carried_low"] <= 0).all():
         return text + (
@@ -206,22 +206,24 @@ def _from_to(ends: list[str]) -> str:
 
 
 def _outcomes(longitudinal_nll: pd.DataFrame) -> str:
-    parts = []
+    """Whether records simulated from what was found are better than that of the average patient."""
+    names_by_directions: dict[tuple, list[str]] = {}
+    gains_by_directions = {}
     for name, rows in _by_predictor(_predicted(longitudinal_nll)):
-        gains = rows.rename(columns={"gain": "difference"})[["noise_variance", "difference"]]
-        gains[["low", "high"]] = rows[["gain_low", "gain_high"]]
-        one = f"outcomes simulated from what {name} found"
-        measure = "negative log-likelihood lower"
-        parts.append(
-            compared(
-                one,
-                "those of the average patient",
-                gains,
-                relation="fit better than",
-                measure=measure,
-                digits=1,
-            )
+        gains = rows[["noise_variance", "gain", "gain_low", "gain_high"]]
+        gains.columns = ["noise_variance", "difference", "low", "high"]
+        directions = tuple(direction(gains["low"], gains["high"]))
+        names_by_directions.setdefault(directions, []).append(name)
+        gains_by_directions[directions] = gains
+    parts = [
+        compared(
+            f"records simulated from what {joined(names)} found",
+            "records of the average patient",
+            gains_by_directions[directions],
+            relation="fit better than",
         )
+        for directions, names in names_by_directions.items()
+    ]
     return f"Scored against the outcomes that the image stands for, {'; '.join(parts)}."
 
 

@@ -95,6 +95,14 @@ def test_better_than_the_average_patient_needs_an_interval_without_0(good):
     ]
 
 
+def test_constant_predictions_that_fit_better_say_nothing_of_images(blind):
+    nll = blind["longitudinal_nll"].copy()
+    nll.loc[nll["population"] == "predicted", ["gain", "gain_low", "gain_high"]] = 10.0, 5.0, 15.0
+    tables = blind | {"longitudinal_nll": nll}
+    assert "network found and records of the average patient cannot be told apart at σ² = 0" in words(tables)
+    assert any("are not shown to fit better" in note for note in worries(tables))
+
+
 @pytest.mark.parametrize(
     "fraction, verdict, poor",
     [(0.3, "less than half found", True), (0.6, "more than half found", False), (0.9, "most found", False)],

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
+import numpy as np
 import pandas as pd
 
 from covary import nlme
@@ -50,7 +51,7 @@ def sentences(
         f"{image_in_words(config.images.drawn_size_px, channels)} and, at each of {levels_text}, a record of "
         f"{len(times_h)} outcomes over {times_h[-1] - times_h[0]:g} hours.",
         _carried_and_found(table, config.subjects.test),
-        _outcomes(longitudinal_nll),
+        _outcomes(_gains(table, longitudinal_nll)),
     ]
 
 
@@ -81,7 +82,8 @@ def concerns(config: Config, index: pd.DataFrame, tables: Mapping[str, pd.DataFr
         notes += _concerns_of_found(name, rows)
     for name, rows in _by_predictor(_from_image(random_effects)):
         notes += _concerns_of_random_effects(name, rows)
-    notes += _concerns_of_outcomes(config, tables["longitudinal_nll"])
+    notes += _concerns_of_simulation(config, tables["longitudinal_nll"])
+    notes += _concerns_of_outcomes(_gains(table, tables["longitudinal_nll"]))
     notes += calibration_concerns(tables["calibration"])
     ranking = tables["latent_ranking"]
     chosen = ranking[ranking["random_effect"] >= 0].sort_values("random_effect")
@@ -148,26 +150,47 @@ def _concerns_of_random_effects(name: str, rows: pd.DataFrame) -> list[str]:
     return notes
 
 
-def _concerns_of_outcomes(config: Config, longitudinal_nll: pd.DataFrame) -> list[str]:
+def _concerns_of_simulation(config: Config, longitudinal_nll: pd.DataFrame) -> list[str]:
     settings = config.longitudinal
     residual = true_parameters(nlme.load_model(settings.model), settings).residual
     # Only an additive error has the same density whatever is predicted.
     sd = residual.sd if isinstance(residual, nlme.Additive) else math.nan
     expected = len(settings.times_h) * (0.5 * math.log(2 * math.pi) + math.log(sd) + 0.5)
-    notes = [
+    return [
         f"The negative log-likelihood of the true record at σ²\u00a0=\u00a00 is {row.nll:.1f}; it should be "
         f"{expected:.1f}. Simulation and evaluation do not agree."
         for row in longitudinal_nll.query("noise_variance == 0 and population == 'true'").itertuples()
         if abs(row.nll - expected) > _NLL_TOLERANCE
     ]
-    for name, rows in _by_predictor(_predicted(longitudinal_nll)):
-        not_better = rows[direction(rows["gain_low"], rows["gain_high"]) <= 0]
+
+
+def _concerns_of_outcomes(gains: pd.DataFrame) -> list[str]:
+    notes = []
+    for name, rows in _by_predictor(gains):
+        not_better = rows[direction(rows["low"], rows["high"]) <= 0]
         if len(not_better):
             notes.append(
                 f"At {levels(not_better)}, outcomes predicted by {name} are not shown to fit better than "
                 "those of the average patient."
             )
     return notes
+
+
+def _gains(table: pd.DataFrame, longitudinal_nll: pd.DataFrame) -> pd.DataFrame:
+    """Gains of predicted outcomes over those of the average patient: predictor, noise_variance, difference,
+    low, high.
+
+    Predictions without any signal can fit better than the average patient, if they are constant and happen to
+    lie closer to the median. That says nothing of the images, so where nothing was found the interval has no
+    lower end.
+    """
+    columns = ["predictor", "noise_variance", "gain", "gain_low", "gain_high"]
+    gains = longitudinal_nll.loc[longitudinal_nll["population"] == "predicted", columns]
+    gains.columns = ["predictor", "noise_variance", "difference", "low", "high"]
+    found = table[(table["carried_low"] > 0) & (table["found_low"] > 0)]
+    known = pd.MultiIndex.from_frame(found[["predictor", "noise_variance"]])
+    of = pd.MultiIndex.from_frame(gains[["predictor", "noise_variance"]])
+    return gains.assign(low=gains["low"].where(of.isin(known), -np.inf))
 
 
 def _carried_and_found(table: pd.DataFrame, n_test: int) -> str:
@@ -205,34 +228,25 @@ def _from_to(ends: list[str]) -> str:
     return " to ".join(dict.fromkeys(ends))
 
 
-def _outcomes(longitudinal_nll: pd.DataFrame) -> str:
+def _outcomes(gains: pd.DataFrame) -> str:
     """Whether records simulated from what was found are better than that of the average patient."""
-    names_by_directions: dict[tuple, list[str]] = {}
-    gains_by_directions = {}
-    for name, rows in _by_predictor(_predicted(longitudinal_nll)):
-        gains = rows[["noise_variance", "gain", "gain_low", "gain_high"]]
-        gains.columns = ["noise_variance", "difference", "low", "high"]
-        directions = tuple(direction(gains["low"], gains["high"]))
-        names_by_directions.setdefault(directions, []).append(name)
-        gains_by_directions[directions] = gains
+    alike: dict[tuple, list[tuple[str, pd.DataFrame]]] = {}
+    for name, rows in _by_predictor(gains):
+        alike.setdefault(tuple(direction(rows["low"], rows["high"])), []).append((name, rows))
     parts = [
         compared(
-            f"records simulated from what {joined(names)} found",
+            f"records simulated from what {joined([name for name, _ in same])} found",
             "records of the average patient",
-            gains_by_directions[directions],
+            same[0][1],
             relation="fit better than",
         )
-        for directions, names in names_by_directions.items()
+        for same in alike.values()
     ]
     return f"Scored against the outcomes that the image stands for, {'; '.join(parts)}."
 
 
 def _from_image(random_effects: pd.DataFrame) -> pd.DataFrame:
     return pooled(random_effects).query("term_1 == 'eta_hat' and term_2 == 'eta_pred'")
-
-
-def _predicted(longitudinal_nll: pd.DataFrame) -> pd.DataFrame:
-    return longitudinal_nll[longitudinal_nll["population"] == "predicted"]
 
 
 def _by_predictor(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:

@@ -32,5 +32,5 @@ def pytest_collection_modifyitems(items):
     run happens once."""
     for item in items:
         fixtures = item._fixtureinfo.name2fixturedefs.get("finished", ())
-        shared = any(fixture.func is checkout.run_once for fixture in fixtures)
+        shared = any(fixture.func is checkout.run_once for fixture in fixtures[-1:])
         item.add_marker(pytest.mark.xdist_group("finished" if shared else item.path.name))

@@ -84,8 +84,9 @@ def test_wrong_designs_and_records():
         nlme.Records.of(design, np.zeros((2, 3)))
     with pytest.raises(ValueError, match="subject 1: observation at 1 h must be a finite number, got nan"):
         nlme.Records.of(design, np.array([[0.0, 1.0], [0.0, np.nan]]))
-    with pytest.raises(ValueError, match="subject 0 has no observations"):
-        nlme.Records.of(design, np.array([[np.nan, np.nan], [0.0, 1.0]]), missing_as_nan=True)
+    nothing = nlme.Records.of(design, np.full((2, 2), np.nan), missing_as_nan=True)
+    with pytest.raises(ValueError, match="no subject has an observation"):
+        nlme.fit_population(MODEL, nothing, MODEL.default_parameters())
     wrong = nlme.Design.regular([0.0, 1.0], n_subjects=2, doses=[nlme.Dose(0.0, 1.0, compartment=3)])
     with pytest.raises(ValueError, match="compartments 1 … 2 of SaturableElimination, got 3"):
         nlme.predictions(MODEL, MODEL.default_parameters(), np.zeros((2, 3)), wrong)

@@ -53,6 +53,7 @@ rule simulate_longitudinal:
         dataset=DATASET,
         noise_variance=noise_variance,
         model=settings.longitudinal.model,
+        missing=planned_records()["missing"],
         seed=settings.seed,
         code=code("simulate_longitudinal"),
     script:

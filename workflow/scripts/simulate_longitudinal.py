@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from covary import rng, store
+from covary.config.visits import Missing
 from covary.dataset import names
 from covary.dataset.association import blur
 from covary.dataset.groups import label_records
@@ -15,6 +16,7 @@ def simulate_longitudinal(
     dataset: Path,
     noise_variance: float,
     model: str,
+    missing: list[Missing],
     subjects: Path,
     design: Path,
     marker: Path,
@@ -33,7 +35,8 @@ def simulate_longitudinal(
         r = rng.normal(seed, f"association/{scenario.name}", part.start, part.stop, eta.shape[1:])
         eta_hat = blur(eta, noise_variance, r)
         observation = study.simulate(eta_hat, some, seed=seed, stream=stream, start=part.start)
-        return label_records(eta_hat, observation, study.times_h)
+        observed = study.observed(observation, eta_hat, missing, seed=seed, start=part.start)
+        return label_records(eta_hat, observed, study.times_h)
 
     store.write_parts(
         dataset,

@@ -65,6 +65,9 @@ def _place(location: tuple[str | int, ...]) -> tuple[str, list[type[Section]]]:
     key = ""
     sections: list[type[Section]] = [Config]
     for part in location:
+        if isinstance(part, int):
+            key += f"[{part}]"
+            continue
         if len(sections) > 1:  # pydantic adds which section of several it took
             sections = [
                 section
@@ -72,8 +75,8 @@ def _place(location: tuple[str | int, ...]) -> tuple[str, list[type[Section]]]:
                 if any(part in kinds_of(section, name) for name in section.model_fields)
             ]
             continue
-        key += f"[{part}]" if isinstance(part, int) else f".{part}"
-        field = sections[0].model_fields.get(str(part))
+        key += f".{part}"
+        field = sections[0].model_fields.get(part)
         sections = (field and sections_of(field.annotation)) or sections
     return key.lstrip("."), sections
 

@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError, WrapValidator, model_validator
 from pydantic_core import PydanticCustomError
 
 from covary.config.base import Finite, Positive, Section
+from covary.config.visits import Missing
 
 StandardDeviation = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Time = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -185,6 +186,10 @@ class Longitudinal(Section):
     covariates: dict[Annotated[str, Field(min_length=1)], Covariate] = Field(
         default_factory=dict,
         description="Covariates of the model by name, each a number or a distribution over subjects",
+    )
+    missing: list[Missing] = Field(
+        default_factory=list,
+        description="Why visits of the schedule do not take place, one entry per mechanism; [] is none",
     )
     omega: Omega | None = Field(
         None,

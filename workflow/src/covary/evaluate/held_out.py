@@ -15,6 +15,7 @@ from covary.dataset.subjects import members
 from covary.evaluate.effects import RandomEffects
 from covary.evaluate.ledger import Chain
 from covary.evaluate.power import TrainingSizes
+from covary.records.visits import check_observed
 
 
 class HeldOut:
@@ -39,9 +40,11 @@ class HeldOut:
         return self._read(names.SUBJECTS)["eta"][self.subjects].values
 
     def observation(self, noise_variance: float) -> np.ndarray:
-        """Observed records, (subject, time)."""
-        group = names.records(Scenario(noise_variance).name)
-        return self._read(group)["observation"][self.subjects].values
+        """Observed records, (subject, time); NaN at visits that are missing. Raises UserError if all are."""
+        scenario = Scenario(noise_variance).name
+        observation = self._read(names.records(scenario))["observation"][self.subjects].values
+        check_observed(observation, "test", scenario)
+        return observation
 
     def random_effects(self, noise_variance: float, *, oracles: bool = False) -> RandomEffects:
         """Random effects at one noise level by every predictor, and by the oracles that see eta if wanted."""

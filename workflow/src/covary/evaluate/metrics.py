@@ -43,18 +43,24 @@ def conditional_nll(
 ) -> Float64[np.ndarray, " subject"]:
     """Negative log-likelihood of each subject's record, given its random effects: -Σ_t log p(y_t | f_t).
 
+    The sum is over the visits that are present; an observation that is NaN is a missing one.
+
     The prediction is f(eta). On the scale `transform` of the residual error, y is normal with variance R(f);
     the likelihood is that of y itself.
     """
-    y, f = observation.astype(np.float64), prediction
+    present, f = np.isfinite(observation), prediction
+    y = np.where(present, observation.astype(np.float64), 1.0)  # any number that the transform takes
     variance = np.asarray(residual.variance(f))
     deviation = np.asarray(residual.transform(y)) - np.asarray(residual.transform(f))
-    squares = 0.5 * ((deviation / np.sqrt(variance)) ** 2).sum(axis=1)
+    squares = 0.5 * np.where(present, (deviation / np.sqrt(variance)) ** 2, 0.0).sum(axis=1)
     if residual.interacts:
-        constants = (0.5 * math.log(2 * math.pi) + 0.5 * np.log(variance)).sum(axis=1)
+        each = 0.5 * math.log(2 * math.pi) + 0.5 * np.log(variance)
+        constants = np.where(present, each, 0.0).sum(axis=1)
     else:  # one variance for all, so that nothing is added up
-        constants = y.shape[1] * (0.5 * math.log(2 * math.pi) + math.log(math.sqrt(variance.flat[0])))
-    return squares + constants - np.asarray(residual.log_jacobian(y)).sum(axis=1)
+        each = 0.5 * math.log(2 * math.pi) + math.log(math.sqrt(variance.flat[0]))
+        constants = present.sum(axis=1) * each
+    jacobian = np.where(present, np.asarray(residual.log_jacobian(y)), 0.0)
+    return squares + constants - jacobian.sum(axis=1)
 
 
 def crps(
@@ -149,12 +155,14 @@ def pooled_first(values: Float64[np.ndarray, "*row k"]) -> Float64[np.ndarray, "
     return np.concatenate([values.mean(axis=-1, keepdims=True), values], axis=-1)
 
 
-def check_rows(name: str, array: np.ndarray, reference: np.ndarray) -> None:
-    """Raise ValueError unless the arrays have the same shape and all their values are finite."""
+def check_rows(
+    name: str, array: np.ndarray, reference: np.ndarray, present: np.ndarray | bool = True
+) -> None:
+    """Raise ValueError unless the arrays have the same shape and their values, where present, are finite."""
     if array.shape != reference.shape:
         raise ValueError(f"{name}: expected an array of shape {reference.shape}, got {array.shape}")
     for values in (array, reference):
-        bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
+        bad = np.flatnonzero((~np.isfinite(values) & present).any(axis=1))
         if bad.size:
             what = name if values is array else f"the reference of {name}"
             raise UserError(

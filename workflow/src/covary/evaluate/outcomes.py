@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Float64
+from jaxtyping import Bool, Float, Float64
 
 from covary import nlme, rng
 from covary.dataset.association import explainable_fraction
@@ -57,16 +57,25 @@ def draw_random_effects(
 def score_forecast(
     observation: Float[np.ndarray, "subject time"], ensemble: Float[np.ndarray, "subject draw time"]
 ) -> Float64[np.ndarray, "subject 3"]:
-    """Per subject, averaged over times: squared error of the mean, CRPS, share inside the 95 % interval.
+    """Per subject: squared error of the mean, CRPS, and whether the observation is inside the 95 % interval.
 
-    The squared error is that of the predictive mean. The variance that the mean of finitely many draws adds
-    is subtracted.
+    Each is the sum over the visits that are present, divided by the number of all visits of the schedule. The
+    squared error is that of the predictive mean. The variance that the mean of finitely many draws adds is
+    subtracted.
     """
     draws = ensemble.shape[1]
     added = ensemble.var(axis=1, ddof=1, dtype=np.float64) / draws
     squared_error = (observation - ensemble.mean(axis=1, dtype=np.float64)) ** 2 - added
     inside = within_ensemble_interval(observation, ensemble, _LEVEL)
-    return np.stack([part.mean(axis=1) for part in (squared_error, crps(observation, ensemble), inside)], 1)
+    parts = (squared_error, crps(observation, ensemble), inside)
+    return np.stack([_over_visits(part, np.isfinite(observation)) for part in parts], 1)
+
+
+def _over_visits(
+    values: Float[np.ndarray, "subject time"], present: Bool[np.ndarray, "subject time"]
+) -> Float64[np.ndarray, " subject"]:
+    """The sum over present visits, divided by the number of all visits."""
+    return np.where(present, values, 0.0).mean(axis=1)
 
 
 def outcome_table(levels: Sequence[Forecasts], resamples: Resamples) -> pd.DataFrame:
@@ -79,23 +88,26 @@ def outcome_table(levels: Sequence[Forecasts], resamples: Resamples) -> pd.DataF
     """
     rows, columns = [], []
     for level in levels:
-        deviation = level.observation - level.observation.mean(axis=0, dtype=np.float64)
-        total = (deviation**2).mean(axis=1)
+        present = np.isfinite(level.observation)
+        shared = present.any(axis=0)
+        average = np.zeros(len(shared))
+        average[shared] = np.nanmean(level.observation[:, shared], axis=0, dtype=np.float64)
+        total = _over_visits((level.observation - average) ** 2, present)
         for name, scores in level.scores.items():
             if not np.isfinite(scores).all():
                 raise UserError(f"forecast of {name} at σ² = {level.noise_variance:g}: scores are not finite")
             rows.append((level.noise_variance, name))
-            columns.append(np.column_stack([scores, total]))
+            columns.append(np.column_stack([scores, total, present.mean(axis=1)]))
     if not rows:
         raise ValueError("evaluation needs at least one noise level and one forecast")
     stacked = np.concatenate(columns, axis=1)
     means = [stacked.mean(axis=0)[None], resamples.means(stacked)]
-    point, replicates = (m.reshape(len(m), len(rows), 4) for m in means)
+    point, replicates = (m.reshape(len(m), len(rows), 5) for m in means)
     table = pd.DataFrame(rows, columns=["noise_variance", "predictor"])
     for name, of in (
         ("r2", lambda m: 1.0 - m[..., 0] / m[..., 3]),
-        ("crps", lambda m: m[..., 1]),
-        ("coverage", lambda m: m[..., 2]),
+        ("crps", lambda m: m[..., 1] / m[..., 4]),
+        ("coverage", lambda m: m[..., 2] / m[..., 4]),
     ):
         table[name] = of(point)[0]
         table[f"{name}_low"], table[f"{name}_high"] = percentile_interval(of(replicates))
@@ -129,7 +141,8 @@ def longitudinal_nll_table(
     """Mean conditional negative log-likelihood with 95 % bootstrap intervals (the paper's Table 2).
 
     `prediction` is f(eta), the outcome under the random effects in the image, without noise. Every
-    population's outcome is scored under it, with the true residual error. Columns: noise_variance, predictor
+    population's outcome is scored under it, with the true residual error, at the visits at which the subject
+    was observed. Columns: noise_variance, predictor
     (missing where none is involved), population, nll, nll_low, nll_high, and gain, gain_low, gain_high: by
     how much nll is lower than that of the `average` population at this noise level, on the same resamples.
 
@@ -138,9 +151,11 @@ def longitudinal_nll_table(
     rows, scores = [], []
     for level in levels:
         for predictor, population, observation in _populations(level):
-            check_rows(f"{population} at σ² = {level.noise_variance:g}", observation, prediction)
+            present = np.isfinite(level.true)
+            check_rows(f"{population} at σ² = {level.noise_variance:g}", observation, prediction, present)
             rows.append((level.noise_variance, predictor, population))
-            scores.append(conditional_nll(observation, prediction, residual)[:, None])
+            seen = np.where(present, observation, np.nan)
+            scores.append(conditional_nll(seen, prediction, residual)[:, None])
     stacked = side_by_side(scores)
     table = pd.DataFrame(rows, columns=["noise_variance", "predictor", "population"])
     point, replicates = stacked.mean(axis=0)[None], resamples.means(stacked)

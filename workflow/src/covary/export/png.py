@@ -40,7 +40,8 @@ def write_png(source: Source, target: Path) -> None:
             )
         )
     pd.concat(effects).to_parquet(target / "random_effects.parquet", index=False)
-    pd.concat(records).to_parquet(target / "records.parquet", index=False)
+    # A visit that is missing has no row.
+    pd.concat(records).dropna(subset="observation").to_parquet(target / "records.parquet", index=False)
 
 
 def subjects_table(source: Source) -> pd.DataFrame:

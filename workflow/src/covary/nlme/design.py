@@ -309,7 +309,8 @@ class Records(eqx.Module):
     ) -> "Records":
         """Records of a design. A NaN is an error, or a missing visit if `missing_as_nan`.
 
-        Raises UserError if shapes disagree, an observation is not finite, or a subject has none.
+        Raises UserError if shapes disagree, an observation is not finite, or a subject has none although no
+        visit may be missing.
         """
         observation = np.asarray(observation)
         expected = (design.n_subjects, design.time_h.shape[1])
@@ -326,7 +327,8 @@ class Records(eqx.Module):
                 f"subject {design.name(subject)}: observation at {at:g} h must be a finite number, "
                 f"got {observation[subject, time]}"
             )
-        if np.any(empty := ~present.any(axis=1)):
+        empty = ~present.any(axis=1)
+        if np.any(empty) and not missing_as_nan:
             raise UserError(f"subject {design.name(int(np.argmax(empty)))} has no observations")
         return cls(design, observation, present, bounds)
 

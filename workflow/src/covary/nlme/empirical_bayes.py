@@ -48,6 +48,7 @@ class Status(IntEnum):
     CONVERGED = 0
     LOCAL_MODE_SUSPECTED = 1  # converged, but the record fits worse there than chance allows
     FAILED = 2  # no mode found: the gradient did not vanish, or the curvature there is not positive
+    NO_RECORD = 3  # nothing was observed: the estimate is that of the prior, 0
 
 
 class EmpiricalBayes(NamedTuple):
@@ -138,6 +139,7 @@ def estimate(
         np.where(poor, Status.LOCAL_MODE_SUSPECTED, Status.CONVERGED),
         Status.FAILED,
     )
+    status = np.where(lanes.present.any(axis=0), status, Status.NO_RECORD)
     return EmpiricalBayes(
         found.eta.T.copy(),
         np.moveaxis(found.at.curvature, -1, 0).copy(),

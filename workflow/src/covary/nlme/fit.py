@@ -203,12 +203,14 @@ def fit_population(
     cost of the last step; `report(iteration, ofv)` is called as the fit goes.
     `converged` means that the OFV has a minimum there, by its Hessian.
 
-    Raises ValueError if the arguments do not fit together, or the OFV cannot be computed at the initial
-    values.
+    Raises ValueError if the arguments do not fit together, nothing was observed, or the OFV cannot be
+    computed at the initial values.
     """
     check_method(method)
     check_model(model, initial, records.design)
     lanes = observed_lanes_of(model, records)
+    if not lanes.present.any():
+        raise UserError("no subject has an observation, so there is nothing to fit")
     initial = initial.concrete()
     free = _free(initial, fixed)
     constraints = Constraints.of(initial, free, bounds or {}, priors or {})

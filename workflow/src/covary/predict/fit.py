@@ -11,6 +11,7 @@ from covary import nlme, store
 from covary.config.predictors import Predictor
 from covary.dataset import names
 from covary.dataset.scenario import Scenario
+from covary.dataset.subjects import members
 from covary.nlme.likelihood import RecordLikelihood
 from covary.predict.calibrate import calibrate
 from covary.predict.evidence import Evidence, Posteriors, Targets
@@ -19,6 +20,7 @@ from covary.predict.network import PredictorNetwork
 from covary.predict.objectives.catalogue import OBJECTIVES
 from covary.predict.train import train_predictor
 from covary.records.study import Study
+from covary.records.visits import check_observed
 
 
 class Level:
@@ -39,6 +41,9 @@ class Level:
         parameters = nlme.parameters_from_json(population.read_text(encoding="utf-8"))
         self.omega: Float64[np.ndarray, "k k"] = np.asarray(parameters.omega)
         records = store.read(dataset, names.records(scenario.name))
+        for split in ("train", "validation"):
+            part = members(store.read(dataset, names.SUBJECTS), split)
+            check_observed(records["observation"][part].values, split, scenario.name)
         self._eta_hat = records["eta_hat"].values
         estimates = store.read(dataset, names.estimates(scenario.name))["eta_approx"].values
         self._evidence: dict[str, Evidence] = {"estimates": Targets(estimates)}

@@ -1,6 +1,7 @@
 """A study: the structural model with its true parameters, and who is observed and dosed when."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from jaxtyping import Float, Float64, Int
 
 from covary import nlme, store
 from covary.config.records import Longitudinal, PopulationFit
+from covary.config.visits import Missing
 from covary.dataset import names
 from covary.dataset.groups import design_of, label_design
 from covary.errors import UserError
@@ -15,6 +17,7 @@ from covary.nlme.check import check_model
 from covary.nlme.scaled import in_standard_units
 from covary.records.regimens import planned_design
 from covary.records.truth import initial_parameters, true_parameters
+from covary.records.visits import check_mechanisms, visits_that_take_place
 
 
 class Study:
@@ -43,7 +46,9 @@ class Study:
         Raises UserError if the model has no parameters of its own, or a setting does not fit it.
         """
         model = nlme.load_model(settings.model)
-        return cls(model, true_parameters(model, settings), planned_design(settings, n_subjects, seed))
+        study = cls(model, true_parameters(model, settings), planned_design(settings, n_subjects, seed))
+        check_mechanisms(settings.missing, study.design.time_h, model.random_effects)
+        return study
 
     @classmethod
     def of(cls, dataset: Path, model: str) -> "Study":
@@ -94,6 +99,21 @@ class Study:
                 f"{number}, with random effects {eta[failed[0]].round(3).tolist()}"
             )
         return simulation.observation
+
+    def observed(
+        self,
+        observation: Float[np.ndarray, "row time"],
+        eta: Float[np.ndarray, "row random_effect"],
+        missing: Sequence[Missing],
+        *,
+        seed: int,
+        start: int,
+    ) -> Float[np.ndarray, "row time"]:
+        """What is observed of the subjects `start …`: NaN at visits that do not take place."""
+        times_h = self._rows(slice(start, start + len(eta))).time_h
+        effects = self.model.random_effects
+        present = visits_that_take_place(missing, times_h, observation, eta, effects, seed=seed, start=start)
+        return np.where(present, observation, np.nan)
 
     def records(
         self,

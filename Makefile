@@ -11,7 +11,7 @@ export PYTHONUTF8 := 1
 SNAKEMAKE := $(BIN)/python -m snakemake --cores $(CORES) --workflow-profile workflow/profiles/default
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo unlock download test coverage test-slow docs pictures lint format generated lock bench
+.PHONY: help env demo preview unlock download test coverage test-slow docs pictures lint format generated lock bench
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ $(VENV)/.complete: envs/requirements.lock envs/uv.lock.txt pyproject.toml
 
 demo: env  ## Run the demo, or config/<name>.yaml with EXPERIMENT=<name>, and print where the report is
 	@$(COVARY) run $(EXPERIMENT) --cores $(CORES)
+
+preview: env  ## Show what the images of EXPERIMENT=<name> become, before anything is trained
+	@$(COVARY) preview $(EXPERIMENT)
 
 unlock: env  ## Remove the lock of a run that was killed (make demo does so itself)
 	@$(COVARY) unlock

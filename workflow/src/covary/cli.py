@@ -1,13 +1,14 @@
-"""The `covary` command: run an experiment, check and export a dataset."""
+"""The `covary` command: look at images, run an experiment, check and export a dataset."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from covary import __version__
 from covary.errors import UserError
-from covary.jobs import lock
+from covary.jobs import layout, lock
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,6 +48,14 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--seed", type=int, help="another seed than the file's, with results of its own")
     run.add_argument("--cores", default="all", help="CPU cores to use; default: all")
     run.set_defaults(run=_run)
+    preview = commands.add_parser(
+        "preview", help="show what images become, as a page, before anything is trained"
+    )
+    preview.add_argument(
+        "experiment", nargs="?", default="demo", help="config/<experiment>.yaml; default: demo"
+    )
+    preview.add_argument("--page", type=Path, help="the page; results/<experiment>/preview.html if left out")
+    preview.set_defaults(run=_preview)
     unlock = commands.add_parser("unlock", help="remove Snakemake's lock if the run that took it was killed")
     unlock.set_defaults(run=_unlock)
     return parser
@@ -79,6 +88,21 @@ def _run(options: argparse.Namespace) -> int:
     from covary.console.run import run
 
     return run(options.experiment, options.seed, options.cores, options.others, Console())
+
+
+def _preview(options: argparse.Namespace) -> int:
+    from covary.config import reading  # as above
+    from covary.report.preview import write_preview
+
+    config = reading.load(*reading.files_of(options.experiment))
+    results = Path("results") / config.experiment
+    if options.page is None:
+        layout.check_layout(results)
+        layout.stamp_layout(results)
+    page = options.page or results / "preview.html"
+    write_preview(config, page, workers=min(4, os.cpu_count() or 1))
+    print(f"Preview: {page.resolve()}")
+    return 0
 
 
 def _unlock(options: argparse.Namespace) -> int:

@@ -61,6 +61,19 @@ def with_command_line(files: dict[str, Any], given: dict[str, Any]) -> Config:
     return config
 
 
+def files_of(experiment: str) -> list[Path]:
+    """The files that describe an experiment, later ones over earlier ones. `demo` is `config/config.yaml`.
+
+    Raises ConfigError if there is no `config/<experiment>.yaml`.
+    """
+    files = [Path("config/config.yaml")]
+    if experiment != "demo":
+        files.append(Path("config") / f"{experiment}.yaml")
+    if not files[-1].is_file():
+        raise ConfigError(f"there is no {files[-1]}")
+    return files
+
+
 def typed(value: Any) -> Any:
     """A value of Snakemake's `--config`, with its numbers, truth values and null no longer as text.
 

@@ -17,7 +17,6 @@ from covary.console.follow import Lines, error_of
 from covary.console.run_state import RunState
 from covary.console.screen import duration, screen
 from covary.console.stages import Stages
-from covary.errors import UserError
 from covary.jobs import lock
 
 _PROFILE = Path("workflow/profiles/default")
@@ -32,11 +31,7 @@ def run(experiment: str, seed: int | None, cores: str, options: Sequence[str], c
     With `seed` the results have a folder of their own. Snakemake's full log goes to `.snakemake/log/`.
     Returns the exit status. Raises UserError if the configuration does not exist or is faulty.
     """
-    files = [Path("config/config.yaml")]
-    if experiment != "demo":
-        files.append(Path("config") / f"{experiment}.yaml")
-    if not files[-1].is_file():
-        raise UserError(f"there is no {files[-1]}")
+    files = reading.files_of(experiment)
     given = {} if seed is None else {"seed": seed}
     name = reading.with_command_line(reading.read(*files), given).experiment
     for left_behind in lock.stale(Path.cwd()):

@@ -83,7 +83,7 @@ def show(axis: Axes, image: UInt8[np.ndarray, "c h w"]) -> None:
 
     One channel is grey and three are colours; any other number is drawn side by side.
     """
-    axis.imshow(_picture(image), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    axis.imshow(picture(image), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     axis.set(xticks=[], yticks=[])
     axis.grid(False)
     axis.yaxis.label.set_color(BLACK)
@@ -97,8 +97,8 @@ def aspect(images: UInt8[np.ndarray, "... c h w"]) -> float:
     return height / (width if channels in (1, 3) else channels * width)
 
 
-def _picture(image: UInt8[np.ndarray, "c h w"]) -> UInt8[np.ndarray, "h row"] | UInt8[np.ndarray, "h w 3"]:
-    """What Matplotlib draws of an image."""
+def picture(image: UInt8[np.ndarray, "c h w"]) -> UInt8[np.ndarray, "h row"] | UInt8[np.ndarray, "h w 3"]:
+    """What is drawn of an image: grey, colours, or any other channels side by side."""
     return np.moveaxis(image, 0, -1) if len(image) == 3 else np.hstack(list(image))
 
 

@@ -79,10 +79,10 @@ def prepare(
     Raises UserError if the folder holds no usable image (see `find_images`), or if a larger share of its
     files than `config.max_unreadable_fraction` is unreadable; then nothing in `out_dir` can be loaded.
     """
-    listed = _find(source_folder, config, seed)
+    listed = find(source_folder, config, seed)
     table = listed[listed["status"] == OK].reset_index(drop=True)
     paths = [source_folder / file for file in table["file"]]
-    seen = _survey(paths, config, workers)
+    seen = look_at(paths, config, workers)
     names = channels.kept(seen.channels, config.channels)
     log.info("images become %s squares (images.fit) with the channels %s", config.fitted, ", ".join(names))
     checkpoint_dir.mkdir(parents=True, exist_ok=True)
@@ -96,7 +96,7 @@ def prepare(
         outcomes = []
     if outcomes:
         log.info("preparation goes on after %d of %d images", len(outcomes), len(table))
-    results = ordered_map(partial(_prepare_file, config, seen), paths[len(outcomes) :], workers, "images")
+    results = ordered_map(partial(prepare_file, config, seen), paths[len(outcomes) :], workers, "images")
     writers = _open_writers(out_dir, checkpoint_dir, config, len(names), table["split"], outcomes)
     synced_each = max(_SYNC_IMAGES, int(len(table) * _SYNC_SHARE))
     try:
@@ -136,7 +136,7 @@ def prepare(
     return _summarise(table, outcomes)
 
 
-def _find(folder: Path, config: Images, seed: int) -> pd.DataFrame:
+def find(folder: Path, config: Images, seed: int) -> pd.DataFrame:
     """What the folder holds, with the split of each image."""
     if config.source == "cells":
         return find_cells(folder, config.cells, config.test_fraction, seed)
@@ -150,7 +150,7 @@ def _find(folder: Path, config: Images, seed: int) -> pd.DataFrame:
     )
 
 
-def _survey(paths: list[Path], config: Images, workers: int) -> Survey:
+def look_at(paths: list[Path], config: Images, workers: int) -> Survey:
     """What all images have in common; each cell is scaled by itself, so nobody looks at all of them."""
     if config.source == "cells":
         return Survey(tuple(config.cells.stains), None, None, scales_8_bit=False)
@@ -211,7 +211,7 @@ def load(folder: Path) -> PreparedImages:
     return PreparedImages(**arrays, index=index, channels=tuple(attributes["channels"]))
 
 
-def _prepare_file(config: Images, seen: Survey, path: Path) -> tuple[list[UInt8[np.ndarray, "_ _ _"]], str]:
+def prepare_file(config: Images, seen: Survey, path: Path) -> tuple[list[UInt8[np.ndarray, "_ _ _"]], str]:
     """The image at each size and what had to be done to it, or no image and why the file is left out."""
     try:
         picture = _read(path, config)
@@ -297,15 +297,20 @@ def _check_contrast(out_dir: Path) -> None:
     """Raise UserError if no prepared image has any contrast, or if all are alike."""
     train = np.load(out_dir / "train.npy", mmap_mode="r")
     some = train[np.linspace(0, len(train) - 1, min(len(train), _COMPARED_IMAGES)).astype(int)]
-    if (some == some[:, :, :1, :1]).all():
-        raise UserError(
-            "images.folder: the prepared images have no contrast: all pixels of an image are alike, as in "
-            f"the first, where they are {some[0, 0, 0, 0]}; look at images.intensity, oct and fit"
+    if fault := fault_of_contrast(some):
+        raise UserError(f"images.folder: {fault}")
+
+
+def fault_of_contrast(images: UInt8[np.ndarray, "n c h w"]) -> str:
+    """Why nothing can be learned from prepared images: no contrast, or all alike; empty if neither."""
+    if (images == images[:, :, :1, :1]).all():
+        return (
+            "the prepared images have no contrast: all pixels of an image are alike, as in the first, where "
+            f"they are {images[0, 0, 0, 0]}; look at images.intensity, oct and fit"
         )
-    if len(some) > 1 and (some == some[:1]).all():
-        raise UserError(
-            "images.folder: the prepared images are all alike; there is nothing to learn from them"
-        )
+    if len(images) > 1 and (images == images[:1]).all():
+        return "the prepared images are all alike; there is nothing to learn from them"
+    return ""
 
 
 def _check_share_unreadable(table: pd.DataFrame, folder: Path, allowed: float) -> None:

@@ -13,13 +13,13 @@ from typing import Any
 
 import pandas as pd
 import yaml
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from covary.config.experiment import Config
 from covary.dataset.association import explainable_fraction
 from covary.evaluate.ledger import measured_ceiling
 from covary.report import answers, summary
+from covary.report.environment import environment
 from covary.report.fits import fits_in_words
 from covary.report.model import model_source
 from covary.report.runtime import read_benchmarks
@@ -90,20 +90,14 @@ def render(
     for kind, names, given in (("figure", FIGURES, figures), ("table", TABLES, tables)):
         if missing := [name for name in names if name not in given]:
             raise ValueError(f"report: expected a file for each {kind}, got none for {', '.join(missing)}")
-    environment = Environment(
-        loader=PackageLoader("covary.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
+    templates = environment()
+    templates.filters |= {
         "number": _number,
         "significant": _significant,
         "duration": _duration,
         "csv": _csv_uri,
     }
-    environment.globals |= {
+    templates.globals |= {
         "percent": summary.percent,
         "subjects": answers.subjects,
         "subjects_interval": answers.subjects_interval,
@@ -116,7 +110,7 @@ def render(
     shown = {name: _named(table) for name, table in tables.items()}
     ledger, ranking = shown["association_ledger"], tables["latent_ranking"]
     smallest = tables["learning_curve"]["subjects"].min()
-    template = environment.get_template("report.html.j2")
+    template = templates.get_template("report.html.j2")
     return template.render(
         config=config,
         image=image_in_words(config.images.drawn_size_px, channels),

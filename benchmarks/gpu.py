@@ -465,7 +465,7 @@ def train_all(scale: Scale, bf16: bool) -> tuple[dict[str, float], dict]:
     from covary.predict import OBJECTIVES, Examples, MeanSquaredError, train_predictor
     from covary.vae import encode, train_vae
 
-    beta, train, size_px = module_of("vae.families.beta"), module_of("predict.train"), scale.small_px // 2
+    beta, train, size_px = module_of("vae.train"), module_of("predict.train"), scale.small_px // 2
     n = scale.trained_images
     images = synthetic_images(n, size_px)
     parts, evidence = (slice(0, n // 2), slice(n // 2, n)), records_evidence(n)
@@ -537,7 +537,7 @@ def add_vae_training(table: Table, scale: Scale, settings: list[Setting], batch_
     """Rows for the VAE in the shape of the paper's, with its perceptual loss."""
     from covary.config.vae import Vae
 
-    beta, n = module_of("vae.families.beta"), scale.steps_per_epoch * batch_size
+    beta, n = module_of("vae.train"), scale.steps_per_epoch * batch_size
     images = synthetic_images(n, scale.large_px)
     task = f"train the VAE of Table 3, {scale.large_px} px, batches of {batch_size}"
     for setting, bf16, compiled in settings:

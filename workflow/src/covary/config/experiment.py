@@ -81,8 +81,10 @@ class Config(Section):
         if self.images.source in ("folder", "cells") and self.images.folder is None:
             raise ValueError("images.folder must name a folder when images.source is "
                              f"`{self.images.source}`, got null")  # fmt: skip
-        if self.images.size_px % self.vae.size_multiple_px:
-            raise ValueError(f"images.size_px must be a multiple of {self.vae.size_multiple_px} (halvings by "
+        multiple_px, border_px = self.vae.size_multiple_px, self.vae.size_border_px
+        if (self.images.size_px - border_px) % multiple_px or self.images.size_px <= border_px:
+            border = f"{border_px} and " if border_px else ""
+            raise ValueError(f"images.size_px must be {border}a multiple of {multiple_px} (halvings by "
                              f"the VAE), got {self.images.size_px}")  # fmt: skip
         if self.vae.crop_rows >= self.images.size_px:
             raise ValueError(f"vae.crop_rows must be < images.size_px ({self.images.size_px}), "

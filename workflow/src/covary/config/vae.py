@@ -7,13 +7,54 @@ from pydantic import Field
 from covary.config.base import Positive, Section
 
 
-class Vae(Section):
-    """The convolutional β-VAE whose latent space carries the association."""
+class Sparsity(Section):
+    """The spike-and-slab prior of `sparse_vae` and `sparse_vae_gan`: most latents of an image are 0."""
 
-    family: Literal["beta_vae"] = Field("beta_vae", description="Prior, posterior and loss of the VAE")
-    architecture: Literal["compact", "resnet18"] = Field(
+    alpha: float = Field(0.1, gt=0, lt=1, description="α, expected share of the latents that are not 0")
+    gate: Literal["reference", "paper"] = Field(
+        "reference",
+        description="How a gate is drawn: `reference`, steep and with uniform noise, nearly 0 or 1; `paper`, "
+        "soft and with normal noise, which is never near 0",
+    )
+    steepness: float = Field(50.0, gt=0, description="Steepness of the reference gate at first")
+    steepness_growth: float = Field(0.001, ge=0, description="Growth of the steepness per epoch")
+
+    def without_effect(self) -> dict[str, str]:
+        """The paper's gate has no steepness."""
+        keys = ("steepness", "steepness_growth") if self.gate == "paper" else ()
+        return dict.fromkeys(keys, "with gate paper")
+
+
+class Adversary(Section):
+    """The discriminator of `vae_gan` and `sparse_vae_gan`, whose features reconstructions must match."""
+
+    levels: Literal["all", "all_but_last"] = Field(
+        "all", description="Levels of features that are matched: all, or all but the last (text of the paper)"
+    )
+    weight: float = Field(
+        1.0, ge=0, description="Weight of squared differences of features, that of pixels being 1"
+    )
+    progressive_steps: Positive | None = Field(
+        None,
+        description="Steps over which the weight of each level rises in turn; null: all weigh 1 at once",
+    )
+    learning_rate: float = Field(0.001, gt=0, description="Adam step size of the discriminator")
+
+
+class Vae(Section):
+    """The convolutional VAE whose latent space carries the association."""
+
+    family: Literal["beta_vae", "vae_gan", "sparse_vae", "sparse_vae_gan"] = Field(
+        "beta_vae",
+        description="Gaussian prior, or `sparse`, a spike-and-slab one; `gan`: with an adversary. CytoVAE, "
+        "CytoVAEGAN, SparseVAE and SparseVAEGAN are these four with architecture `cyto`",
+    )
+    sparsity: Sparsity = Field(default_factory=Sparsity, description="Spike-and-slab prior")
+    adversary: Adversary = Field(default_factory=Adversary, description="Discriminator")
+    architecture: Literal["compact", "resnet18", "cyto"] = Field(
         "compact",
-        description="`resnet18` is that of the paper's Table 3 (there: 128 latents, 64 channels, 224 pixels)",
+        description="`resnet18` is that of paper 000's Table 3 (there: 128 latents, 64 channels, 224 pixels),"
+        " `cyto` that of CytoVAE (there: 256 latents, 32 channels, 68 pixels)",
     )
     latent_dim: Positive = Field(16, description="Width of z")
     base_channels: Positive = Field(
@@ -24,6 +65,10 @@ class Vae(Section):
     learning_rate: float = Field(0.001, gt=0, description="Adam step size at first")
     learning_rate_schedule: Literal["cosine", "constant"] = Field(
         "cosine", description="Fall to 0 along half a cosine, or stay (paper)"
+    )
+    weight_decay: float = Field(0.0, ge=0, description="Weight of ½‖weights‖² in Adam (CytoVAE: 0.001)")
+    gradient_clip: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="Largest norm of a gradient, longer ones are shortened; null: no limit"
     )
     horizontal_flip: bool = Field(True, description="Mirror half of the training images, anew each epoch")
     crop_rows: Annotated[int, Field(ge=0)] = Field(
@@ -61,15 +106,33 @@ class Vae(Section):
     compile: bool = Field(False, description="torch.compile, for GPUs")
 
     def without_effect(self) -> dict[str, str]:
-        """Keys of the perceptual terms, where there are none, or where their weights come from elsewhere."""
+        """Keys of other families, of absent perceptual terms, and of those with weights from elsewhere."""
         why = f"with perceptual {self.perceptual}"
         keys = {"file": (), "none": ("perceptual_file", "relu1_2_weight", "relu3_3_weight")}
-        return dict.fromkeys(keys.get(self.perceptual, ("perceptual_file",)), why)
+        idle = dict.fromkeys(keys.get(self.perceptual, ("perceptual_file",)), why)
+        absent = [] if self.is_sparse else ["sparsity"]
+        absent += [] if self.has_adversary else ["adversary"]
+        return idle | dict.fromkeys(absent, f"with family {self.family}")
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether the prior is spike-and-slab."""
+        return self.family.startswith("sparse")
+
+    @property
+    def has_adversary(self) -> bool:
+        """Whether a discriminator is trained beside the VAE."""
+        return self.family.endswith("gan")
 
     @property
     def size_multiple_px(self) -> int:
-        """Image sides must be multiples of this."""
-        return {"compact": 16, "resnet18": 32}[self.architecture]
+        """Image sides, less `size_border_px`, must be multiples of this."""
+        return {"compact": 16, "resnet18": 32, "cyto": 8}[self.architecture]
+
+    @property
+    def size_border_px(self) -> int:
+        """What the convolutions of the architecture take off an image."""
+        return 28 if self.architecture == "cyto" else 0
 
 
 class Ranking(Section):

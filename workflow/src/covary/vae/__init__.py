@@ -1,10 +1,11 @@
 """The image VAE: architecture, loss, training, latent ranking."""
 
-from covary.vae.families.beta import train_vae
+from covary.vae.families.beta import draw_posterior
 from covary.vae.loss import kl_divergence, warmed_up_beta, with_free_bits
-from covary.vae.network import VAE, draw_posterior
+from covary.vae.network import VAE
 from covary.vae.perceptual import PerceptualLoss, perceptual_loss
 from covary.vae.ranking import rank_latents, ranking_agreement
+from covary.vae.train import train_vae
 from covary.vae.use import decode, encode, seen
 
 __all__ = [

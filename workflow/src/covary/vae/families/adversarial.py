@@ -1,0 +1,100 @@
+"""An adversary that tells images from reconstructions, and the matching of its features (paper, 3.3)."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from covary.config.vae import Adversary
+from covary.training.device import mixed_precision, place
+
+_WIDTH = 32
+_KERNEL = 5
+_SLOPE = 0.01
+_MOST_HALVINGS = 3
+_LOGIT_LIMIT = 10.0
+
+
+class Discriminator(nn.Module):
+    """Convolutions whose outputs are levels of features, and a logit: is this a real image?
+
+    At 68 pixels and three channels it has four levels and 105,345 weights. Smaller images are halved less
+    often.
+    """
+
+    def __init__(self, size_px: int, channels: int):
+        super().__init__()
+        grid_px, levels, inputs = size_px, [], channels
+        while len(levels) < _MOST_HALVINGS and (grid_px - _KERNEL + 1) // 2 >= 1:
+            norm = [nn.BatchNorm2d(inputs)] if levels else []
+            convolution = nn.Conv2d(inputs, _WIDTH, _KERNEL)
+            levels.append(nn.Sequential(*norm, convolution, nn.MaxPool2d(2), nn.LeakyReLU(_SLOPE)))
+            grid_px, inputs = (grid_px - _KERNEL + 1) // 2, _WIDTH
+        last = nn.Conv2d(_WIDTH, 2 * _WIDTH, grid_px)
+        levels.append(nn.Sequential(nn.BatchNorm2d(_WIDTH), last, nn.BatchNorm2d(2 * _WIDTH)))
+        self.levels = nn.ModuleList(levels)
+        self.head = nn.Sequential(nn.LeakyReLU(_SLOPE), nn.Conv2d(2 * _WIDTH, 1, 1))
+
+    def forward(self, x: Float[Tensor, "batch c h w"]) -> tuple[list[Tensor], Float[Tensor, " batch"]]:
+        """The features of each level, and the logits."""
+        features = []
+        for level in self.levels:
+            x = level(x)
+            features.append(x.float())
+        return features, self.head(x).float().flatten().clamp(-_LOGIT_LIMIT, _LOGIT_LIMIT)
+
+
+class Opponent:
+    """A discriminator in training beside a VAE.
+
+    Real and reconstructed images go through it in one batch. In batches of their own, batch normalisation
+    would tell them apart, and what it learns would not hold for single images.
+    """
+
+    def __init__(self, size_px: int, channels: int, config: Adversary, weight_decay: float):
+        self.settings = config
+        self.discriminator = place(Discriminator(size_px, channels))
+        self.optimiser = torch.optim.Adam(
+            self.discriminator.parameters(), lr=config.learning_rate, weight_decay=weight_decay
+        )
+
+    def level_weights(self, step: int) -> list[float]:
+        """Weight of each level of features that is matched; with `progressive_steps` they rise in turn."""
+        n = len(self.discriminator.levels)
+        n = n if self.settings.levels == "all" else n - 1
+        ramp = self.settings.progressive_steps
+        if ramp is None:
+            return [1.0] * n
+        return [min(max((step - ramp * (k + 1)) / ramp, 0.0), 1.0) for k in range(n)]
+
+    def mismatch(
+        self, x: Float[Tensor, "batch c h w"], x_hat: Float[Tensor, "batch c h w"], step: int
+    ) -> Float[Tensor, ""]:
+        """Σ over levels of ‖features of x - features of x̂‖², per pixel value, batch average.
+
+        The discriminator does not learn from this.
+        """
+        self.discriminator.train().requires_grad_(False)
+        features, _ = self.discriminator(torch.cat([x, x_hat]))
+        total = x.new_zeros(())
+        for weight, level in zip(self.level_weights(step), features, strict=False):
+            real, drawn = level.chunk(2)
+            total = total + weight * (real - drawn).square().sum()
+        return total / x.numel()
+
+    def learn(
+        self, x: Float[Tensor, "batch c h w"], x_hat: Float[Tensor, "batch c h w"]
+    ) -> dict[str, Float[Tensor, ""]]:
+        """One step on the cross-entropy of real or not; returns it and the share of right answers."""
+        self.discriminator.requires_grad_(True)
+        with mixed_precision(x.device):
+            _, logits = self.discriminator(torch.cat([x, x_hat.detach()]))
+        real = torch.cat([torch.ones(len(x)), torch.zeros(len(x_hat))]).to(x.device)
+        # The mean over real images and the mean over reconstructions, added.
+        loss = 2 * nn.functional.binary_cross_entropy_with_logits(logits, real)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimiser.step()
+        return {
+            "discriminator": loss.detach(),
+            "discriminator_accuracy": ((logits.detach() > 0) == (real > 0)).float().mean(),
+        }

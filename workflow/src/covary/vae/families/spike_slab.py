@@ -1,0 +1,90 @@
+"""The spike-and-slab prior and its posterior: variational sparse coding (Tonolini et al. 2020, paper 2.3)."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from covary.config.vae import Vae
+from covary.vae.families.beta import LOG_VARIANCE_RANGE
+
+_LEAST_GATE = 1e-6  # inside the KL, whose logarithms are infinite at 0 and 1
+
+
+class SpikeSlabPosterior(NamedTuple):
+    """q(z|x) = Π γ N(mean, exp(log_variance)) + (1 - γ) δ(0), with γ = exp(log_gate) ≤ 1."""
+
+    mean: Float[Tensor, "batch latent"]
+    log_variance: Float[Tensor, "batch latent"]
+    log_gate: Float[Tensor, "batch latent"]
+
+    @staticmethod
+    def of(h: Float[Tensor, "batch three_latent"]) -> "SpikeSlabPosterior":
+        """The posterior from what an encoder gives; log γ = -ReLU(-h) cannot exceed 0."""
+        mean, log_variance, log_gate = h.chunk(3, dim=1)
+        return SpikeSlabPosterior(mean, log_variance.clamp(*LOG_VARIANCE_RANGE), -torch.relu(-log_gate))
+
+    def moments(self) -> tuple[Float[Tensor, "batch latent"], Float[Tensor, "batch latent"]]:
+        """Mean γμ and log variance of z: γ(σ² + μ²) - (γμ)²."""
+        gate = self.log_gate.exp()
+        mean = gate * self.mean
+        variance = gate * (self.log_variance.exp() + (1 - gate) * self.mean.square())
+        return mean, variance.clamp(min=math.exp(LOG_VARIANCE_RANGE[0])).log()
+
+    def open_share(self) -> Float[Tensor, " batch"]:
+        """Expected share of the latents whose gate is open, of each image."""
+        return self.log_gate.exp().mean(dim=1)
+
+
+class SpikeSlab:
+    """p(z) = Π α N(0, 1) + (1 - α) δ(0) (paper, equation 4)."""
+
+    def __init__(self, config: Vae):
+        self.settings = config.sparsity
+
+    def sample(self, n: int, latent_dim: int, draws: torch.Generator) -> Float[Tensor, "n latent"]:
+        """z ~ p(z), on the CPU; exactly 0 where the gate is closed."""
+        slab = torch.randn((n, latent_dim), generator=draws)
+        return slab * (torch.rand((n, latent_dim), generator=draws) < self.settings.alpha)
+
+    def draw(
+        self, q: SpikeSlabPosterior, draws: torch.Generator, epoch: int
+    ) -> Float[Tensor, "batch latent"]:
+        """s(μ + σε), where s is a gate that can be differentiated; noise from a generator on the CPU.
+
+        `reference`: s = sigmoid(c(η + γ - 1)) with η ~ U(0, 1), so that s tends to a Bernoulli draw of
+        probability γ as the steepness c grows. `paper`: s = sigmoid(γ + η - 1) with η ~ N(0, 1).
+        """
+        device = q.mean.device
+        noise = torch.randn(q.mean.shape, generator=draws).to(device)
+        gate = q.log_gate.exp()
+        if self.settings.gate == "paper":
+            eta = torch.randn(q.mean.shape, generator=draws).to(device)
+            selector = torch.sigmoid(gate + eta - 1)
+        else:
+            eta = torch.rand(q.mean.shape, generator=draws).to(device)
+            steepness = self.settings.steepness + self.settings.steepness_growth * epoch
+            selector = torch.sigmoid(steepness * (eta + gate - 1))
+        return selector * (q.mean + noise * torch.exp(0.5 * q.log_variance))
+
+    def kl(self, q: SpikeSlabPosterior) -> Float[Tensor, " latent"]:
+        """KL(q(z|x) ‖ p(z)) of each latent in nats, batch average.
+
+        ½γ(μ² + σ² - 1 - log σ²) + (1 - γ) log[(1 - γ)/(1 - α)] + γ log(γ/α). The paper's formula has the last
+        two terms with the other sign.
+        """
+        alpha = self.settings.alpha
+        gate = q.log_gate.exp().clamp(_LEAST_GATE, 1 - _LEAST_GATE)
+        slab = 0.5 * gate * (q.mean.square() + q.log_variance.exp() - 1 - q.log_variance)
+        spike = (1 - gate) * torch.log((1 - gate) / (1 - alpha)) + gate * torch.log(gate / alpha)
+        return (slab + spike).mean(dim=0)
+
+    def negative_log_density(
+        self, z: Float[Tensor, "batch latent"], q: SpikeSlabPosterior
+    ) -> Float[Tensor, " latent"]:
+        """-log q(z|x) of each latent in nats, batch average, less ½ log 2π for each open gate."""
+        gate = q.log_gate.exp().clamp(_LEAST_GATE, 1 - _LEAST_GATE)
+        slab = 0.5 * (q.log_variance + (z - q.mean).square() * torch.exp(-q.log_variance)) - gate.log()
+        return torch.where(z == 0, -torch.log1p(-gate), slab).mean(dim=0)

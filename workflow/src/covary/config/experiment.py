@@ -87,8 +87,8 @@ class Config(Section):
             raise ValueError(f"images.size_px must be {border}a multiple of {multiple_px} (halvings by "
                              f"the VAE), got {self.images.size_px}")  # fmt: skip
         if self.vae.is_sparse:
-            raise ValueError("vae.family must be `beta_vae` or `vae_gan`: the latents of synthetic subjects are "
-                             f"drawn from N(0, I), which is not the prior of {self.vae.family!r}")  # fmt: skip
+            raise ValueError("vae.family must be beta_vae or vae_gan, because latents of synthetic subjects "
+                             f"are drawn from N(0, I), got {self.vae.family!r}")  # fmt: skip
         if self.vae.crop_rows >= self.images.size_px:
             raise ValueError(f"vae.crop_rows must be < images.size_px ({self.images.size_px}), "
                              f"got {self.vae.crop_rows}")  # fmt: skip

@@ -214,6 +214,23 @@ def test_nan_needs_a_status_that_explains_it(dataset, tmp_path):
     assert read_marker(tmp_path / "manifest.json")["missing"] == {"estimates/noise_1/y": 2}
 
 
+def test_nan_at_a_visit_that_is_not_present_is_no_fault(dataset, tmp_path):
+    values, present = np.zeros((N, 3), np.float32), np.ones((N, 3), np.uint8)
+    values[[7, 9], 1] = np.nan
+    present[9, 1] = 0
+    of_visits = (("subject", "time"), present, {"long_name": "present", "units": "1"})
+    store.write_group(
+        dataset, "longitudinal/noise_1", record(values).assign(present=of_visits), tmp_path / "a.json", {}
+    )
+    with pytest.raises(ValueError, match="longitudinal/noise_1/y holds NaN for subject 7"):
+        finalise(dataset, "a")
+    present[7, 1] = 0
+    store.write_group(
+        dataset, "longitudinal/noise_1", record(values).assign(present=of_visits), tmp_path / "a.json", {}
+    )
+    finalise(dataset, "a")
+
+
 @pytest.fixture
 def finished(dataset, images, tmp_path):
     store.validate_images(dataset, N, write(dataset, images, partition(N, 64)), tmp_path / "images.json")

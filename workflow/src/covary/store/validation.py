@@ -174,12 +174,17 @@ def _count_missing(dataset: xr.Dataset) -> dict[str, int]:
 
 
 def _unexplained(dataset: xr.Dataset) -> dict[str, int]:
-    """For each variable, the first subject that has NaN though its `status` says success."""
+    """For each variable, the first subject that has NaN though its `status` says success.
+
+    Where `present` is 0, a visit did not take place and has no value.
+    """
     fine = (
         dataset["status"].values == dataset["status"].attrs["flag_values"][0] if "status" in dataset else None
     )
     found = {}
     for name, variable in dataset.data_vars.items():
+        if "present" in dataset and variable.dims == dataset["present"].dims:
+            variable = variable.where(dataset["present"] != 0, 0)
         subjects = _missing(variable)
         unexplained = subjects if fine is None else subjects[fine[subjects]]
         if len(unexplained):

@@ -5,7 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+
+from covary import rng
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -37,6 +41,37 @@ def test_train(dataset):
 def test_fit(dataset):
     printed = run("fit.py", dataset, "--subjects", 32)
     assert "-2 log L" in printed and re.search(r"\bka\b.*\n.*\bk\b", printed)
+
+
+def test_real_study(tmp_path):
+    """Forty patients whose clearance is in the brightness of a disc; their volume is in nothing."""
+    n, times_h = 40, np.array([0.5, 1, 2, 4, 8, 12, 24])
+    draw = rng.generator(1, "real_study")
+    eta, weight = draw.normal(0, 0.3, (n, 2)), draw.normal(70, 12, n)
+    cl = 3 * (weight / 70) ** 0.75 * np.exp(eta[:, 0])
+    v = 30 * weight / 70 * np.exp(eta[:, 1])
+    rows = ["ID,TIME,AMT,EVID,DV,WT"]
+    (tmp_path / "images").mkdir()
+    y, x = np.mgrid[:40, :48]
+    for i in range(n):
+        name, last = 100 + i, f"{weight[i]:.1f}"
+        rows.append(f"{name},0,300,1,.,{last}")
+        for time_h in times_h:
+            concentration = 300 / v[i] * np.exp(-cl[i] / v[i] * time_h) * (1 + 0.05 * draw.normal())
+            rows.append(f"{name},{time_h},.,0,{concentration:.4f},{last}")
+        disc = np.hypot(x - draw.uniform(18, 30), y - draw.uniform(15, 25)) < 12
+        grey = 30 + disc * (110 + 200 * eta[i, 0]) + draw.normal(0, 5, disc.shape)
+        Image.fromarray(grey.clip(0, 255).astype(np.uint8)).save(tmp_path / "images" / f"{name}.png")
+    (tmp_path / "table.csv").write_text("\n".join(rows) + "\n")
+    printed = run("real_study.py", tmp_path / "table.csv", tmp_path / "images")
+    found = {name: list(map(float, numbers)) for name, *numbers in map(str.split, printed.splitlines()[-3:])}
+    r2, low, high = found["eta_cl"]
+    assert low > 0.3 and low <= r2 <= high <= 1
+    assert found["eta_v"][0] < 0.3 and found["eta_v"][1] < 0  # what is not there is not found
+    fitted = dict(line.split() for line in printed.splitlines() if re.match(r" *(cl|v) ", line))
+    assert float(fitted["cl"]) == pytest.approx(3, rel=0.15) and float(fitted["v"]) == pytest.approx(
+        30, rel=0.15
+    )
 
 
 def test_every_example_is_described():

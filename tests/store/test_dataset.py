@@ -91,6 +91,23 @@ def test_hashes_depend_neither_on_shards_nor_on_compression(images, tmp_path):
     assert read_marker(path.with_name("manifest.json"))["groups"]["images"] == {"image": whole}
 
 
+@pytest.mark.parametrize("some", [slice(0, 64), slice(0, 40), slice(40, 64), slice(30, 90)])
+def test_a_digest_of_some_images_does_not_depend_on_the_others(images, tmp_path, some):
+    digests = []
+    for n in (90, 100):
+        path = tmp_path / f"{n}" / "dataset.zarr"
+        path.parent.mkdir()
+        store.create(path, **LAYOUT)
+        marker = path.parent / "images.json"
+        store.validate_images(path, n, write(path, images, partition(n, 64)), marker)
+        digests.append(store.Images.of(path, some, marker).digest)
+    assert digests[0] == digests[1]
+    changed = images.copy()
+    changed[some.stop - 1, 0, 0, 0] ^= 1
+    store.validate_images(path, n, write(path, changed, partition(n, 64)), marker)
+    assert store.Images.of(path, some, marker).digest != digests[0]
+
+
 def test_creating_again_keeps_what_is_written(dataset, images):
     store.validate_images(dataset, N, write(dataset, images, partition(N, 64)), dataset.parent / "i.json")
     store.create(dataset, **LAYOUT)

@@ -137,6 +137,20 @@ def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(kind, tmp_pa
     assert not checkpoint.exists()
 
 
+def test_a_predictor_that_was_trained_before_is_not_trained_again(tmp_path, caplog):
+    weights, history = train("predictor", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["finished.pt"]
+    with caplog.at_level(logging.INFO):
+        again, same_history = train("predictor", tmp_path)
+    assert "the same training has ended before" in caplog.text
+    assert same_history == history
+    assert all(torch.equal(again[name], weights[name]) for name in weights)
+    caplog.clear()
+    other, _ = train("predictor", tmp_path, seed=2)
+    assert "ended before" not in caplog.text
+    assert any(not torch.equal(other[name], weights[name]) for name in weights)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_seed_decides_the_weights(kind, tmp_path):
     state = torch.random.get_rng_state()

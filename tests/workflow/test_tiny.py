@@ -126,36 +126,27 @@ def test_a_new_noise_level_runs_only_its_own_jobs(finished):
     assert planned.keys() == AFTER_PREDICTION
 
 
-def test_more_subjects_draw_only_their_own_images(finished, tmp_path):
+def test_more_test_subjects_draw_their_own_images_and_nothing_is_trained_again(finished, tmp_path):
     project = Project(tmp_path)
     project.take_over(finished)
     first = project.results / "dataset.zarr/images/image/c/0/0/0/0"
     before = first.stat().st_mtime_ns
-    config = project.edited("more.yaml", subjects={"train": 128, "validation": 32, "test": 32})
-    target = "results/tiny/markers/images.json"
-    assert project.planned(target, config=config) == {"generate_images": 1, "gather_images": 1}
-    run = project.snakemake(target, config=config)
+    config = project.edited("more.yaml", subjects={"train": 64, "validation": 32, "test": 96})
+    images, predictions = (f"results/tiny/markers/{name}.json" for name in (
+        "images", "predictions/noise_9/resnet18_ebe_mse"))  # fmt: skip
+    assert project.planned(images, config=config) == {"generate_images": 1, "gather_images": 1}
+    run = project.snakemake(predictions, config=config)
     assert run.returncode == 0, run.stderr
     assert first.stat().st_mtime_ns == before
     known = read_marker(finished.results / "markers/images.json")["shards"]
-    assert read_marker(project.results / "markers/images.json")["shards"][:2] == known
-
-
-def test_a_gate_runs_again_alone_and_stops_a_run_whose_vae_has_learned_nothing(finished, tmp_path):
-    shares = pd.read_csv(finished.results / "gates" / "vae.csv")
-    assert shares["random_effect"].tolist() == ["eta_Ka", "eta_Imax", "eta_IC50"]
-    project = Project(tmp_path)
-    project.take_over(finished)
-    config = project.edited("gates.yaml", gates={"vae": 0.5})
-    planned = project.planned(config=config)
-    assert planned.pop("check_latents") == 1
-    assert planned.keys() <= {"describe_dataset", "plot_workflow", "write_provenance", "write_report"}
-    run = project.snakemake(config=config)
-    assert run.returncode == 1
-    (line,) = {
-        line for line in run.stderr.splitlines() if line.startswith("error: gates.vae: a share of 0.5")
-    }
-    assert "of eta_Ka (latent" in line and "gates: {vae: null}" in line
+    assert read_marker(project.folder / images)["shards"][:2] == known
+    log = (project.results / "logs/train_predictor/noise_9_resnet18_ebe_mse.log").read_text()
+    assert "the same training has ended before" in log
+    for kept in ("population/noise_9.json", "predictors/noise_9/resnet18_ebe_mse/weights.safetensors"):
+        assert (project.results / kept).read_bytes() == (finished.results / kept).read_bytes()
+    assert xr.open_zarr(
+        project.results / "dataset.zarr", group="predictions/noise_9/resnet18_ebe_mse", consolidated=False
+    ).sizes["subject"] == 96  # fmt: skip
 
 
 def test_sampling_settings_do_not_retrain_the_generator(finished):

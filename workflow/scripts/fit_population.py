@@ -4,11 +4,14 @@ import json
 import logging
 from pathlib import Path
 
+import numpy as np
+
 from covary import nlme, store
 from covary.config.records import PopulationFit
 from covary.dataset import names
 from covary.dataset.scenario import Scenario
 from covary.dataset.subjects import members
+from covary.jobs.resumable import Journal, identity
 from covary.jobs.run import run
 from covary.records.study import Study
 
@@ -19,23 +22,41 @@ def fit_population(
     dataset: Path,
     noise_variance: float | None,
     model: str,
+    model_file: list[Path],
     fit: PopulationFit,
     parameters: Path,
     table: Path,
     verdict: Path,
+    code: str,
 ) -> None:
-    """Fit to the first training subjects; write the parameters, their table and the verdict on the fit."""
-    study = Study.of(dataset, model)
+    """Fit to the first training subjects; write the parameters, their table and the verdict on the fit.
+
+    A fit to the same records is not repeated, for instance when only test subjects were added.
+    """
     train = members(store.read(dataset, names.SUBJECTS), "train")
     chosen = slice(train.start, min(train.stop, train.start + fit.subjects))
-    group = store.read(dataset, names.records(Scenario(noise_variance).name))
+    observation = store.read(dataset, names.records(Scenario(noise_variance).name))["observation"][chosen]
+    design = store.read(dataset, names.DESIGN).isel(subject=chosen, missing_dims="ignore")
+    made_of = [
+        *(code, model, fit.model_dump_json()),
+        *(file.read_text(encoding="utf-8") for file in model_file),
+        *(json.dumps(records.to_dict(), default=str) for records in (design, observation)),
+    ]
+    journal = Journal(parameters.with_name(f".{parameters.name}.kept"), identity(made_of))
+    if not journal.read():
+        journal.write(_fit(Study.of(dataset, model), observation.values, chosen, fit))
+    for path, text in zip((parameters, table, verdict), journal.read(), strict=True):
+        path.write_text(text, encoding="utf-8")
+    said = json.loads(verdict.read_text(encoding="utf-8"))
+    log.log(logging.INFO if said["converged"] else logging.WARNING, "population fit %s", said["verdict"])
+
+
+def _fit(study: Study, observation: np.ndarray, chosen: slice, fit: PopulationFit) -> list[str]:
+    """What to write: the parameters, their table and the verdict."""
     initial = study.initial(fit)
-    records = study.records(group["observation"][chosen].values, chosen)
+    records = study.records(observation, chosen)
     fitted = nlme.fit_population(study.model, records, initial, method=fit.method)
-    log.log(logging.INFO if fitted.converged else logging.WARNING, "population fit %s", fitted.verdict)
-    parameters.write_text(nlme.parameters_to_json(fitted.parameters), encoding="utf-8")
     begun_at = [float(value) for value in initial.natural().values()]
-    fitted.table().assign(initial=begun_at).to_csv(table, index=False)
     said = {
         "method": fitted.method,
         "converged": bool(fitted.converged),
@@ -44,7 +65,11 @@ def fit_population(
         "subjects": chosen.stop - chosen.start,
         "observations": fitted.n_observations,
     }
-    verdict.write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
+    return [
+        nlme.parameters_to_json(fitted.parameters),
+        fitted.table().assign(initial=begun_at).to_csv(index=False),
+        json.dumps(said, indent=2) + "\n",
+    ]
 
 
 if __name__ == "__main__":

@@ -30,16 +30,15 @@ def measure_learning_curve(
     code: str,
 ) -> None:
     """Write what each of the smaller predictors predicts for the test subjects."""
-    digest = store.read_marker(images)["sha256"]["image"]
     level = predict.Level(dataset, Scenario(noise_variance), Study.of(dataset, model), parameters, posteriors)
     subjects = store.read(dataset, names.SUBJECTS)
     train, validation, test = (members(subjects, split) for split in ("train", "validation", "test"))
     sizes = [max(2, round(fraction * train.stop)) for fraction in fractions]
-    seen = predict.read_inputs(settings.network, dataset, test, digest)
+    seen = predict.read_inputs(settings.network, dataset, test, images)
     eta_pred = []
     for size in sizes:
         parts = slice(0, size), validation
-        inputs = [predict.read_inputs(settings.network, dataset, part, digest) for part in parts]
+        inputs = [predict.read_inputs(settings.network, dataset, part, images) for part in parts]
         for repeat in range(trainings):
             network, _ = level.train(
                 settings.objective,

@@ -30,11 +30,10 @@ def train_predictor(
 ) -> None:
     """Save the network beside its history, and write its predictions."""
     scenario = Scenario(noise_variance)
-    digest = store.read_marker(images)["sha256"]["image"]
     level = predict.Level(dataset, scenario, Study.of(dataset, model), parameters, posteriors)
     subjects = store.read(dataset, names.SUBJECTS)
     *parts, test = (members(subjects, split) for split in ("train", "validation", "test"))
-    inputs = [predict.read_inputs(settings.network, dataset, part, digest) for part in (*parts, test)]
+    inputs = [predict.read_inputs(settings.network, dataset, part, images) for part in (*parts, test)]
     network, losses = level.train(
         settings.objective,
         inputs[:2],

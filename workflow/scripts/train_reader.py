@@ -23,10 +23,9 @@ def train_reader(
     code: str,
 ) -> None:
     """Save the reader beside its history, and write what it reads."""
-    digest = store.read_marker(images)["sha256"]["image"]
     subjects = store.read(dataset, names.SUBJECTS)
     splits = [members(subjects, split) for split in ("train", "validation", "test")]
-    inputs = [predict.read_inputs(settings.network, dataset, part, digest) for part in splits]
+    inputs = [predict.read_inputs(settings.network, dataset, part, images) for part in splits]
     targets = [predict.Targets(subjects["eta"][part].values) for part in splits]
     reader, losses = predict.train_predictor(
         *map(predict.Examples, inputs[:2], targets[:2]),

@@ -5,13 +5,16 @@ all subjects and its bootstrap distribution.
 """
 
 import math
+from collections.abc import Sequence
 from statistics import NormalDist
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float, Float64
 
 from covary import nlme
 from covary.errors import UserError
+from covary.resampling import Resamples, percentile_interval
 
 
 def mean_squared_error(
@@ -34,6 +37,26 @@ def r2(
     """
     sums = subject_statistics(reference, estimate).sum(axis=0)
     return float(r2_of_sums(sums, len(reference))[0])
+
+
+def r2_table(
+    reference: Float[np.ndarray, "subject random_effect"],
+    estimate: Float[np.ndarray, "subject random_effect"],
+    random_effects: Sequence[str],
+    *,
+    seed: int,
+    resamples: int = 1000,
+) -> pd.DataFrame:
+    """R² of all random effects together and of each, with 95 % intervals from resamples of subjects.
+
+    Columns random_effect, r2, low, high; the first row is `all`.
+    """
+    statistics = subject_statistics(reference, estimate)
+    n = len(statistics)
+    resampled = r2_of_sums(Resamples(n, seed=seed, resamples=resamples).sums(statistics), n)
+    low, high = percentile_interval(resampled)
+    values = {"r2": r2_of_sums(statistics.sum(axis=0), n), "low": low, "high": high}
+    return pd.DataFrame({"random_effect": [POOLED, *random_effects], **values})
 
 
 def conditional_nll(

@@ -27,12 +27,12 @@ class Examples:
         return len(self.evidence)
 
 
-def read_inputs(network: str, dataset: Path, subjects: slice, digest: str) -> Inputs:
+def read_inputs(network: str, dataset: Path, subjects: slice, marker: Path) -> Inputs:
     """The images of some subjects of a dataset, or the image VAE's posterior means of their z.
 
-    `digest` is that of all images. Raises ValueError if the VAE beside the dataset is missing.
+    `marker` is that of all images. Raises ValueError if the VAE beside the dataset is missing.
     """
-    images = Images(dataset, subjects, digest)
+    images = Images.of(dataset, subjects, marker)
     if input_of(network) == ENCODING:
         from covary import vae  # takes half a second, which those who see images need not wait for
 

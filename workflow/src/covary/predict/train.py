@@ -43,8 +43,9 @@ def train_predictor(
     weights themselves. The average of the epoch with the least validation loss is returned.
 
     Also returns a table with one row per epoch: epoch, loss, validation_loss, best (whether this epoch was
-    the best so far). A training that was killed continues from its last checkpoint, as `train_vae` does. If
-    the images do not fit into `config.buffer_mb`, `workers` processes read ahead.
+    the best so far). A training that was killed continues from its last checkpoint, as `train_vae` does. One
+    that has ended before with the same examples and settings is read from `checkpoint_dir`. If the images do
+    not fit into `config.buffer_mb`, `workers` processes read ahead.
 
     Raises UserError if there are fewer training subjects than one batch, a subject without evidence, or the
     network cannot be made or does not fit.
@@ -93,6 +94,8 @@ def train_predictor(
         optimiser=optimiser,
         rate=rate,
     )
+    if (ended := checkpoint.finished(best=best)) is not None:
+        return best.eval(), pd.DataFrame(ended)
     first_epoch, history = checkpoint.resume()
     bytes_each = math.prod(train.inputs.shape[1:])
     loader = ImageLoader(
@@ -138,7 +141,7 @@ def train_predictor(
             checkpoint.write(epoch + 1, history)
             bar.set_postfix(validation_loss=f"{validation_loss:.4f}", refresh=False)
             bar.update()
-    checkpoint.discard()
+    checkpoint.finish(history, best=best)
     return best.eval(), pd.DataFrame(history)
 
 

@@ -18,7 +18,7 @@ from covary.errors import UserError
 from covary.files import flush
 from covary.store.files import reopen, replace_json
 from covary.store.mapped import MappedImages, shard_shape
-from covary.store.markers import array_sha256, write_marker
+from covary.store.markers import array_sha256, images_sha256, write_marker
 from covary.store.parts import write_parts, write_whole
 
 
@@ -160,6 +160,12 @@ class Images:
         self._source = (path, subjects, digest)
         self._mapped = None if self._array.compressors else MappedImages(self._array, folder)
         self.digest = digest
+
+    @classmethod
+    def of(cls, path: Path, subjects: slice, marker: Path) -> "Images":
+        """The images of some subjects; `marker` is that of all images."""
+        array = zarr.open_array(path / "images" / "image", mode="r")
+        return cls(path, subjects, images_sha256(array, marker, subjects))
 
     def __reduce__(self):
         return Images, self._source  # a mapping does not leave its process

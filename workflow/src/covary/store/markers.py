@@ -13,10 +13,29 @@ import numpy as np
 from covary.errors import UserError
 from covary.files import whole
 
+_BLOCK = 256  # images that are in memory at once
+
 
 def little_endian(values: np.ndarray) -> np.ndarray:
     """An array in C order with little-endian bytes, the form in which arrays are hashed."""
     return np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
+
+
+def images_sha256(images: Any, marker: Path, subjects: slice) -> str:
+    """A digest of the images of some subjects that does not depend on what other subjects there are.
+
+    It is made of the digests of whole shards, which the `marker` of all images has, and of the images
+    themselves where a shard is cut. `images` is the array of all.
+    """
+    digest = hashlib.sha256()
+    for shard in read_marker(marker)["shards"]:
+        start, stop = max(shard["start"], subjects.start), min(shard["stop"], subjects.stop)
+        if (start, stop) == (shard["start"], shard["stop"]):
+            digest.update(shard["sha256"].encode())
+            continue
+        for first in range(start, stop, _BLOCK):
+            digest.update(little_endian(images[first : min(first + _BLOCK, stop)]).data)
+    return digest.hexdigest()
 
 
 def array_sha256(values: np.ndarray) -> str:

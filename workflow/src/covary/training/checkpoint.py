@@ -46,6 +46,7 @@ class Checkpoint:
 
     def __init__(self, directory: Path, identity: str, *, keep: int = 1, **parts: Stateful):
         self._path = Path(directory) / "checkpoint.pt"
+        self._finished = self._path.with_name("finished.pt")
         self._identity = identity
         self._keep = keep
         self._parts = parts
@@ -54,10 +55,7 @@ class Checkpoint:
         """Load the parts and return (completed rounds, history), or (0, []) if there is no checkpoint."""
         if not self._path.exists():
             return 0, []
-        try:
-            state = torch.load(self._path, map_location="cpu", weights_only=True)
-        except (RuntimeError, EOFError, pickle.UnpicklingError):
-            raise UserError(f"{self._path}: not a checkpoint; delete it to start training afresh") from None
+        state = _load(self._path)
         if state["identity"] != self._identity:
             log.warning("%s belongs to other settings or images; training starts afresh", self._path)
             return 0, []
@@ -89,6 +87,27 @@ class Checkpoint:
         for surplus in self._kept()[: -self._keep]:
             surplus.unlink()
 
+    def finish(self, history: History, **results: Stateful) -> None:
+        """Keep what a training has ended with, and no checkpoint: the same training is not needed again."""
+        parts = {name: part.state_dict() for name, part in results.items()}
+        state = {"identity": self._identity, "history": history, "parts": parts}
+        self._finished.parent.mkdir(parents=True, exist_ok=True)
+        with whole(self._finished) as partial:
+            torch.save(state, partial)
+        self.discard()
+
+    def finished(self, **results: Stateful) -> History | None:
+        """Load what the same training ended with before, and return its history; None if it has not ended."""
+        if not self._finished.exists():
+            return None
+        state = _load(self._finished)
+        if state["identity"] != self._identity:
+            return None
+        for name, part in results.items():
+            part.load_state_dict(state["parts"][name])
+        log.info("the same training has ended before: %s", self._finished)
+        return state["history"]
+
     def discard(self) -> None:
         """Remove the checkpoints of a training that has ended."""
         unfinished = self._path.parent.glob(f".{self._path.name}.*.partial")  # of trainings that were killed
@@ -97,3 +116,10 @@ class Checkpoint:
 
     def _kept(self) -> list[Path]:
         return sorted(self._path.parent.glob("checkpoint-*.pt"))
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError):
+        raise UserError(f"{path}: not a checkpoint; delete it to start training afresh") from None

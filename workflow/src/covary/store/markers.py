@@ -32,9 +32,11 @@ def images_sha256(images: Any, marker: Path, subjects: slice) -> str:
         start, stop = max(shard["start"], subjects.start), min(shard["stop"], subjects.stop)
         if (start, stop) == (shard["start"], shard["stop"]):
             digest.update(shard["sha256"].encode())
-            continue
-        for first in range(start, stop, _BLOCK):
-            digest.update(little_endian(images[first : min(first + _BLOCK, stop)]).data)
+        elif start < stop:
+            part = hashlib.sha256()
+            for first in range(start, stop, _BLOCK):
+                part.update(little_endian(images[first : min(first + _BLOCK, stop)]).data)
+            digest.update(part.hexdigest().encode())
     return digest.hexdigest()
 
 

@@ -2,6 +2,8 @@
 
 import ast
 import re
+import shutil
+import subprocess
 import sys
 import tomllib
 from importlib.metadata import packages_distributions
@@ -57,3 +59,35 @@ def test_the_lock_holds_every_dependency_with_hashes_and_names_no_index():
     assert names(PROJECT["dependencies"]) | set(extras) <= set(locked)
     assert text.count("--hash=sha256:") >= len(locked)
     assert "index-url" not in text and "://" not in text
+
+
+def test_text_files_are_utf8_in_every_locale():
+    """Ruff finds every place that opens a text file in the encoding of the locale."""
+    places = [ROOT / "workflow", ROOT / "examples"]
+    command = [
+        sys.executable,
+        "-m",
+        "ruff",
+        "check",
+        "--isolated",
+        "--preview",
+        "--select",
+        "PLW1514",
+        *places,
+    ]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stdout
+
+
+def test_a_moved_checkout_is_noticed(tmp_path):
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (tmp_path / "envs").mkdir()
+    for name in ("envs/requirements.lock", "envs/uv.lock.txt", "pyproject.toml"):
+        (tmp_path / name).touch()
+    (tmp_path / ".venv").mkdir()
+    stamp = tmp_path / ".venv" / ".complete"
+    for made_in, status in ((str(tmp_path), 0), ("", 0), ("/elsewhere", 2)):
+        stamp.write_text(made_in)
+        done = subprocess.run(["make", "env"], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == status, done.stderr
+    assert "was moved from /elsewhere" in done.stdout and "rm -rf .venv && make env" in done.stdout

@@ -69,6 +69,7 @@ def run(project: Project, settings: dict, name: str) -> None:
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
 
 
+@pytest.mark.slow
 def test_own_images_and_the_own_model_of_the_readme(tmp_path):
     project = Project(tmp_path)
     tiny = yaml.safe_load((project.folder / "config" / "tiny.yaml").read_text())
@@ -119,7 +120,12 @@ def test_a_model_with_own_omega_error_doses_infusion_and_covariate(finished, tmp
         "covariates": {"WT": {"mean": 70, "sd": 12, "distribution": "log_normal"}},
         "fit": {"subjects": 24},
     }
-    run(project, tiny | {"longitudinal": longitudinal, "association": {"noise_variances": [1]}}, "own")
+    own = {
+        "longitudinal": longitudinal,
+        "association": {"noise_variances": [1]},
+        "predictors": [tiny["predictors"][1] | {"learning_curve": []}],
+    }
+    run(project, tiny | own, "own")
     dataset = project.results / "dataset.zarr"
     design = store.read(dataset, "design")
     assert design["dose_amount"].values.tolist() == [10, 5]

@@ -18,6 +18,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if others and options.run is not _run:
         parser.error(f"unrecognized arguments: {' '.join(others)}")
     options.others = others
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # a terminal of another encoding shows ? and stops nothing
     try:
         return options.run(options)
     except (UserError, OSError) as error:

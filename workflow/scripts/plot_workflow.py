@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +11,28 @@ import yaml
 from covary import figures
 from covary.jobs.run import run
 
+_LIVE = ("results", ".snakemake")
+
 
 def plot_workflow(config: Path, workflow_dag: Path, settings: dict[str, Any], snakefile: str) -> None:
-    """Write the configuration, ask Snakemake for the graph of rules that it gives, and draw it."""
+    """Write the configuration, ask Snakemake for the graph of rules that it gives, and draw it.
+
+    Snakemake is asked in a folder with links to all but the results, because other jobs are writing those.
+    """
     config.write_text(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True), encoding="utf-8")
-    listing = subprocess.run(
-        [
-            *(sys.executable, "-m", "snakemake", "--snakefile", snakefile),
-            *("--configfile", str(config), "--cores", "1", "--rulegraph", "dot", "--quiet"),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    with tempfile.TemporaryDirectory() as apart:
+        for entry in Path.cwd().iterdir():
+            if entry.name not in _LIVE:
+                Path(apart, entry.name).symlink_to(entry)
+        listing = subprocess.run(
+            [
+                *(sys.executable, "-m", "snakemake", "--snakefile", snakefile, "--directory", apart),
+                *("--configfile", str(config.resolve()), "--cores", "1", "--rulegraph", "dot", "--quiet"),
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     if listing.returncode:
         raise RuntimeError(f"snakemake --rulegraph failed: {listing.stderr.strip()}")
     figures.save(figures.workflow_dag(figures.parse_rulegraph(listing.stdout)), workflow_dag)

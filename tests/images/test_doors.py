@@ -24,6 +24,7 @@ files = st.lists(
     st.tuples(
         st.sampled_from(KINDS), st.sampled_from([4, 16, 30]), st.sampled_from([4, 16, 25]),
         st.sampled_from(["a", "scan-7-1", "person1_virus_0", "IM-0001-0001", "Ünï çode", "x.y"]),
+        st.sampled_from(["", "A/", "with space/", "too/deep/"]),
     ),
     min_size=1, max_size=8,
 )  # fmt: skip
@@ -90,9 +91,14 @@ def test_every_file_is_prepared_as_it_is_or_named_and_left_out(caplog, drawn):
     with TemporaryDirectory() as scratch, caplog.at_level(logging.INFO, "covary"):
         folder, written = Path(scratch) / "folder", {}
         folder.mkdir()
-        for i, (kind, height, width, name) in enumerate(drawn):
+        for i, (kind, height, width, name, where) in enumerate(drawn):
             suffix = {"bmp": ".bmp", "F": ".tif", "nan": ".tif"}.get(kind, ".png")
-            file = f"{i}{name}{suffix}"
+            file = f"{where}{i}{name}{suffix}"
+            (folder / where).mkdir(parents=True, exist_ok=True)
+            if where == "too/deep/":  # whatever it holds
+                write(folder / file, kind, height, width, i)
+                written[file] = "outside the layout", None
+                continue
             written[file] = kind, write(folder / file, kind, height, width, i)
         config = Images(source="folder", folder="x", size_px=SIZE_PX, max_unreadable_fraction=1.0)
         out = Path(scratch) / "out"

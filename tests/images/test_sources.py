@@ -64,17 +64,17 @@ def test_hidden_files_and_texts_are_no_images(tmp_path):
     assert find_images(tmp_path, 0.5, 1)["file"].tolist() == ["a.png", "b.png"]
 
 
-def test_other_types_and_dangling_links_are_named_and_left_out(tmp_path, caplog):
+def test_other_types_and_dangling_links_are_named_and_left_out(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("covary.images.medical.find_spec", lambda package: None)
     touch(tmp_path, "a.png", "b.png", "c.bmp", "d.webp", "e.dcm", "f")
     (tmp_path / "g.png").symlink_to(tmp_path / "nowhere.png")
     with caplog.at_level(logging.WARNING, "covary"):
         table = find_images(tmp_path, 0.5, 1).set_index("file")
     assert table.index[table["status"] == "ok"].tolist() == ["a.png", "b.png"]
     assert table["status"]["g.png"] == "a link to a file that does not exist"
-    assert (
-        "4 files (.bmp, .dcm, .webp, no suffix), such as c.bmp: not one of the supported types" in caplog.text
-    )
-    assert ".jpeg, .jpg, .png, .tif, .tiff" in caplog.text
+    assert "3 files (.bmp, .webp, no suffix), such as c.bmp: not one of the supported types" in caplog.text
+    assert ".jpeg, .jpg, .png, .tif, .tiff, .dcm, .nii, .nii.gz" in caplog.text
+    assert "1 files (.dcm), such as e.dcm: needs the package pydicom, which is not installed" in caplog.text
     assert (table["split"][table["status"] != "ok"] == "").all()
 
 

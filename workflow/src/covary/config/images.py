@@ -86,7 +86,7 @@ class Images(Section):
     )
     folder: str | None = Field(
         None,
-        description="Folder of images when source is `folder`: {train,test}/CLASS/NAME.{jpeg,jpg,png,tif}, "
+        description="Folder of images when source is `folder`: {train,test}/CLASS/NAME.{jpeg,png,tif,dcm}, "
         "or CLASS/NAME, or NAME alone; any layout with `pattern` or `table`. When source is `cells`: the "
         "folder with metadata.csv",
     )

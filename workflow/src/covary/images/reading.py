@@ -9,9 +9,10 @@ import numpy as np
 from jaxtyping import Shaped
 from PIL import Image
 
+from covary.images import medical
 from covary.images.channels import GREY, RGB, numbered
 
-SUFFIXES = (".jpeg", ".jpg", ".png", ".tif", ".tiff")
+SUFFIXES = (".jpeg", ".jpg", ".png", ".tif", ".tiff", *medical.SUFFIXES)
 Pages = Literal["channels", "first"]
 
 _DEEP_GREY = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
@@ -45,10 +46,13 @@ def read_picture(path: Path, pages: Pages = "channels") -> Picture:
 
     16-bit colours keep all their bits. Palettes are looked up, transparent pixels are laid over black, and
     an image that EXIF says was taken sideways is turned upright. Pages of a TIFF file are channels, or with
-    `pages="first"` only the first page is read. Raises UnreadableImage if the file cannot be decoded to its
-    end or holds values that are no brightness: NaN, infinite, or negative floats.
+    `pages="first"` only the first page is read. Of a DICOM or NIfTI file one slice is read (see
+    `medical.read_slice`). Raises UnreadableImage if the file cannot be decoded to its end or holds values
+    that are no brightness: NaN, infinite, or negative floats, which only medical images may have.
     """
     try:
+        if _is_medical(path):
+            return _read_medical(path)
         with Image.open(path) as image:
             return _read(path, image, pages)
     except (MemoryError, UnreadableImage):
@@ -60,8 +64,12 @@ def read_picture(path: Path, pages: Pages = "channels") -> Picture:
 def shallow_channels(path: Path, pages: Pages = "channels") -> tuple[str, ...] | None:
     """Names of the channels of an 8-bit file, from its header alone; None if its values must be looked at.
 
+    Those of a medical image always must.
+
     Raises UnreadableImage if there is no readable header.
     """
+    if _is_medical(path):
+        return None
     try:
         with Image.open(path) as image:
             if image.mode in _DEEP_GREY or _is_deep_colour(image) or _is_stack(image, pages):
@@ -69,6 +77,19 @@ def shallow_channels(path: Path, pages: Pages = "channels") -> tuple[str, ...] |
             return _names(image)
     except Exception as error:
         raise UnreadableImage(f"{type(error).__name__}: {' '.join(str(error).split())}") from None
+
+
+def _is_medical(path: Path) -> bool:
+    return path.name.lower().endswith(medical.SUFFIXES)
+
+
+def _read_medical(path: Path) -> Picture:
+    pixels, notes = medical.read_slice(path)
+    if pixels.dtype.kind not in "uif":
+        raise UnreadableImage(f"holds values of type {pixels.dtype}; expected whole numbers or floats")
+    if not np.isfinite(pixels).all():
+        raise UnreadableImage("holds values that are not finite (NaN or infinite)")
+    return Picture(np.ascontiguousarray(pixels), GREY if len(pixels) == 1 else RGB, tuple(notes))
 
 
 def _read(path: Path, image: Image.Image, pages: Pages) -> Picture:

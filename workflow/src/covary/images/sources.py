@@ -11,6 +11,7 @@ import pandas as pd
 
 from covary import rng
 from covary.errors import UserError
+from covary.images.medical import missing_package
 from covary.images.reading import SUFFIXES
 from covary.jobs.listing import listed_files
 
@@ -65,7 +66,8 @@ def find_images(
     _say_left_out(listed, folder)
     fine = listed["status"] == OK
     if not fine.any():
-        why = f"; {len(listed)} files are left out, such as {listed['file'][0]}" if len(listed) else ""
+        first = f"{listed['file'][0]} ({listed['status'][0]})" if len(listed) else ""
+        why = f"; {len(listed)} files are left out, such as {first}" if first else ""
         raise UserError(f"images.folder: {folder} holds no image as {_LAYOUT}{why}")
     nameless = fine & (listed["patient"] == "")
     if nameless.any():
@@ -96,6 +98,8 @@ def _fault_of_file(folder: Path, file: str) -> str:
     """Why a file cannot be an image, whatever its name says; empty if it can."""
     if not file.lower().endswith(SUFFIXES):
         return f"not one of the supported types {', '.join(SUFFIXES)}"
+    if package := missing_package(file):
+        return f"needs the package {package}, which is not installed"
     return "" if (folder / file).is_file() else "a link to a file that does not exist"
 
 

@@ -2,9 +2,11 @@
 
 A fixed cloud of points is scanned for the best start; Levenberg-Marquardt with Gauss-Newton curvature gets
 close, first with a coarse solver, then with the default one; exact Newton steps finish. Subjects that are
-done leave the batch. A posterior may have several modes, so the search starts again from points of the cloud
-far from the mode: where all subjects are alike, from one that is almost as good as the mode; else, since the
-cloud is sparse, from two in any case.
+done leave the batch.
+
+A posterior may have several modes. Where all subjects are alike, the search starts again from a point of the
+cloud that is far from the mode and almost as good. Else the cloud is sparse, and three searches start side by
+side from points that are far from each other.
 """
 
 from enum import IntEnum
@@ -36,8 +38,9 @@ _CLOUD_SHARED, _CLOUD_RAGGED = 1024, 64  # a shared design needs the cloud's pre
 # A point of the cloud this far from the mode (in standard deviations) and almost as good may belong to a
 # better mode.
 _RIVAL_DISTANCE, _RIVAL_MARGIN = 1.0, 0.3
-_RIVALS_RAGGED = 2
+_STARTS_RAGGED = 3
 _SAME_MODE = 0.01  # in standard deviations: two coarse searches that end closer have found one mode
+_COARSE_MARGIN = 3.0  # of Φ: a coarse search that ends higher above another cannot end lower after it
 _POOR_FIT = 1e-3  # tail probability of the sum of squared weighted residuals below which a mode is suspect
 _MAX_STEP = 3.0  # in standard deviations of the random effects
 
@@ -110,29 +113,22 @@ def estimate(
     if near is not None:
         start = _unsearched(np.ascontiguousarray(near.T))
         found = _finish(model, parameters, lanes, frozen, everyone, start, goal, hessian)
-    else:
+    elif lanes.alike:
         starts = _Starts(model, parameters, lanes, frozen)
         first, cost = starts.best()
         order = np.argsort(cost, kind="stable")  # subjects that take equally many steps side by side
         found = _approach(model, parameters, lanes, frozen, order, first[:, order])
         found = _finish(model, parameters, lanes, frozen, order, found, goal, hessian)
         found = take(found, np.argsort(order))
-        centres = [found.eta]
-        for _ in range(starts.n_rivals):
-            rivals, scores = starts.away_from(*centres)
-            centres.append(rivals)
-            suspects = np.flatnonzero(starts.suspected(scores, found.at.value) | ~_is_mode(found.at, factor))
-            if not suspects.size:
-                continue
+        rivals, scores = starts.away_from(found.eta)
+        suspects = np.flatnonzero((scores < found.at.value + _RIVAL_MARGIN) | ~_is_mode(found.at, factor))
+        if suspects.size:
             tried = _approach(model, parameters, lanes, frozen, suspects, rivals[:, suspects])
-            apart = np.linalg.solve(factor, tried.eta - found.eta[:, suspects])
-            other = ~(np.linalg.norm(apart, axis=0) <= _SAME_MODE) | ~_is_mode(
-                take(found.at, suspects), factor
-            )
-            suspects, tried = suspects[other], take(tried, np.flatnonzero(other))
-            if suspects.size:
-                tried = _finish(model, parameters, lanes, frozen, suspects, tried, goal, hessian)
-                found = _keep_better(found, tried, suspects, factor)
+            tried = _finish(model, parameters, lanes, frozen, suspects, tried, goal, hessian)
+            found = _keep_better(found, tried, suspects, factor)
+    else:
+        starts = _Starts(model, parameters, lanes, frozen)
+        found = _best_of_several(model, parameters, lanes, frozen, starts, goal, hessian)
     poor = _poorly_fitted(model, parameters, lanes, frozen, found.eta) if hessian else np.zeros(n, dtype=bool)
     status = np.where(
         _is_mode(found.at, factor),
@@ -147,6 +143,30 @@ def estimate(
         _gradient_norm(found.at, factor),
         status.astype(np.int8),
     )
+
+
+def _best_of_several(model, parameters, lanes, frozen, starts: "_Starts", goal, hessian) -> _Search:
+    """The best mode of several searches from each subject's best points far from each other."""
+    n, m, factor = lanes.y.shape[1], _STARTS_RAGGED, starts.factor
+    points = [starts.best()[0]]
+    while len(points) < m:
+        points.append(starts.away_from(*points)[0])
+    everyone = np.arange(n)
+    subject = np.tile(everyone, m)
+    tried = _approach(model, parameters, lanes, frozen, subject, np.concatenate(points, axis=1))
+    value = np.where(np.isfinite(tried.at.value), tried.at.value, np.inf).reshape(m, n)
+    first = np.argmin(value, axis=0)
+    best = take(tried, first * n + everyone)
+    found = _finish(model, parameters, lanes, frozen, everyone, best, goal, hessian)
+    for j in range(m):
+        other = take(tried, j * n + everyone)
+        apart = np.linalg.norm(np.linalg.solve(factor, other.eta - best.eta), axis=0)
+        promising = ~(apart <= _SAME_MODE) & (value[j] < value.min(axis=0) + _COARSE_MARGIN)
+        left = np.flatnonzero((first != j) & (promising | ~_is_mode(found.at, factor)))
+        if left.size:
+            other = _finish(model, parameters, lanes, frozen, left, take(other, left), goal, hessian)
+            found = _keep_better(found, other, left, factor)
+    return found
 
 
 def _unsearched(eta: Float64[np.ndarray, "k lane"]) -> _Search:
@@ -315,7 +335,6 @@ class _Starts:
         self.factor = np.linalg.cholesky(parameters.omega)
         self.points = self.factor @ self.white
         self._arguments = model, parameters, lanes, frozen
-        self.n_rivals = 1 if lanes.alike else _RIVALS_RAGGED
         points, n = self.points, lanes.y.shape[1]
         if lanes.alike:
             plan = lanes.design
@@ -345,10 +364,6 @@ class _Starts:
         """The best point for each subject that is near none of its centres, and Φ there."""
         chosen, scores = self._lowest(*(np.linalg.solve(self.factor, centre) for centre in centres))
         return self.points[:, chosen], scores
-
-    def suspected(self, scores, values) -> Bool[np.ndarray, " lane"]:
-        """Whether a search from points with these scores may end lower than these values of Φ."""
-        return scores < (values + _RIVAL_MARGIN if self._arguments[2].alike else np.inf)
 
     def _lowest(self, *white):
         """For each subject the best point that is near none of the centres, and Φ there."""

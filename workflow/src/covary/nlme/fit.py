@@ -304,6 +304,7 @@ class _Objective:
         self, model, initial: Parameters, lanes, method: str, free: np.ndarray, constraints: Constraints
     ):
         self._problem = model, lanes, method
+        self.conditional = method != "fo"  # whether the OFV is taken at the modes of the random effects
         self._initial, self.free = initial, free
         self._last: tuple[bytes, Marginal] | None = None
         self.n_evaluations = 0
@@ -534,7 +535,7 @@ def _verdict(objective: _Objective, x, hessian, n_iterations: int, max_iteration
     parameters = objective.parameters(x)
     slope = objective.slope(x)[1]
     names = np.array(list(parameters.natural()))[objective.free]
-    gone = _vanished(parameters, at.eta)
+    gone = _vanished(parameters, at.eta if objective.conditional else None)
     # A standard deviation that tends to 0 lowers the OFV all the way, but less and less: there is no minimum
     # in its logarithm, and no curvature.
     zero = np.array([name in gone for name in names], dtype=bool) & (slope > -_DECREMENT_TOLERANCE)
@@ -565,8 +566,8 @@ def _verdict(objective: _Objective, x, hessian, n_iterations: int, max_iteration
 def _vanished(parameters: Parameters, eta) -> dict[str, str]:
     """What is 0 in Ω, in words, by the name of its entry of the unconstrained vector.
 
-    A variance is 0 if the estimates of its random effect are; random effects are fully correlated if one is
-    given by those before it in its block.
+    A variance is 0 if the estimates of its random effect are, where there are such estimates (FO has none);
+    random effects are fully correlated if one is given by those before it in its block.
     """
     vanished = {}
     omega = np.asarray(parameters.omega)
@@ -574,7 +575,7 @@ def _vanished(parameters: Parameters, eta) -> dict[str, str]:
         factor = np.linalg.cholesky(omega[np.ix_(block, block)])
         for row, i in enumerate(block):
             name, sd = parameters.random_effects[i], np.sqrt(omega[i, i])
-            if np.std(eta[:, i]) < (1 - _AT_ZERO) * sd:
+            if eta is not None and np.std(eta[:, i]) < (1 - _AT_ZERO) * sd:
                 vanished[f"omega({name},{name})"] = f"the variance of {name} is 0 as far as the records tell"
             elif factor[row, row] < _GIVEN * sd:
                 others = " and ".join(parameters.random_effects[j] for j in block[:row])

@@ -81,7 +81,7 @@ class ObservedLanes(Lanes):
     def select(self, index: Int[Array, " lane"]) -> "ObservedLanes":
         """Some of the lanes, by index; repeats are allowed."""
         y, present, bounds = take((self.y, self.present, self.bounds), index)
-        return super().select(index).observed(y, present, bounds)
+        return self.design.select(index).observed(y, present, bounds)
 
 
 def observed_lanes_of(model: OdeModel | ClosedFormModel, records: Records) -> ObservedLanes:

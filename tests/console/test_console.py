@@ -194,6 +194,20 @@ def test_ctrl_c_ends_within_five_seconds_without_a_traceback(project):
     assert not list(project.results.rglob("*.progress"))
 
 
+def test_what_nohup_ignores_stays_ignored():
+    from covary.console.run import _interruptible
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with _interruptible():
+            os.kill(os.getpid(), signal.SIGHUP)
+        with pytest.raises(KeyboardInterrupt), _interruptible():
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(10)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_a_second_experiment_runs_in_the_same_checkout_at_the_same_time(project):
     project.edited("second.yaml", experiment="second")
     target = "resources/phantom/{}/factors.parquet"

@@ -124,15 +124,20 @@ def _end(process: subprocess.Popen) -> None:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP do what ctrl-C does; a second signal does not disturb the end."""
+    """Let SIGTERM and SIGHUP do what ctrl-C does; a second signal does not disturb the end.
+
+    Signals that are ignored, as SIGHUP under `nohup`, stay so.
+    """
+    every = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {each: signal.getsignal(each) for each in every if signal.getsignal(each) != signal.SIG_IGN}
 
     def interrupt(*_):
-        for each in signals:
+        for each in before:
             signal.signal(each, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {each: signal.signal(each, interrupt) for each in signals}
+    for each in before:
+        signal.signal(each, interrupt)
     try:
         yield
     finally:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from covary.config.base import ConfigError
 from covary.config.experiment import Config
-from covary.config.reading import check, load, overlay, typed
+from covary.config.reading import check, load, overlay, typed, with_command_line
 from covary.config.records import Longitudinal
 from covary.config.reference import generated_files
 
@@ -350,3 +350,13 @@ def test_observation_times_stay_in_range_and_are_evenly_spaced(first, span, inte
 
 def test_the_paper_observes_21_times():
     assert Longitudinal().times_h == [0.5 * i for i in range(21)]
+
+
+def test_a_seed_on_the_command_line_has_results_of_its_own():
+    files = {"experiment": "mine", "seed": 3}
+    assert with_command_line(files, {}).experiment == "mine"
+    assert with_command_line(files, {"seed": 7}).experiment == "mine-seed7"
+    named = with_command_line(files, {"seed": 7, "experiment": "other"})
+    assert (named.experiment, named.seed) == ("other", 7)
+    # A file that holds another seed replaces the results, as any other setting of a file does.
+    assert with_command_line(files | {"seed": 7}, {}).experiment == "mine"

@@ -52,7 +52,10 @@ def test_committed_schema_and_key_table_match_the_model():
             {"images": {"source": "dicom"}},
             "images.source: must be one of 'phantom', 'folder' or 'cells', got 'dicom'",
         ),
-        ({"images": {"source": "cells"}}, "images.folder must name a folder when images.source is `cells`"),
+        (
+            {"images": {"source": "cells", "folder": "x", "drawn_cells": {}}},
+            "images.drawn_cells: has no effect with a folder; remove it",
+        ),
         (
             {"images": {"cells": {"side_px": 64}}},
             "images.cells: has no effect with source phantom",

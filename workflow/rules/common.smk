@@ -162,7 +162,7 @@ def source_images(wildcards):
     if settings.images.source == "phantom":
         return ["<phantom>/factors.parquet"]
     if settings.images.source == "cells":
-        return [path.join(settings.images.folder, "metadata.csv")]
+        return [path.join(source_folder(), "metadata.csv")]
     if has_shipped_images():
         return ["resources/digits/labels.csv", *table]
     return table
@@ -182,7 +182,7 @@ def files_of_folder(wildcards):
 
 def source_folder():
     """The folder that `prepare_images` reads."""
-    if settings.images.source == "phantom":
+    if settings.images.are_drawn:
         return f"resources/phantom/{settings.experiment}"
     return settings.images.folder
 

@@ -1,7 +1,7 @@
 """
 Images: from a folder of scans to the arrays that all networks read.
 
-In: procedural phantoms, the digits that ship inside scikit-learn, or a folder of your own (`images.*`).
+In: procedural phantoms of scans or of cells, the digits that ship inside scikit-learn, or a folder of your own.
 Out: `<results>/images/{train,test}.npy` (uint8), `generator_{train,test}.npy` if the generator has a size of its
 own, `index.parquet` (file, split, class, patient) and `attributes.json` (names of the channels).
 """
@@ -28,6 +28,29 @@ rule draw_phantoms:
         code=code("draw_phantoms"),
     script:
         "../scripts/draw_phantoms.py"
+
+
+rule draw_cells:
+    """Draw single cells under 104 treatments, with known factors, in the layout of BBBC021."""
+    output:
+        metadata="<phantom>/metadata.csv",
+    log:
+        "<logs>/draw_cells.log",
+    benchmark:
+        "<benchmarks>/draw_cells.tsv"
+    priority: 1
+    conda:
+        "../../envs/covary.yaml"
+    threads: workflow.cores
+    resources:
+        mem_mb=growing(2000),
+        runtime=60,
+    params:
+        drawn=section("images.drawn_cells"),
+        seed=settings.seed,
+        code=code("draw_cells"),
+    script:
+        "../scripts/draw_cells.py"
 
 
 rule write_digits:

@@ -78,9 +78,8 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _parts_fit_together(self):
-        if self.images.source in ("folder", "cells") and self.images.folder is None:
-            raise ValueError("images.folder must name a folder when images.source is "
-                             f"`{self.images.source}`, got null")  # fmt: skip
+        if self.images.source == "folder" and self.images.folder is None:
+            raise ValueError("images.folder must name a folder when images.source is `folder`, got null")
         multiple_px, border_px = self.vae.size_multiple_px, self.vae.size_border_px
         if (self.images.size_px - border_px) % multiple_px or self.images.size_px <= border_px:
             border = f"{border_px} and " if border_px else ""

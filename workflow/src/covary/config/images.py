@@ -54,6 +54,16 @@ class Window(Section):
         return self
 
 
+class DrawnCells(Section):
+    """Procedural cells under the 104 treatments of BBBC021, where `images.source: cells` has no folder."""
+
+    cells_per_well: Positive = Field(10, description="Cells to draw in each well")
+    plates_per_week: Positive = Field(
+        3, description="Plates, each with one well of every treatment of its week"
+    )
+    control_wells: Positive = Field(4, description="Wells of a plate with DMSO alone")
+
+
 class Cells(Section):
     """Single cells in the layout of BBBC021, read when `images.source` is `cells`."""
 
@@ -88,7 +98,7 @@ class Images(Section):
         None,
         description="Folder of images when source is `folder`: {train,test}/CLASS/NAME.{jpeg,png,tif,dcm}, "
         "or CLASS/NAME, or NAME alone; any layout with `pattern` or `table`. When source is `cells`: the "
-        "folder with metadata.csv",
+        "folder with metadata.csv; null: cells are drawn",
     )
     pattern: str | None = Field(
         None,
@@ -102,6 +112,7 @@ class Images(Section):
     )
     phantom: Phantom = Field(default_factory=Phantom, description="Procedural images")
     cells: Cells = Field(default_factory=Cells, description="Single cells")
+    drawn_cells: DrawnCells = Field(default_factory=DrawnCells, description="Procedural cells")
     channels: Literal["grey"] | Annotated[list[str], Field(min_length=1)] | None = Field(
         None,
         description="Channels kept: null all that the images have, `grey` one of their brightness, or a list "
@@ -144,11 +155,13 @@ class Images(Section):
     def without_effect(self) -> dict[str, str]:
         """Each source has keys of its own; a table replaces a pattern."""
         keys = {
-            "phantom": ("folder", "pattern", "table", "cells", "test_fraction"),
-            "folder": ("phantom", "cells"),
+            "phantom": ("folder", "pattern", "table", "cells", "drawn_cells", "test_fraction"),
+            "folder": ("phantom", "cells", "drawn_cells"),
             "cells": ("phantom", "pattern", "table", "pages", "intensity", "oct", "patient_disjoint"),
         }
         idle = dict.fromkeys(keys[self.source], f"with source {self.source}")
+        if self.source == "cells" and self.folder is not None:
+            idle["drawn_cells"] = "with a folder"
         by_table = {} if self.table is None else {"pattern": "with a table"}
         return by_table | idle
 
@@ -172,6 +185,11 @@ class Images(Section):
         if isinstance(self.channels, list) and len(set(self.channels)) < len(self.channels):
             raise ValueError(f"channels must differ, got {', '.join(self.channels)}")
         return self
+
+    @property
+    def are_drawn(self) -> bool:
+        """Whether the images are procedural."""
+        return self.source == "phantom" or (self.source == "cells" and self.folder is None)
 
     @property
     def treatment(self) -> Oct | None:

@@ -10,12 +10,14 @@ def learned_from_in_words(images: Images) -> str:
     """What the image generator learned from."""
     if images.source == "phantom":
         return "drawn phantoms of OCT scans of the retina"
+    if images.are_drawn:
+        return "drawn phantoms of cells under treatment"
     return "images in a folder of the user’s own"
 
 
 def personal_data_in_words(images: Images) -> str:
     """Whether the data can hold anything of a person."""
-    if images.source == "phantom":
+    if images.are_drawn:
         return "None. No image or record is of a person, nor was any used to make them."
     return (
         "No image or record is of a person. The generator learned from images of the user’s own, and the "

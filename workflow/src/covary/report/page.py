@@ -125,7 +125,7 @@ def render(
         pictures=answers.pictures_verdict(
             tables["generator_quality"],
             ranking.loc[ranking["random_effect"] >= 0, "latent"].tolist(),
-            phantoms=config.images.source == "phantom",
+            phantoms=config.images.are_drawn,
         ),
         ledger_in_words=answers.ledger_in_words(ledger),
         negative_parts=answers.negative_parts_in_words(ledger),

@@ -12,15 +12,18 @@ from PIL import Image
 
 from covary import __version__
 from covary.config.experiment import Config
-from covary.config.images import Phantom
+from covary.config.images import DrawnCells, Phantom
 from covary.figures.images import picture
 from covary.images.digits import write_digits
 from covary.images.preview import Preview, preview
 from covary.phantom import write_dataset
+from covary.phantom.cells.dataset import write_cells
+from covary.phantom.cells.factors import draw_wells
 from covary.report.environment import environment
 from covary.wording import image_in_words
 
 _COLOURS = {"red": "#d55e00", "green": "#009e73", "blue": "#0072b2"}
+_DRAWN_CELLS = DrawnCells(cells_per_well=1, plates_per_week=1, control_wells=1)
 _DRAWN = Phantom(train=34, test=6)
 _FEW = 300  # images, from which a VAE may learn too little
 _HEIGHT = 24  # of a histogram, in units of its own
@@ -55,6 +58,8 @@ def write_preview(config: Config, page: Path, workers: int) -> None:
                 update=images.phantom.model_dump(include={"height_px", "width_px", "corner_fraction"})
             )
             write_dataset(folder, some, config.seed, workers)
+        elif images.are_drawn:
+            write_cells(folder, _DRAWN_CELLS, config.seed, workers)
         elif folder == Path("resources/digits") and not folder.exists():
             folder = Path(scratch)
             write_digits(folder)
@@ -63,6 +68,10 @@ def write_preview(config: Config, page: Path, workers: int) -> None:
             looked_at = replace(
                 looked_at, images={"train": images.phantom.train, "test": images.phantom.test}
             )
+        elif images.are_drawn:
+            cells = len(draw_wells(config.seed, images.drawn_cells)) * images.drawn_cells.cells_per_well
+            test = round(cells * images.test_fraction)
+            looked_at = replace(looked_at, images={"train": cells - test, "test": test})
         text = render_preview(config, looked_at, Path(images.folder or "phantoms"))
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(text, encoding="utf-8")

@@ -68,10 +68,15 @@ def concerns(config: Config, index: pd.DataFrame, tables: Mapping[str, pd.DataFr
     copied = privacy_verdict(tables["privacy"])
     if copied.poor:
         notes.append(f"Is anything copied from the training data? {copied.text}")
-    if config.images.source == "phantom":
+    if config.images.are_drawn:
+        drawn, source, real = (
+            ("OCT scans", "patients", "scans")
+            if config.images.source == "phantom"
+            else ("cells", "a microscope", "cells")
+        )
         notes.append(
-            "The images were learned from drawn phantoms of OCT scans, not from patients. This run shows how "
-            "the method works; it says nothing about how hard real scans are."
+            f"The images were learned from drawn phantoms of {drawn}, not from {source}. This run shows how "
+            f"the method works; it says nothing about how hard real {real} are."
         )
     if config.vae.perceptual == "random":
         notes.append(

@@ -186,7 +186,10 @@ def test_committed_schema_and_key_table_match_the_model():
         ),
         ({"vae": {"relu1_2_weight": 1}}, "vae.relu1_2_weight: has no effect with perceptual none; remove it"),
         ({"vae": {"relu3_3_weight": 1}}, "vae.relu3_3_weight: has no effect with perceptual none; remove it"),
-        ({"vae": {"family": "gan"}}, "vae.family: must be one of 'beta_vae', got 'gan'"),
+        (
+            {"vae": {"family": "gan"}},
+            "vae.family: must be one of 'beta_vae', 'vae_gan', 'sparse_vae' or 'sparse_vae_gan', got 'gan'",
+        ),
         *(
             (
                 {"generator": {"pretrained": "sd", "conditioning": "token", key: value}},

@@ -49,8 +49,6 @@ class Vae(Section):
         description="Gaussian prior, or `sparse`, a spike-and-slab one; `gan`: with an adversary. CytoVAE, "
         "CytoVAEGAN, SparseVAE and SparseVAEGAN are these four with architecture `cyto`",
     )
-    sparsity: Sparsity = Field(default_factory=Sparsity, description="Spike-and-slab prior")
-    adversary: Adversary = Field(default_factory=Adversary, description="Discriminator")
     architecture: Literal["compact", "resnet18", "cyto"] = Field(
         "compact",
         description="`resnet18` is that of paper 000's Table 3 (there: 128 latents, 64 channels, 224 pixels),"
@@ -103,6 +101,8 @@ class Vae(Section):
         description="Weight, beside the KL, of the wake-sleep term: the encoder learns to read z back from "
         "decodings of z ~ N(0, I); 0 leaves it out",
     )
+    sparsity: Sparsity = Field(default_factory=Sparsity, description="Spike-and-slab prior")
+    adversary: Adversary = Field(default_factory=Adversary, description="Discriminator")
     compile: bool = Field(False, description="torch.compile, for GPUs")
 
     def without_effect(self) -> dict[str, str]:

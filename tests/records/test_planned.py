@@ -8,6 +8,7 @@ from covary import nlme
 from covary.config.records import Longitudinal, PopulationFit
 from covary.errors import UserError
 from covary.records.regimens import planned_design
+from covary.records.study import Study
 from covary.records.truth import initial_parameters, true_parameters
 
 
@@ -116,3 +117,79 @@ def test_covariates_have_their_distribution_within_its_limits():
 
 def test_more_subjects_leave_the_covariates_of_others_as_they_were():
     np.testing.assert_array_equal(covariate(10, mean=70.0, sd=10.0), covariate(99, mean=70.0, sd=10.0)[:10])
+
+
+TABLE = """ID,TIME,AMT,RATE,DV,MDV,EVID,WT,CRCL
+7,0,100,0,.,1,1,60,90
+7,1,.,.,.,0,0,60,90
+7,4,.,.,.,0,0,60,80
+8,0,50,25,.,1,1,80,70
+8,2,.,.,.,0,0,80,70
+8,6,20,0,.,1,1,80,70
+8,6.5,.,.,.,0,0,80,70
+8,8,.,.,.,0,0,80,70
+"""
+
+
+def test_subjects_have_the_visits_doses_and_covariates_of_a_table(tmp_path):
+    table = tmp_path / "table.csv"
+    table.write_text(TABLE)
+    design = planned_design(Longitudinal(design=str(table)), 40, seed=3)
+    assert design.n_subjects == 40
+    np.testing.assert_array_equal(design.time_h, np.tile([1, 2, 4, 6.5, 8], (40, 1)))
+    is_second = design.covariates["WT"] == 80
+    assert 5 < is_second.sum() < 35
+    for second, visits, amounts, durations, before in (
+        (False, [1, 0, 1, 0, 0], [100, 0], [0, 0], [1, 1, 1, 1, 1]),
+        (True, [0, 1, 0, 1, 1], [50, 20], [2, 0], [1, 1, 1, 2, 2]),
+    ):
+        rows = np.flatnonzero(is_second == second)
+        for array, expected in (
+            (design.observed, visits),
+            (design.dose_amount, amounts),
+            (design.dose_duration_h, durations),
+            (design.doses_before, before),
+        ):
+            np.testing.assert_array_equal(array[rows], np.tile(expected, (len(rows), 1)))
+    assert "CRCL" not in design.covariates and design.unusable["CRCL"] == "changes within a subject"
+    # Each subject's draw is its own, however many there are.
+    fewer = planned_design(Longitudinal(design=str(table)), 9, seed=3)
+    np.testing.assert_array_equal(fewer.covariates["WT"], design.covariates["WT"][:9])
+
+
+def test_records_of_a_table_are_whole_curves_of_which_each_subject_observes_its_visits(tmp_path):
+    table = tmp_path / "table.csv"
+    table.write_text(TABLE)
+    study = Study.planned(Longitudinal(model="one_compartment_oral", design=str(table)), 12, seed=3)
+    eta = np.zeros((12, 3))
+    curves = study.predictions(eta)
+    assert np.isfinite(curves).all()
+    is_second = study.design.covariates["WT"] == 80
+    assert np.unique(curves.round(9), axis=0).shape == (2, 5)
+    observed = study.observed(study.simulate(eta, seed=1, stream="x"), eta, [], seed=1, start=0)
+    np.testing.assert_array_equal(np.isfinite(observed[is_second][0]), [0, 1, 0, 1, 1])
+    np.testing.assert_array_equal(np.isfinite(observed[~is_second][0]), [1, 0, 1, 0, 0])
+    part = study.observed(observed[4:9], eta[4:9], [], seed=1, start=4)
+    np.testing.assert_array_equal(part, observed[4:9])
+    group = study.label()
+    assert group["observed"].dims == ("subject", "time") and group["observed"].values.mean() < 1
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("7,4,.,.,.,0,0,60,80", "subject 7 has two observations at 4 h"),
+        ("8,9,.,.,.,1,3,80,70", "resets"),
+        ("8,9,10,-2,.,1,1,80,70", "rates −1 or −2"),
+        ("8,nine,.,.,.,0,0,80,70", "TIME"),
+    ],
+)
+def test_what_a_dataset_does_not_keep_is_refused_in_one_line(tmp_path, row, message):
+    table = tmp_path / "table.csv"
+    lines = TABLE.splitlines()
+    lines.insert(4 if row.startswith("7") else len(lines), row)
+    table.write_text("\n".join(lines) + "\n")
+    with pytest.raises(UserError, match=rf"^longitudinal\.design: [^\n]*{message}[^\n]*$"):
+        planned_design(Longitudinal(design=str(table)), 4, seed=3)
+    with pytest.raises(UserError, match=r"^longitudinal\.design: [^\n]*nowhere"):
+        planned_design(Longitudinal(design=str(tmp_path / "nowhere.csv")), 4, seed=3)

@@ -11,6 +11,7 @@ rule prepare_records:
     input:
         subjects=marker(names.SUBJECTS),
         model_file=model_file(),
+        table=[settings.longitudinal.design] if settings.longitudinal.design else [],
     output:
         marker=marker(names.DESIGN),
     log:

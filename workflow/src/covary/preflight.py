@@ -26,7 +26,7 @@ def check(config: Config, cache: Path) -> dict[str, Any]:
     """
     if config.images.table is not None and not Path(config.images.table).is_file():
         raise UserError(f"images.table: {config.images.table}: no such file")
-    files = [plugins.file_of(config.longitudinal.model)]
+    files = [plugins.file_of(config.longitudinal.model), config.longitudinal.design]
     files += [plugins.file_of(predictor.network) for predictor in config.predictors]
     digest = hashlib.sha256(config.model_dump_json().encode())
     for name in filter(None, files):

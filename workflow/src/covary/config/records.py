@@ -167,6 +167,11 @@ class Longitudinal(Section):
     model: Annotated[str, Field(min_length=1)] = Field(
         "saturable_elimination", description="A shipped structural model, or `my_model.py:MyModel`"
     )
+    design: Annotated[str, Field(min_length=1)] | None = Field(
+        None,
+        description="NONMEM table in place of visits, regimen and covariates: each subject has those of one "
+        "of the table's subjects, drawn with replacement. TIME is in hours",
+    )
     first_time_h: Time = Field(0.0, description="First visit of evenly spaced ones")
     last_time_h: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
         10.0, description="No visit is later"
@@ -200,7 +205,9 @@ class Longitudinal(Section):
     fit: PopulationFit = Field(default_factory=PopulationFit, description="Population fit")
 
     def without_effect(self) -> dict[str, str]:
-        """Visits are a list, or evenly spaced."""
+        """Visits are a list, or evenly spaced, or those of a table."""
+        if self.design is not None:
+            return dict.fromkeys((*_GRID, "times_h", "regimen", "covariates"), "with design")
         if "times_h" in self.model_fields_set:
             return dict.fromkeys(_GRID, "with times_h")
         return {"times_h": "where visits are evenly spaced"}

@@ -77,7 +77,8 @@ def _card(source: Source) -> str:
         f"| `{s.name.removeprefix('noise_')}` | {100 * explainable_fraction(s.noise_variance):.3g} % |"
         for s in source.scenarios
     )
-    times = ", ".join(f"{time:g}" for time in settings.longitudinal.times_h)
+    record = source.tree[names.records(source.scenarios[0].name)]
+    times = ", ".join(f"{time:g}" for time in record["time"].values)
     return f"""---
 pretty_name: Covary {settings.experiment}
 license: {settings.license}

@@ -1,20 +1,27 @@
 """Visits, doses and covariates of every subject: from the configuration to the design of the engine."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float64
 
 from covary import nlme, rng
 from covary.config.records import Covariate, Longitudinal
+from covary.records.tables import design_of_table
 
 
 def planned_design(settings: Longitudinal, n_subjects: int, seed: int) -> nlme.Design:
     """The design of a simulated study: visits and doses are the same for all subjects, covariates differ.
 
-    The covariates of subject i are keyed by (seed, name, i). Raises UserError if a dose or the times make no
-    sense.
+    With `settings.design`, a NONMEM table, each subject has the visits, doses and covariates of one of the
+    table's subjects, drawn with replacement. What is drawn for subject i is keyed by (seed, name, i). Raises
+    UserError if a dose, the times or the table make no sense.
     """
+    if settings.design is not None:
+        table = design_of_table(Path(settings.design))
+        u = rng.uniform(seed, "design", 0, n_subjects, ())
+        return table.rows(np.floor(u * table.n_subjects).astype(np.int64))
     return nlme.Design.regular(
         settings.times_h,
         n_subjects=n_subjects,

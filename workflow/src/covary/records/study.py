@@ -25,6 +25,9 @@ class Study:
 
     Random effects are in standard units: ζ ~ N(0, I), and the model sees η = L ζ with L L' = Ω, the true
     covariance. Methods take the subjects' numbers in the dataset, by default all; times are in hours.
+
+    The design of the engine has every time of the schedule for every subject, so that each prediction is a
+    whole curve. `scheduled` says which of these visits a subject's own schedule has.
     """
 
     def __init__(
@@ -37,7 +40,8 @@ class Study:
         self.truth = dataclasses.replace(
             truth, omega=np.eye(len(truth.omega)), blocks=tuple((i,) for i in range(len(truth.omega)))
         )
-        self.design = design
+        self.scheduled = np.asarray(design.observed)
+        self.design = dataclasses.replace(design, observed=np.ones_like(self.scheduled))
 
     @classmethod
     def planned(cls, settings: Longitudinal, n_subjects: int, seed: int) -> "Study":
@@ -65,7 +69,7 @@ class Study:
 
     def label(self):
         """The group `design` of the dataset."""
-        return label_design(self.design, self.natural_truth)
+        return label_design(dataclasses.replace(self.design, observed=self.scheduled), self.natural_truth)
 
     def predictions(
         self,
@@ -109,11 +113,13 @@ class Study:
         seed: int,
         start: int,
     ) -> Float[np.ndarray, "row time"]:
-        """What is observed of the subjects `start …`: NaN at visits that do not take place."""
-        times_h = self._rows(slice(start, start + len(eta))).time_h
+        """What is observed of the subjects `start …`: NaN at visits that are not theirs or do not happen."""
+        some = slice(start, start + len(eta))
+        times_h = self._rows(some).time_h
         effects = self.model.random_effects
         present = visits_that_take_place(missing, times_h, observation, eta, effects, seed=seed, start=start)
-        return np.where(present, observation, np.nan)
+        scheduled = self.scheduled if len(self.scheduled) == 1 else self.scheduled[some]
+        return np.where(present & scheduled, observation, np.nan)
 
     def records(
         self,

@@ -43,16 +43,24 @@ def sentences(
 ) -> list[str]:
     """The run in three sentences: what was made, what was found, what it means for the outcome."""
     table = verdicts(ledger)
-    times_h = config.longitudinal.times_h
     variances = table["noise_variance"].unique()
     levels_text = f"{len(variances)} noise levels" if len(variances) > 1 else "one noise level"
     return [
         f"{config.subjects.total:,} synthetic patients were made, each with an image of "
         f"{image_in_words(config.images.drawn_size_px, channels)} and, at each of {levels_text}, a record of "
-        f"{len(times_h)} outcomes over {times_h[-1] - times_h[0]:g} hours.",
+        f"{_visits_in_words(config)}.",
         _carried_and_found(table, config.subjects.test),
         _outcomes(_gains(table, longitudinal_nll)),
     ]
+
+
+def _visits_in_words(config: Config) -> str:
+    """How many outcomes a record has, over how long; of a table the page knows the name alone."""
+    longitudinal = config.longitudinal
+    if longitudinal.design is not None:
+        return f"outcomes at the visits of {longitudinal.design}"
+    times_h = longitudinal.times_h
+    return f"{len(times_h)} outcomes over {times_h[-1] - times_h[0]:g} hours"
 
 
 def concerns(config: Config, index: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> list[str]:
@@ -157,6 +165,8 @@ def _concerns_of_random_effects(name: str, rows: pd.DataFrame) -> list[str]:
 
 def _concerns_of_simulation(config: Config, longitudinal_nll: pd.DataFrame) -> list[str]:
     settings = config.longitudinal
+    if settings.design is not None:  # records are of different lengths
+        return []
     residual = true_parameters(nlme.load_model(settings.model), settings).residual
     # Only an additive error has the same density whatever is predicted.
     sd = residual.sd if isinstance(residual, nlme.Additive) else math.nan

@@ -38,6 +38,9 @@ def left_behind(tmp_path):
 def test_a_second_run_is_refused_and_the_first_one_named(tmp_path, other):
     with pytest.raises(ValueError, match=rf"another run of a is going on in .* .process {other.pid} on "):
         lock.hold_run(tmp_path, "a")
+    with pytest.raises(ValueError, match=rf"another run of a is going on in .* .process {other.pid} on "):
+        lock.check_no_run(tmp_path, "a")
+    lock.check_no_run(tmp_path, "b")
 
 
 def test_the_lock_dies_with_its_holder(tmp_path, other, left_behind):

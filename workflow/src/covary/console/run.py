@@ -29,11 +29,13 @@ def run(experiment: str, seed: int | None, cores: str, options: Sequence[str], c
     """Run `config/<experiment>.yaml` in this folder, with further options of Snakemake.
 
     With `seed` the results have a folder of their own. Snakemake's full log goes to `.snakemake/log/`.
-    Returns the exit status. Raises UserError if the configuration does not exist or is faulty.
+    Returns the exit status. Raises UserError if the configuration does not exist or is faulty, or if a run of
+    the experiment is going on.
     """
     files = reading.files_of(experiment)
     given = {} if seed is None else {"seed": seed}
     name = reading.with_command_line(reading.read(*files), given).experiment
+    lock.check_no_run(Path.cwd(), name)
     for left_behind in lock.stale(Path.cwd()):
         left_behind.unlink()
     results, log = Path("results") / name, Path(".snakemake/log") / f"{name}.log"

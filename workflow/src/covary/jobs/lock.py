@@ -57,10 +57,14 @@ def hold_run(folder: Path, experiment: str) -> None:
 
     Raises UserError if there is one.
     """
-    path = _run_lock(folder, experiment)
-    if not take(path):
-        raise UserError(f"another run of {experiment} is going on in {folder} ({holder(path)}); wait for it "
-                         "or end it")  # fmt: skip
+    if not take(_run_lock(folder, experiment)):
+        raise _already_running(folder, experiment)
+
+
+def check_no_run(folder: Path, experiment: str) -> None:
+    """Raise UserError if a run of this experiment is going on in a folder."""
+    if _run_lock(folder, experiment).exists() and not _free(_run_lock(folder, experiment)):
+        raise _already_running(folder, experiment)
 
 
 def stale(folder: Path) -> list[Path]:
@@ -91,6 +95,13 @@ def clear_stale(folder: Path) -> bool:
         raise UserError(f"a run is going on in {folder} ({runs}); wait for it or end it. If it was on "
                          "another machine and has ended, unlock with `snakemake --unlock`")  # fmt: skip
     return bool(left_behind)
+
+
+def _already_running(folder: Path, experiment: str) -> UserError:
+    process = holder(_run_lock(folder, experiment))
+    return UserError(
+        f"another run of {experiment} is going on in {folder} ({process}); wait for it or end it"
+    )
 
 
 def _live(folder: Path) -> dict[str, str]:

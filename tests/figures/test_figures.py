@@ -85,7 +85,7 @@ def test_association_shows_each_record_beside_what_the_image_encodes():
             points, curve = grid[subject, 1 + i].lines
             np.testing.assert_array_equal(points.get_ydata(), observation[i, subject])
             np.testing.assert_array_equal(curve.get_ydata(), encoded[subject])
-    assert [t.get_text() for t in grid[0, 2].texts] == ["explains ≤ 50\u00a0%"]
+    assert [t.get_text() for t in grid[0, 2].texts] == ["by design ≤ 50\u00a0%"]
 
 
 def test_trajectories_show_each_predictor():

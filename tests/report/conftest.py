@@ -86,7 +86,7 @@ def run(predictors=("network",), skill=0.8, error=0.4, reading=0.9):
     return {name: pd.read_csv(io.StringIO(table.to_csv(index=False))) for name, table in tables.items()}
 
 
-def generator_quality(precision=0.8, recall=0.7, readback=0.8):
+def generator_quality(precision=0.8, recall=0.75, readback=0.8):
     """Generated images beside training images of precision and recall 0.9; three latents are read back."""
     rows = [("readback_r2", "generated", "", latent, readback) for latent in (0, 2, 3)]
     for of, shares, distance in (

@@ -59,8 +59,8 @@ def test_comparisons_name_the_better_one_and_where(two):
     table["difference"] = -0.15
     table.loc[table["noise_variance"] == 9, ["low", "high"]] = -0.1, 0.1
     assert [plain(text) for text in comparison_in_words(table)] == [
-        "linear finds more than resnet18 at σ² = 0 and 1 (R² higher by 0.150 and 0.150); they cannot be told "
-        "apart at σ² = 9."
+        "linear has a higher R² than resnet18 at σ² = 0 and 1 (higher by 0.150 and 0.150); they cannot be "
+        "told apart at σ² = 9."
     ]
     assert comparison_in_words(table.iloc[:0]) == []
 

@@ -31,8 +31,8 @@ def parameters():
 
 def test_fits_are_told_together_where_they_say_the_same(fits):
     assert plain(fits_in_words(fits)) == (
-        "Fitted by FOCEI to the records of 1,000 training patients (21,000 outcomes) at each noise level. At "
-        "σ² = 0 and 1: converged; At σ² = 9: not converged: the Hessian is not positive definite."
+        "Fitted by FOCEI to the records of 1,000 training patients (21,000 outcomes) at each noise level. "
+        "The fit converged at σ² = 0 and 1. At σ² = 9: not converged: the Hessian is not positive definite."
     )
 
 

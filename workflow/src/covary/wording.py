@@ -63,4 +63,5 @@ def image_in_words(size_px: int, channels: Sequence[str]) -> str:
 def percent(fraction: float, decimals: int | None = None) -> str:
     """A share in percent. Without `decimals` it has one decimal where it needs one (100 %, 5.3 %, 2 %)."""
     value = f"{round(100 * fraction, 1):g}" if decimals is None else f"{100 * fraction:.{decimals}f}"
-    return f"{value}\u00a0%".replace("-", "−")
+    value = value.replace("-", "−") if float(value) else value.removeprefix("-")
+    return f"{value}\u00a0%"

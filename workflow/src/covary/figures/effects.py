@@ -26,9 +26,9 @@ def r2_against_explainable_fraction(random_effects: pd.DataFrame) -> Figure:
     figure = Figure(figsize=(WIDTH_IN, 3.3), layout="constrained")
     absolute, relative = figure.subplots(1, 2, width_ratios=(1.15, 1))
     absolute.plot([0, 1], [0, 1], color=LIMIT, linestyle="--", linewidth=1.2, zorder=1)
-    absolute.annotate("all that the image can explain", (0.64, 0.64), (-6, 6), textcoords="offset points",
-                      rotation=45, rotation_mode="anchor", transform_rotates_text=True, ha="center",
-                      fontsize=7.5, color=GREY)  # fmt: skip
+    absolute.annotate("all that an image can explain by design", (0.64, 0.64), (-6, 6),
+                      textcoords="offset points", rotation=45, rotation_mode="anchor",
+                      transform_rotates_text=True, ha="center", fontsize=7.5, color=GREY)  # fmt: skip
     _points(absolute, record["noise_variance"].map(explainable_fraction), record, "r2", FROM_RECORD, "^",
             "from the record, EBE")  # fmt: skip
     positions = {v: i for i, v in enumerate(image["noise_variance"].unique())}

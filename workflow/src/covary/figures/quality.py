@@ -28,7 +28,7 @@ def generator_quality(quality: pd.DataFrame) -> Figure:
     y = np.arange(len(r2))
     left.barh(y - 0.2, r2["generated"], height=0.38, color=FROM_IMAGE, label="generated images")
     left.barh(y + 0.2, r2["vae decodings"], height=0.38, color=LIGHT_GREY, label="VAE decodings")
-    left.set_yticks(y, [f"$z_{{{latent}}}$" for latent in r2.index])
+    left.set_yticks(y, [f"$z_{{{latent:.0f}}}$" for latent in r2.index])
     left.invert_yaxis()
     left.set_xlim(min(0, r2.min().min()), 1)
     left.grid(axis="y", visible=False)

@@ -31,12 +31,12 @@ def association(
         show(axis, image)
     grid[0, 0].set_title("image")
     panels = grid[:, 1:]
-    _label(panels, noise_variances, lambda v: f"explains ≤ {percent(explainable_fraction(v))}")
+    _label(panels, noise_variances, lambda v: f"by design ≤ {percent(explainable_fraction(v))}")
     for column, records in zip(panels.T, observation, strict=True):
         for axis, record, curve in zip(column, records, prediction, strict=True):
             observed = _observed(axis, times_h, record)
             (encoded,) = axis.plot(times_h, curve, color=FROM_IMAGE, zorder=2)
-    handles = {"observed record": observed, r"record encoded in the image, $f(\eta)$": encoded}
+    handles = {"observed record": observed, r"record that the image stands for, $f(\eta)$": encoded}
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=2)
     return figure
 

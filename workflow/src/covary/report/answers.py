@@ -19,7 +19,7 @@ LOW_READBACK_R2 = 0.5
 _POOLED = "all"
 _COVERAGE = 0.95
 _CALIBRATED = (0.93, 0.97)
-_ALIKE = 0.5  # of the precision and recall of training images
+_ALIKE = 0.8  # of the precision and recall of training images
 _AT_BOUND = 1e-6
 
 
@@ -76,7 +76,7 @@ def negative_parts_in_words(ledger: pd.DataFrame) -> list[str]:
 def comparison_in_words(comparison: pd.DataFrame) -> list[str]:
     """Which of two predictors finds more, and at which noise levels; one sentence per pair."""
     return [
-        compared(two, one, rows, relation="finds more than", measure="R² higher", digits=3) + "."
+        compared(two, one, rows, relation="has a higher R² than", measure="higher") + "."
         for (one, two), rows in pooled(comparison).groupby(["predictor_1", "predictor_2"], sort=False)
     ]
 

@@ -9,9 +9,13 @@ def fits_in_words(fits: pd.DataFrame) -> str:
     """How many patients' records were fitted how, and what the fits say of themselves."""
     first = fits.iloc[0]
     text = f"Fitted by {first['method'].upper()} to the records of {first['subjects']:,} training patients "
-    text += f"({first['observations']:,} outcomes) at each noise level. "
-    parts = [f"At {levels(same)}: {verdict}" for verdict, same in fits.groupby("verdict", sort=False)]
-    return text + "; ".join(part.rstrip(".") for part in parts) + "."
+    text += f"({first['observations']:,} outcomes) at each noise level."
+    done, failed = fits[fits["converged"]], fits[~fits["converged"]]
+    if len(done):
+        text += f" The fit converged at {levels(done)}."
+    for row in failed.itertuples():
+        text += f" At {noise_label(row.noise_variance)}: {row.verdict.rstrip('.')}."
+    return text
 
 
 def concerns_of_fits(fits: pd.DataFrame, parameters: pd.DataFrame) -> list[str]:

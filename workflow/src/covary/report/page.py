@@ -149,7 +149,8 @@ def _caption(path: Path) -> tuple[str, Markup]:
     """Title and text of a caption: its first paragraph, and the others."""
     title, _, text = path.read_text(encoding="utf-8").strip().partition("\n\n")
     unbroken = re.sub(" (?=[=+~%])|(?<=[=+~]) ", "\u00a0", text)
-    return title, Markup(re.sub(r"η_(\w+)", r"η<sub>\1</sub>", str(escape(unbroken))))
+    coded = re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(unbroken)))
+    return title, Markup(re.sub(r"η_(\w+)", r"η<sub>\1</sub>", coded))
 
 
 def _data_uri(path: Path) -> str:

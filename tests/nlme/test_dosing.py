@@ -247,6 +247,8 @@ def test_occasions_share_one_variance(tmp_path):
         float(fit.parameters.residual.sd),
     )
     assert fit.converged and fit.n_parameters == 4
+    cv = fit.table().set_index("parameter")["bsv_cv_percent"]
+    assert cv["omega(kappa,kappa)"] == pytest.approx(100 * np.sqrt(within) / a, rel=1e-6)
     # The maximum likelihood estimates of a balanced nested layout, by sums of squares.
     cells = y.reshape(12, 3, 2).mean(axis=2)
     subjects = cells.mean(axis=1)

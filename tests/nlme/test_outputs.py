@@ -8,6 +8,7 @@ import pytest
 from scipy.integrate import solve_ivp
 
 from covary import nlme
+from covary.figures import population
 
 EFFECTS: dict = {"k": "positive", "kout": "positive"}
 
@@ -116,6 +117,22 @@ def test_each_output_has_its_own_residual_error(records):
 
     numeric = [(ofv(vector + d) - ofv(vector - d)) / 2e-4 for d in 1e-4 * np.eye(vector.size)]
     np.testing.assert_allclose(found.gradient.sum(axis=1), numeric, atol=1e-5)
+
+
+def test_diagnostics_by_output(records):
+    model = TurnoverByFormula()
+    parameters = model.parameters([0.5, 0.2], 0.1, RESIDUAL)
+    table = nlme.residual_table(model, parameters, records)
+    assert table["OUTPUT"].value_counts().to_dict() == {"response": 3, "concentration": 3}
+    assert set(nlme.epsilon_shrinkage(table)) == {"response", "concentration"}
+    check = nlme.predictive_check(
+        model, parameters, records, 1, replicates=20, bins=1, stratify="OUTPUT", prediction_corrected=True
+    )
+    assert check.bands.groupby("stratum").size().to_dict() == {"response": 3, "concentration": 3}
+    assert len(population.predictive_check_figure(check).axes) == 2
+    curves = nlme.individual_curves(model, parameters, records, np.zeros((2, 1)), points=10)
+    of_drug = curves[curves["OUTPUT"] == "concentration"]
+    np.testing.assert_allclose(of_drug["PRED"], 10 * np.exp(-0.5 * of_drug["TIME"]), rtol=1e-9)
 
 
 def test_a_regular_design_with_several_outputs():

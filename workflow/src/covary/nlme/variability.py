@@ -17,7 +17,10 @@ def coefficients_of_variation(
 
     It is sd/|mean| over N(0, ω²): √(e^ω² − 1) for a log-normal parameter, ω/|θ| for θ + η. Of several
     parameters that a random effect changes, the first counts. NaN if it changes none, or if the mean is 0.
+    Of random effects per occasion the first occasion stands for all.
     """
+    if model.occasions is not None:
+        covariates = covariates | {model.occasions[1]: 1.0}
     parameters = parameters.concrete()
     node, weight = np.polynomial.hermite_e.hermegauss(_POINTS)
     weight = weight / weight.sum()

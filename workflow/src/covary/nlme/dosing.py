@@ -4,6 +4,7 @@ The schedule of such a record is not known before its parameters are. `Plan` hol
 puts them in order for each subject and keeps the derivatives of their times.
 """
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -52,11 +53,7 @@ def given_doses(
     A given rate lasts longer if more enters; a given duration has a higher rate. Values of `dosing` are
     (lane,), or (epoch, lane) if `epoch` says when each dose is given.
     """
-
-    def wide(v):
-        v = jnp.asarray(v)
-        return jnp.broadcast_to(v if v.ndim > 1 else v[:, None], (v.shape[0], lanes))
-
+    wide = partial(_wide, lanes=lanes)
     amount, duration_h, rate, compartment = map(wide, (amount, duration_h, rate, compartment))
 
     def chosen(field: str, default):
@@ -151,81 +148,97 @@ class Plan(eqx.Module):
 
     def schedule(self, dosing: dict[int, Dosing], lanes: int) -> Schedule:
         """The events in their order, as segments of the solver, one column per lane."""
-
-        def wide(v):
-            v = jnp.asarray(v)
-            return jnp.broadcast_to(v if v.ndim > 1 else v[:, None], (v.shape[0], lanes))
-
-        dose = given_doses(
-            dosing, lanes, self.amount, self.duration_h, self.rate, self.compartment, self.dose_epoch
-        )
-        kind, index, until = wide(self.kind), wide(self.index), wide(self.until_h)
-        of_dose = jnp.maximum(jnp.where((kind == _START) | (kind == _STOP), index, 0), 0)
-
-        def of(values):
-            return jnp.take_along_axis(values, of_dose, axis=0)
-
-        starts, stops = kind == _START, kind == _STOP
-        if len(self.amount):
-            time = wide(self.time_h) + jnp.where(starts | stops, of(dose.lag_h), 0.0)
-            time = time + jnp.where(stops, of(dose.duration_h), 0.0)
-            infused = of(wide(self.duration_h) > 0) | (of(wide(self.rate)) < 0)
-            amount = jnp.where(starts & ~infused, of(dose.amount), 0.0)
-            rate = of(dose.amount) / jnp.where(infused, of(dose.duration_h), 1.0)
-            rate = jnp.where(infused, jnp.where(starts, rate, 0.0) - jnp.where(stops, rate, 0.0), 0.0)
-            compartment = jnp.where(starts | stops, of(wide(self.compartment)), 0)
-        else:
-            time = wide(self.time_h)
-            amount = rate = jnp.zeros(kind.shape)
-            compartment = jnp.zeros(kind.shape, dtype=int)
-        aside = time < until  # never where `until` is NaN
-        main_time = lax.stop_gradient(jnp.where(aside, until, time))
-        keys = (lax.stop_gradient(time), wide(self.place), main_time, wide(self.episode))
-        order = jnp.lexsort(keys, axis=0)
+        wide = partial(_wide, lanes=lanes)
+        acts = self._acts(dosing, lanes)
+        until = wide(self.until_h)
+        aside = acts.time_h < until  # never where `until` is NaN
+        main_time = jnp.where(aside, until, acts.time_h)
+        keys = (acts.time_h, wide(self.place), main_time, wide(self.episode))
+        order = jnp.lexsort([lax.stop_gradient(key) for key in keys], axis=0)
 
         def ordered(values):
             return jnp.take_along_axis(values, order, axis=0)
-
-        kind, time, restart = ordered(kind), ordered(time), ordered(wide(self.restart_h))
-        still = (kind == _RESET) | (kind == _PADDING)
-
-        def follow(now, event):
-            time, still, restart = event
-            end = jnp.where(still, now, time)
-            return jnp.where(jnp.isnan(restart), end, restart), (now, end)
-
-        start = jnp.broadcast_to(jnp.asarray(self.start_h, dtype=float), (lanes,))
-        _, (begin, end) = lax.scan(follow, start, (time, still, restart))
 
         def before(values, nothing):
             """What the event at the start of each segment does."""
             return jnp.concatenate([jnp.full((1, lanes), nothing, dtype=values.dtype), ordered(values)[:-1]])
 
-        epoch = record_epoch = start_epoch = None
+        kind = ordered(wide(self.kind))
+        start = jnp.broadcast_to(jnp.asarray(self.start_h, dtype=float), (lanes,))
+        begin, end = _spans(start, kind, ordered(acts.time_h), ordered(wide(self.restart_h)))
+        epochs = (None, None, None)
         if self.change_h is not None:
             hold = ordered(jnp.where(aside, until, wide(self.hold_h)))
-            epoch, record_epoch, start_epoch = (
-                self._epoch(jnp.maximum(lax.stop_gradient(t), hold), wide)
-                for t in ((begin + end) / 2, end, begin)
-            )
+            times = (begin + end) / 2, end, begin
+            epochs = tuple(self._epoch(jnp.maximum(lax.stop_gradient(t), hold), lanes) for t in times)
         return Schedule(
             start,
             end,
-            jnp.where(kind == _OBSERVATION, ordered(index), -1),
-            before(amount, 0.0),
-            before(rate, 0.0) if self.infuses else None,
-            before(compartment, 0),
+            jnp.where(kind == _OBSERVATION, ordered(wide(self.index)), -1),
+            before(acts.amount, 0.0),
+            before(acts.rate, 0.0) if self.infuses else None,
+            before(acts.compartment, 0),
             before(wide(self.restart_h), jnp.nan) if self.resets else None,
-            epoch,
-            record_epoch,
-            start_epoch,
+            *epochs,
             before(wide(self.kind) == _PUSH, False) if self.runs_in else None,
             before(wide(self.kind) == _POP, False) if self.runs_in else None,
         )
 
-    def _epoch(self, time, wide) -> Int[Array, "event lane"]:
-        changes = wide(self.change_h)[:, None]
+    def _acts(self, dosing: dict[int, Dosing], lanes: int) -> "_Acts":
+        """When the events happen, and what enters at them."""
+        wide = partial(_wide, lanes=lanes)
+        kind, time = wide(self.kind), wide(self.time_h)
+        starts, stops = kind == _START, kind == _STOP
+        nothing = jnp.zeros(kind.shape)
+        if not len(self.amount):
+            return _Acts(time, nothing, nothing, jnp.zeros(kind.shape, dtype=int))
+        dose = given_doses(
+            dosing, lanes, self.amount, self.duration_h, self.rate, self.compartment, self.dose_epoch
+        )
+        of_dose = jnp.where(starts | stops, wide(self.index), 0)
+
+        def of(values):
+            return jnp.take_along_axis(wide(values), of_dose, axis=0)
+
+        time = time + jnp.where(starts | stops, of(dose.lag_h), 0.0)
+        time = time + jnp.where(stops, of(dose.duration_h), 0.0)
+        infused = of((self.duration_h > 0) | (self.rate < 0))
+        amount = jnp.where(starts & ~infused, of(dose.amount), 0.0)
+        rate = jnp.where(infused, of(dose.amount) / jnp.where(infused, of(dose.duration_h), 1.0), 0.0)
+        change = jnp.where(starts, rate, 0.0) - jnp.where(stops, rate, 0.0)
+        return _Acts(time, amount, change, jnp.where(starts | stops, of(self.compartment), 0))
+
+    def _epoch(self, time: Float[Array, "event lane"], lanes: int) -> Int[Array, "event lane"]:
+        """The epoch of the covariates at each time."""
+        changes = _wide(self.change_h, lanes)[:, None]
         return jnp.sum(changes < time if self.backward else changes <= time, axis=0)
+
+
+class _Acts(NamedTuple):
+    """What happens at the events of a plan: a bolus, or a change of the infusion rate."""
+
+    time_h: Float[Array, "event lane"]
+    amount: Float[Array, "event lane"]
+    rate: Float[Array, "event lane"]
+    compartment: Int[Array, "event lane"]
+
+
+def _spans(start, kind, time, restart) -> tuple[Float[Array, "event lane"], Float[Array, "event lane"]]:
+    """Where the segment to each event begins and ends. No time passes before a reset."""
+    still = (kind == _RESET) | (kind == _PADDING)
+
+    def follow(now, event):
+        time, still, restart = event
+        end = jnp.where(still, now, time)
+        return jnp.where(jnp.isnan(restart), end, restart), (now, end)
+
+    return lax.scan(follow, start, (time, still, restart))[1]
+
+
+def _wide(values: Array, lanes: int) -> Array:
+    """Rows that all lanes share or not, one column per lane."""
+    values = jnp.asarray(values)
+    return jnp.broadcast_to(values if values.ndim > 1 else values[:, None], (values.shape[0], lanes))
 
 
 class _Event(NamedTuple):

@@ -71,7 +71,7 @@ def level(path: Path, eta: np.ndarray, variance: float, fit_subjects: int) -> di
         stream = f"residual_error/{noise}"
         some = slice(part.start, part.stop)
         observation = study.simulate(eta_hat, some, seed=SEED, stream=stream, start=part.start)
-        return label_records(eta_hat, observation, study.times_h)
+        return label_records(eta_hat, observation, study.times_h, study.model)
 
     def estimate(part):
         some = slice(part.start, part.stop)

@@ -78,7 +78,9 @@ def test_traversals_frame_the_reference_column():
 def test_association_shows_each_record_beside_what_the_image_encodes():
     observation = rng.normal(1, "y", 0, 3, (2, 5))
     encoded = rng.normal(2, "f", 0, 2, (5,))
-    figure = figures.association(images(2), TIMES_H, NOISES, observation, encoded)
+    figure = figures.association(images(2), TIMES_H, NOISES, observation, encoded, ("d", "mm"))
+    assert {a.get_xlabel() for a in figure.axes} == {"", "time (d)"}
+    assert {a.get_ylabel() for a in figure.axes} == {"", "outcome\n(mm)"}
     grid = np.array(figure.axes).reshape(2, 4)
     for subject in range(2):
         for i in range(3):
@@ -90,7 +92,7 @@ def test_association_shows_each_record_beside_what_the_image_encodes():
 
 def test_trajectories_show_each_predictor():
     observation, a, b = rng.normal(1, "y", 0, 3, (3, 2, 5))
-    figure = figures.trajectories(TIMES_H, NOISES, observation, {"a": a, "b": b}, np.zeros(5))
+    figure = figures.trajectories(TIMES_H, NOISES, observation, {"a": a, "b": b}, np.zeros(5), ("h", "mg/l"))
     grid = np.array(figure.axes).reshape(2, 3)
     for subject in range(2):
         for i in range(3):

@@ -6,6 +6,7 @@ from scipy import stats
 
 from covary import nlme
 from covary.config.records import Longitudinal, PopulationFit
+from covary.dataset.groups import label_records
 from covary.errors import UserError
 from covary.records.regimens import planned_design
 from covary.records.study import Study
@@ -193,3 +194,25 @@ def test_what_a_dataset_does_not_keep_is_refused_in_one_line(tmp_path, row, mess
         planned_design(Longitudinal(design=str(table)), 4, seed=3)
     with pytest.raises(UserError, match=r"^longitudinal\.design: [^\n]*nowhere"):
         planned_design(Longitudinal(design=str(tmp_path / "nowhere.csv")), 4, seed=3)
+
+
+def test_units_and_names_of_the_model_are_in_the_dataset(tmp_path):
+    file = tmp_path / "days.py"
+    file.write_text(
+        "from covary.nlme.models import OneCompartmentOral\n\n\n"
+        "class Days(OneCompartmentOral):\n    time_unit = 'd'\n    outcome_unit = 'mg/l'\n"
+    )
+    study = Study.planned(Longitudinal(model=f"{file}:Days"), 3, seed=1)
+    group = study.label()
+    assert group.attrs["random_effects"] == ["eta_ka", "eta_cl", "eta_v"]
+    for name in ("start_h", "time_h", "dose_time_h", "dose_duration_h"):
+        assert group[name].attrs["units"] == "d"
+    eta = np.zeros((3, 3))
+    records = label_records(eta, study.predictions(eta), study.times_h, study.model)
+    assert records["time"].attrs["units"] == "d" and records["observation"].attrs["units"] == "mg/l"
+    assert (
+        label_records(eta, study.predictions(eta), study.times_h, nlme.load_model("saturable_elimination"))[
+            "time"
+        ].attrs["units"]
+        == "h"
+    )

@@ -38,11 +38,14 @@ def plot_association(
     }
     average = study.predictions(np.zeros((1, held_out.eta.shape[1])), test[:1])[0]
     images = store.read(dataset, names.IMAGES)["image"][held_out.subjects][shown].values
+    units = study.model.time_unit, study.model.outcome_unit
     figures.save(
-        figures.association(images, study.times_h, noise_variances, observed, encoded[shown]), association
+        figures.association(images, study.times_h, noise_variances, observed, encoded[shown], units),
+        association,
     )
     figures.save(
-        figures.trajectories(study.times_h, noise_variances, observed, predicted, average), trajectories
+        figures.trajectories(study.times_h, noise_variances, observed, predicted, average, units),
+        trajectories,
     )
     figures.save(
         figures.r2_against_explainable_fraction(pd.read_csv(random_effects)), r2_against_explainable_fraction

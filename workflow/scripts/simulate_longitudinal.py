@@ -36,7 +36,7 @@ def simulate_longitudinal(
         eta_hat = blur(eta, noise_variance, r)
         observation = study.simulate(eta_hat, some, seed=seed, stream=stream, start=part.start)
         observed = study.observed(observation, eta_hat, missing, seed=seed, start=part.start)
-        return label_records(eta_hat, observed, study.times_h)
+        return label_records(eta_hat, observed, study.times_h, study.model)
 
     store.write_parts(
         dataset,

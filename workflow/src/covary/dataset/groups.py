@@ -14,18 +14,22 @@ _PREDICTIONS = {
     "eta_read": "random effects of the image, read from it",
 }
 _FROM_READING = "random effects of the record, predicted from those that a network read from the image"
+_TIME = "time"  # in place of the model's unit of time
 _DOSES = {
-    "dose_time_h": ("time of the dose", "h"),
+    "dose_time_h": ("time of the dose", _TIME),
     "dose_amount": ("amount of the dose, 0 for none", "dose unit"),
-    "dose_duration_h": ("duration of the infusion, 0 for a bolus", "h"),
+    "dose_duration_h": ("duration of the infusion, 0 for a bolus", _TIME),
     "dose_compartment": ("compartment of the dose, counted from 1", "1"),
 }
 
 
-def label_design(design: nlme.Design, parameters: nlme.Parameters) -> xr.Dataset:
+def label_design(
+    design: nlme.Design, parameters: nlme.Parameters, model: nlme.OdeModel | nlme.ClosedFormModel
+) -> xr.Dataset:
     """The group `design`: visits, doses and covariates of every subject, and the true parameters.
 
-    Arrays that all subjects share have no dimension `subject`.
+    Arrays that all subjects share have no dimension `subject`. Units and the names of the random effects are
+    those of the model.
     """
     row = () if design.shared else ("subject",)
     pick = (lambda array: array[0]) if design.shared else (lambda array: array)
@@ -33,9 +37,13 @@ def label_design(design: nlme.Design, parameters: nlme.Parameters) -> xr.Dataset
         "start_h": (
             row or ("row",),
             design.start_h,
-            {"long_name": "time at which the model is in its initial state", "units": "h"},
+            {"long_name": "time at which the model is in its initial state", "units": model.time_unit},
         ),
-        "time_h": ((*row, "time"), pick(design.time_h), {"long_name": "time of the visit", "units": "h"}),
+        "time_h": (
+            (*row, "time"),
+            pick(design.time_h),
+            {"long_name": "time of the visit", "units": model.time_unit},
+        ),
         "observed": (
             (*row, "time"),
             pick(np.asarray(design.observed)).astype(np.uint8),
@@ -50,12 +58,17 @@ def label_design(design: nlme.Design, parameters: nlme.Parameters) -> xr.Dataset
     for name, (meaning, units) in _DOSES.items():
         values = pick(np.asarray(getattr(design, name)))
         values = values + 1 if name == "dose_compartment" else values
-        variables[name] = ((*row, "dose"), values, {"long_name": meaning, "units": units})
+        unit = model.time_unit if units == _TIME else units
+        variables[name] = ((*row, "dose"), values, {"long_name": meaning, "units": unit})
     for name, values in design.covariates.items():
         attributes = {"long_name": f"covariate {name}", "units": "as in the model", "covariate": name}
         every = np.broadcast_to(values, design.n_subjects)
         variables[f"covariate_{name}"] = (("subject",), every, attributes)
-    return xr.Dataset(variables, attrs={"parameters": nlme.parameters_to_json(parameters)})
+    attributes = {
+        "parameters": nlme.parameters_to_json(parameters),
+        "random_effects": list(model.random_effects),
+    }
+    return xr.Dataset(variables, attrs=attributes)
 
 
 def design_of(group: xr.Dataset, n_subjects: int) -> nlme.Design:
@@ -87,10 +100,11 @@ def label_records(
     eta_hat: Float[np.ndarray, "subject random_effect"],
     observation: Float[np.ndarray, "subject time"],
     times_h: Float64[np.ndarray, " time"],
+    model: nlme.OdeModel | nlme.ClosedFormModel,
 ) -> xr.Dataset:
-    """The group `longitudinal/<scenario>`; a NaN is a visit that is missing."""
+    """The group `longitudinal/<scenario>`; a NaN is a visit that is missing. Units are those of the model."""
     effects = {"long_name": "random effects that drive the record", "units": "1"}
-    outcome = {"long_name": "simulated outcome with residual error", "units": "dose unit"}
+    outcome = {"long_name": "simulated outcome with residual error", "units": model.outcome_unit}
     present = {"long_name": "whether the visit took place", "units": "1"}
     return xr.Dataset(
         {
@@ -98,7 +112,7 @@ def label_records(
             "observation": (("subject", "time"), observation.astype(np.float32), outcome),
             "present": (("subject", "time"), np.isfinite(observation).astype(np.uint8), present),
         },
-        coords={"time": ("time", np.asarray(times_h), {"long_name": "time", "units": "h"})},
+        coords={"time": ("time", np.asarray(times_h), {"long_name": "time", "units": model.time_unit})},
     )
 
 

@@ -22,8 +22,12 @@ def association(
     noise_variances: Sequence[float],
     observation: Float[np.ndarray, "noise subject time"],
     prediction: Float[np.ndarray, "subject time"],
+    units: tuple[str, str],
 ) -> Figure:
-    """Images and records of some subjects. Each panel also has f(eta), the record that the image encodes."""
+    """Images and records of some subjects. Each panel also has f(eta), the record that the image encodes.
+
+    `units` are those of time and outcome.
+    """
     n_subjects = len(images)
     figure = Figure(figsize=(WIDTH_IN, _ROW_IN * n_subjects + 0.85), layout="constrained")
     grid = figure.subplots(n_subjects, 1 + len(noise_variances), squeeze=False)
@@ -31,7 +35,7 @@ def association(
         show(axis, image)
     grid[0, 0].set_title("image")
     panels = grid[:, 1:]
-    _label(panels, noise_variances, lambda v: f"by design ≤ {percent(explainable_fraction(v))}")
+    _label(panels, units, noise_variances, lambda v: f"by design ≤ {percent(explainable_fraction(v))}")
     for column, records in zip(panels.T, observation, strict=True):
         for axis, record, curve in zip(column, records, prediction, strict=True):
             observed = _observed(axis, times_h, record)
@@ -48,15 +52,17 @@ def trajectories(
     observation: Float[np.ndarray, "noise subject time"],
     prediction: Mapping[str, Float[np.ndarray, "noise subject time"]],
     average: Float[np.ndarray, " time"],
+    units: tuple[str, str],
 ) -> Figure:
     """Observed records and those predicted from the image, for some subjects (rows) at every noise level.
 
     `prediction` has f(eta_pred) of each predictor by name; `average` is the record of eta = 0.
+    `units` are those of time and outcome.
     """
     n_subjects = observation.shape[1]
     figure = Figure(figsize=(WIDTH_IN, _ROW_IN * n_subjects + 0.85), layout="constrained")
     panels = figure.subplots(n_subjects, len(noise_variances), squeeze=False)
-    _label(panels, noise_variances, lambda v: f"max. {percent(explainable_fraction(v))}")
+    _label(panels, units, noise_variances, lambda v: f"max. {percent(explainable_fraction(v))}")
     handles = {}
     for i, column in enumerate(panels.T):
         for j, axis in enumerate(column):
@@ -93,7 +99,7 @@ def _observed(axis: Axes, times_h: np.ndarray, record: np.ndarray):
     return points
 
 
-def _label(panels: np.ndarray, noise_variances: Sequence[float], subtitle) -> None:
+def _label(panels: np.ndarray, units: tuple[str, str], noise_variances: Sequence[float], subtitle) -> None:
     """Labels at the outer panels only, and a title with the noise level over every column."""
     for axis in panels.flat:
         axis.sharex(panels[0, 0])
@@ -107,9 +113,9 @@ def _label(panels: np.ndarray, noise_variances: Sequence[float], subtitle) -> No
         )  # fmt: skip
     for axis in panels[-1]:
         axis.tick_params(labelbottom=True)
-        axis.set_xlabel("time (h)")
+        axis.set_xlabel(f"time ({units[0]})")
     for row in panels:  # a subject's own scale: what matters is how its records change along the row
         for axis in row[1:]:
             axis.sharey(row[0])
         row[0].tick_params(labelleft=True)
-        row[0].set_ylabel("outcome")
+        row[0].set_ylabel(f"outcome\n({units[1]})")

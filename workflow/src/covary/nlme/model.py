@@ -39,11 +39,14 @@ class StructuralModel(eqx.Module):
     `fixed_effects` names the typical values and the range each lives in; `random_effects` names the entries
     of eta. A model with several outputs names them in `outputs` by their CMT or DVID in a table; its
     prediction is then a dictionary of all of them, and its residual error one error model per output.
+    `time_unit` and `outcome_unit` are words for axes and datasets; nothing is converted.
     """
 
     fixed_effects: ClassVar[dict[str, Literal["real", "positive"]]]
     random_effects: ClassVar[tuple[str, ...]]
     outputs: ClassVar[dict[int, str]] = {}
+    time_unit: ClassVar[str] = "h"
+    outcome_unit: ClassVar[str] = "dose unit"
     occasion_effects: ClassVar[tuple[str, ...]] = ()  # of `with_occasions`
     occasions: ClassVar[tuple[int, str] | None] = None  # their number, and the covariate that tells them
 

@@ -69,7 +69,8 @@ class Study:
 
     def label(self):
         """The group `design` of the dataset."""
-        return label_design(dataclasses.replace(self.design, observed=self.scheduled), self.natural_truth)
+        design = dataclasses.replace(self.design, observed=self.scheduled)
+        return label_design(design, self.natural_truth, self.model)
 
     def predictions(
         self,

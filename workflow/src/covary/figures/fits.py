@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from covary.figures.style import BLACK, BLUE, GREY, OBSERVED, VERMILION, WIDTH_IN, styled
+from covary.nlme.diagnostics import PredictiveCheck
 from covary.wording import noise_label
 
 _COLUMNS = 5  # noise levels beside each other
@@ -40,10 +41,10 @@ def goodness_of_fit(residuals: Mapping[float, pd.DataFrame]) -> Figure:
 
 
 @styled
-def predictive_checks(checks: Mapping[float, pd.DataFrame]) -> Figure:
+def predictive_checks(checks: Mapping[float, PredictiveCheck]) -> Figure:
     """Percentiles of observed outcomes over the bands of simulated ones; a panel per noise level.
 
-    `checks` has the table of `nlme.diagnostics.predictive_check` of each noise variance.
+    `checks` has the result of `nlme.diagnostics.predictive_check` of each noise variance.
     """
     columns = min(_COLUMNS, len(checks))
     rows = -(-len(checks) // columns)
@@ -53,7 +54,7 @@ def predictive_checks(checks: Mapping[float, pd.DataFrame]) -> Figure:
         axis.set_visible(False)
     handles = {}
     for axis, (noise_variance, check) in zip(grid.flat, checks.items(), strict=False):
-        for percentile, part in check.groupby("percentile"):
+        for percentile, part in check.bands.groupby("percentile"):
             median = percentile == 50
             label = "median, simulated" if median else "5 % and 95 %, simulated"
             handles[label] = axis.fill_between(

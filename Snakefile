@@ -52,6 +52,7 @@ include: "workflow/rules/dataset.smk"
 include: "workflow/rules/longitudinal.smk"
 include: "workflow/rules/predictor.smk"
 include: "workflow/rules/evaluation.smk"
+include: "workflow/rules/phenotypes.smk"
 include: "workflow/rules/publication.smk"
 
 
@@ -60,6 +61,7 @@ rule all:
     input:
         "<results>/report.html",
         "<results>/provenance.json",
+        "<results>/tables/phenotype_accuracy.csv" if settings.images.source == "cells" else [],
 
 
 onstart:

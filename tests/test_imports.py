@@ -19,7 +19,7 @@ LOW_TO_HIGH = """
     store  images  nlme
     dataset.scenario  phantom  training
     dataset  vae
-    records  diffusion
+    records  diffusion  phenotypes
     predict  quality
     evaluate  preflight
     export  publication  figures

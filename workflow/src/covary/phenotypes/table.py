@@ -1,0 +1,70 @@
+"""How well profiles tell modes of action, by each kind of features."""
+
+import numpy as np
+import pandas as pd
+
+from covary.phenotypes.average_precision import retrieval
+from covary.phenotypes.not_same_compound import accuracy, distances, nearest_modes
+from covary.phenotypes.profiles import CONTROL, features_of, normalised, treatment_profiles
+
+_DRAWS = 10_000  # of random orders behind a p-value
+_SIGNIFICANT = 0.05
+
+
+def accuracies(wells: pd.DataFrame, *, seed: int, resamples: int) -> pd.DataFrame:
+    """One row per normalisation, metric and rule of what is no neighbour.
+
+    Columns: normalised (to DMSO of the plate), metric, neighbour (`other_compound`, NSC, or
+    `other_compound_and_batch`, NSB), with_control (the paper's 104 treatments), treatments, accuracy, low and
+    high (95 % bootstrap interval over treatments).
+    """
+    rows = []
+    for is_normalised in (False, True):
+        profiles = treatment_profiles(normalised(wells) if is_normalised else wells)
+        for metric in ("euclidean", "cosine"):
+            for other_batch, with_control in ((False, False), (False, True), (True, False)):
+                found = nearest_modes(profiles, metric, other_batch=other_batch, with_control=with_control)
+                rows.append(
+                    {
+                        "normalised": is_normalised,
+                        "metric": metric,
+                        "neighbour": "other_compound_and_batch" if other_batch else "other_compound",
+                        "with_control": with_control,
+                    }
+                    | accuracy(found, seed, resamples)
+                )
+    return pd.DataFrame(rows)
+
+
+def precisions(wells: pd.DataFrame, *, seed: int) -> pd.DataFrame:
+    """Mean average precision of activity and consistency, by cosine, on wells normalised to DMSO.
+
+    Activity: wells of one treatment against DMSO wells of their plates. Consistency: treatments of one mode
+    and other compounds against those of other modes. Columns: question, mean_average_precision, expected (in
+    a random order), significant (share of queries with a q-value below 0.05) and queries.
+    """
+    of_plate = normalised(wells)
+    is_control = (of_plate["Metadata_Compound"] == CONTROL).to_numpy()
+    treatment = of_plate["Metadata_Compound"] + "_" + of_plate["Metadata_Concentration"].map("{:g}".format)
+    same = treatment.to_numpy(object)[:, None] == treatment.to_numpy(object)
+    plate = of_plate["Metadata_Plate"].to_numpy(object)
+    controls = (plate[:, None] == plate) & is_control
+    np.fill_diagonal(same, val=False)
+    away = distances(of_plate[features_of(of_plate)].to_numpy(float), "cosine")
+    active = retrieval(away[~is_control], same[~is_control], controls[~is_control], draws=_DRAWS, seed=seed)
+
+    profiles = treatment_profiles(of_plate).query("Metadata_Compound != @CONTROL")
+    mode, compound = (profiles[f"Metadata_{name}"].to_numpy(object) for name in ("moa", "Compound"))
+    alike = mode[:, None] == mode
+    away = distances(profiles[features_of(profiles)].to_numpy(float), "cosine")
+    consistent = retrieval(away, alike & (compound[:, None] != compound), ~alike, draws=_DRAWS, seed=seed)
+    return pd.DataFrame(
+        {
+            "question": question,
+            "mean_average_precision": found["average_precision"].mean(),
+            "expected": found["expected"].mean(),
+            "significant": (found["q_value"] < _SIGNIFICANT).mean(),
+            "queries": int(found["average_precision"].notna().sum()),
+        }
+        for question, found in (("activity", active), ("consistency", consistent))
+    )

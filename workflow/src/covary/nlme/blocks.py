@@ -76,13 +76,20 @@ def lane_program(n_shared: int, static_argnums: tuple[int, ...] = ()) -> Callabl
     return decorate
 
 
-def map_lanes(program: Callable, n: int, select: Callable[[Int[np.ndarray, " lane"]], tuple]) -> Any:
+def map_lanes(
+    program: Callable,
+    n: int,
+    select: Callable[[Int[np.ndarray, " lane"]], tuple],
+    *,
+    of: int | None = None,
+) -> Any:
     """Run a `lane_program`, its shared arguments already bound, on lanes 0 … n - 1.
 
     `select(index)` gives the remaining arguments for some lanes. Returns the program's pytree as NumPy arrays
-    with `n` lanes. Uses as many threads as OMP_NUM_THREADS says, by default one a core.
+    with `n` lanes. Uses as many threads as OMP_NUM_THREADS says, by default one per core. `of` is the most
+    lanes that the program will get, by default n: one compiled program then serves any part of them.
     """
-    lanes, blocks = _capacity(n)
+    lanes, blocks = _capacity(max(n, of or 0))
     threads = 1 if blocks == 1 else _threads()
     n_blocks = -(-n // lanes)
     n_chunks = max(-(-n_blocks // blocks), min(threads, n_blocks))
@@ -118,7 +125,7 @@ def take(tree: Any, index: Int[Any, " lane"]) -> Any:
 def _capacity(n: int) -> tuple[int, int]:
     """Lanes in a block and blocks in a call for n lanes, on the machine that JAX uses."""
     if jax.default_backend() == "cpu":
-        return _CPU_LANES, _CPU_BLOCKS
+        return _CPU_LANES, 1 if n <= _CPU_LANES else _CPU_BLOCKS
     return next((lanes for lanes in _GPU_LANES if lanes >= n), _GPU_LANES[-1]), 1
 
 

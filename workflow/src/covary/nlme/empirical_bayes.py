@@ -24,7 +24,7 @@ from covary.nlme.arrays import Array
 from covary.nlme.blocks import lane_program, map_lanes, take
 from covary.nlme.check import check_model
 from covary.nlme.design import Records
-from covary.nlme.lane_algebra import eigh, inverse
+from covary.nlme.lane_algebra import eigh, inverse, solve
 from covary.nlme.lanes import ObservedLanes, observed_lanes_of, predict_program
 from covary.nlme.model import ClosedFormModel, OdeModel
 from covary.nlme.parameters import Parameters
@@ -219,7 +219,7 @@ def _rounds(rounds, advance, finished, lanes, frozen, subject, search: _Search, 
             chosen = active[index]
             return take(search, chosen), lanes.select(subject[chosen]), take(frozen, subject[chosen])
 
-        update = map_lanes(advance, len(active), select)
+        update = map_lanes(advance, len(active), select, of=lanes.y.shape[1])
         search = jax.tree.map(partial(_put, active), search, update)
         active = active[~finished(take(search, active))]
         if not active.size:
@@ -231,7 +231,7 @@ def _rounds(rounds, advance, finished, lanes, frozen, subject, search: _Search, 
 def _advance(expand, model, parameters, tolerance, search: _Search, lanes, frozen) -> _Search:
     """One Levenberg-Marquardt round: try a step, keep it if Φ falls."""
     at = search.at
-    step = _damped_step(at, search.damping, parameters.omega)
+    step = _damped_step(at, search.damping, parameters.omega, positive=expand is joint.gauss_newton)
     trial = search.eta + step
     new = expand(model, parameters, trial, lanes, frozen, tolerance)
     gain = at.value - new.value
@@ -258,17 +258,20 @@ def _squared_length(omega, gradient) -> Float[Array, " lane"]:
     return jnp.sum(gradient * (omega @ gradient), axis=0)
 
 
-def _damped_step(at: joint.Expansion, damping, omega) -> Float[Array, "k lane"]:
+def _damped_step(at: joint.Expansion, damping, omega, *, positive: bool) -> Float[Array, "k lane"]:
     """−(|H| + damping·D)⁻¹ g, with D the diagonal and |H| the curvature with its eigenvalues made
-    positive."""
+    positive, unless it is known to be positive definite."""
     prior = inverse(omega)
     diagonal = jnp.abs(jnp.diagonal(at.curvature, axis1=0, axis2=1).T)
     scale = jnp.sqrt(jnp.maximum(diagonal, jnp.diag(prior)[:, None]))
-    values, vectors = eigh(at.curvature / (scale[:, None] * scale[None]))
-    along = jnp.sum(vectors * (at.gradient / scale)[:, None], axis=0) / (
-        jnp.maximum(jnp.abs(values), 1e-8) + damping
-    )
-    step = -jnp.sum(vectors * along, axis=1) / scale
+    scaled = at.curvature / (scale[:, None] * scale[None])
+    slope = at.gradient / scale
+    if positive:
+        step = -solve(scaled + damping * jnp.eye(len(scale))[:, :, None], slope) / scale
+    else:
+        values, vectors = eigh(scaled)
+        along = jnp.sum(vectors * slope[:, None], axis=0) / (jnp.maximum(jnp.abs(values), 1e-8) + damping)
+        step = -jnp.sum(vectors * along, axis=1) / scale
     length = jnp.sqrt(jnp.sum(step * (prior @ step), axis=0))
     return step * jnp.minimum(1.0, _MAX_STEP / jnp.maximum(length, 1e-300))
 

@@ -6,6 +6,7 @@ tasks of the pool of threads that it occupies itself, so that two of them on two
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Float
 
 from covary.nlme.arrays import Array
@@ -20,18 +21,33 @@ def solve(a: Float[Array, "n n *lane"], b: Float[Array, "n *lane"]) -> Float[Arr
     return x[:, 0] / pivots
 
 
+# Derivatives by formula: those of each step of an elimination are several times as much to compile.
+@jax.custom_jvp
 def inverse(a: Float[Array, "n n *lane"]) -> Float[Array, "n n *lane"]:
     """a⁻¹ of a positive definite matrix."""
-    n, lanes = len(a), a.shape[2:]
-    identity = jnp.broadcast_to(jnp.eye(n).reshape(n, n, *[1] * len(lanes)), a.shape)
-    pivots, x = _eliminate(a, identity)
+    pivots, x = _eliminate(a, _identity(a))
     return x / pivots[:, None]
 
 
+@inverse.defjvp
+def _inverse_slope(primals, tangents):
+    """d(a⁻¹) = −a⁻¹ da a⁻¹."""
+    x, (slope,) = inverse(*primals), tangents
+    return x, -jnp.einsum("ij...,jk...,kl...->il...", x, slope, x)
+
+
+@jax.custom_jvp
 def log_determinant(a: Float[Array, "n n *lane"]) -> Float[Array, "*lane"]:
     """ln|a| of a positive definite matrix, NaN where it is not."""
     pivots, _ = _eliminate(a, a[:, :0])
     return jnp.sum(jnp.log(pivots), axis=0)
+
+
+@log_determinant.defjvp
+def _log_determinant_slope(primals, tangents):
+    """d ln|a| = tr(a⁻¹ da)."""
+    (a,), (slope,) = primals, tangents
+    return log_determinant(a), jnp.sum(inverse(a) * jnp.swapaxes(slope, 0, 1), axis=(0, 1))
 
 
 def eigh(a: Float[Array, "n n *lane"]) -> tuple[Float[Array, "n *lane"], Float[Array, "n n *lane"]]:
@@ -40,32 +56,42 @@ def eigh(a: Float[Array, "n n *lane"]) -> tuple[Float[Array, "n *lane"], Float[A
     Source: Golub & Van Loan, Matrix Computations, section 8.5.
     """
     n = len(a)
-    lanes = a.shape[2:]
-    v = jnp.broadcast_to(jnp.eye(n).reshape(n, n, *[1] * len(lanes)), a.shape)
+    if n == 1:
+        return a[0], jnp.ones_like(a)
+    pairs = jnp.asarray(np.array(np.triu_indices(n, 1)))
+    n_pairs = pairs.shape[1]
 
-    def sweep(_, state):
+    def rotate(i, state):
         a, v = state
-        for p in range(n - 1):
-            for q in range(p + 1, n):
-                done = a[p, q] == 0
-                ratio = (a[q, q] - a[p, p]) / (2 * jnp.where(done, 1.0, a[p, q]))
-                tangent = jnp.where(ratio >= 0, 1.0, -1.0) / (jnp.abs(ratio) + jnp.sqrt(1 + ratio**2))
-                tangent = jnp.where(done, 0.0, tangent)
-                cosine = 1 / jnp.sqrt(1 + tangent**2)
-                sine = tangent * cosine
-                a = _rotate(a, p, q, cosine, sine)
-                a = jnp.swapaxes(_rotate(jnp.swapaxes(a, 0, 1), p, q, cosine, sine), 0, 1)
-                v = jnp.swapaxes(_rotate(jnp.swapaxes(v, 0, 1), p, q, cosine, sine), 0, 1)
-        return a, v
+        p, q = pairs[:, i % n_pairs]
+        done = a[p, q] == 0
+        ratio = (a[q, q] - a[p, p]) / (2 * jnp.where(done, 1.0, a[p, q]))
+        tangent = jnp.where(ratio >= 0, 1.0, -1.0) / (jnp.abs(ratio) + jnp.sqrt(1 + ratio**2))
+        tangent = jnp.where(done, 0.0, tangent)
+        cosine = 1 / jnp.sqrt(1 + tangent**2)
+        sine = tangent * cosine
+        rows = _turn(a, p, q, cosine, sine)
+        columns = _turn(
+            jnp.concatenate([jnp.swapaxes(rows, 0, 1), jnp.swapaxes(v, 0, 1)], axis=1), p, q, cosine, sine
+        )
+        return tuple(jnp.swapaxes(part, 0, 1) for part in (columns[:, :n], columns[:, n:]))
 
-    a, v = jax.lax.fori_loop(0, _SWEEPS, sweep, (a, v))
-    return jnp.stack([a[i, i] for i in range(n)]), v
+    a, v = jax.lax.fori_loop(0, _SWEEPS * n_pairs, rotate, (a, _identity(a)))
+    return _diagonal(a), v
 
 
-def _rotate(rows, p, q, cosine, sine):
+def _turn(rows, p, q, cosine, sine):
     """Turn rows p and q into each other."""
-    turned = {p: cosine * rows[p] - sine * rows[q], q: sine * rows[p] + cosine * rows[q]}
-    return jnp.stack([turned.get(i, rows[i]) for i in range(len(rows))])
+    turned = jnp.stack([cosine * rows[p] - sine * rows[q], sine * rows[p] + cosine * rows[q]])
+    return rows.at[jnp.stack([p, q])].set(turned)
+
+
+def _identity(a: Float[Array, "n n *lane"]) -> Float[Array, "n n *lane"]:
+    return jnp.broadcast_to(jnp.eye(len(a)).reshape(*a.shape[:2], *[1] * (a.ndim - 2)), a.shape)
+
+
+def _diagonal(a: Float[Array, "n n *lane"]) -> Float[Array, "n *lane"]:
+    return a[np.arange(len(a)), np.arange(len(a))]
 
 
 def _eliminate(a: Float[Array, "n n *lane"], b: Float[Array, "n m *lane"]) -> tuple[Array, Array]:
@@ -85,4 +111,4 @@ def _eliminate(a: Float[Array, "n n *lane"], b: Float[Array, "n m *lane"]) -> tu
         a, b = state
     else:
         a, b = jax.lax.fori_loop(0, n, clear, (a, b))
-    return jnp.stack([a[i, i] for i in range(n)]), b
+    return _diagonal(a), b

@@ -8,12 +8,11 @@ import dataclasses
 import json
 
 import equinox as eqx
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from covary.errors import UserError
-from covary.nlme.arrays import Array
+from covary.nlme.arrays import Array, namespace
 from covary.nlme.residual import RESIDUAL_ERRORS, PerOutput, ResidualError
 
 Blocks = tuple[tuple[int, ...], ...]
@@ -92,30 +91,43 @@ class Parameters(eqx.Module):
 
     def from_vector(self, vector: Float[Array, " p"]) -> "Parameters":
         """Parameters of this structure from an unconstrained vector; differentiable."""
-        vector = jnp.asarray(vector)
-        values = iter(range(len(self.domains), vector.shape[0]))
-        theta = self.theta_from(vector[: len(self.domains)])
-        factor = jnp.zeros(self.omega.shape)
-        for block in self.blocks:
-            for i, row in enumerate(block):
-                for j, column in enumerate(block[: i + 1]):
-                    value = vector[next(values)]
-                    factor = factor.at[row, column].set(jnp.exp(value) if i == j else value)
-        sds = {name: jnp.exp(vector[next(values)]) for name in self.residual.standard_deviations()}
-        residual = self.residual.with_standard_deviations(sds)
-        omega = factor @ factor.T
+        xp = namespace(vector)
+        place = self._places_in_factor()
+        diagonal = np.eye(len(place), dtype=bool)
+        entries = xp.where(place < 0, 0.0, vector[np.maximum(place, 0)])
+        factor = xp.where(diagonal, xp.exp(xp.where(diagonal, entries, 0.0)), entries)
+        names = list(self.residual.standard_deviations())
+        sds = dict(zip(names, xp.exp(vector[len(vector) - len(names) :]), strict=True))
+        return dataclasses.replace(
+            self,
+            theta=self.theta_from(vector[: len(self.domains)]),
+            omega=factor @ factor.T,
+            residual=self.residual.with_standard_deviations(sds),
+        )
+
+    def _places_in_factor(self) -> Int[np.ndarray, "k k"]:
+        """Where in the vector the entries of the Cholesky factor of Ω are; -1 where the factor is 0."""
+        k = self.omega.shape[0]
+        place = np.full((k, k), -1)
+        pairs = [
+            (row, column) for block in self.blocks for i, row in enumerate(block) for column in block[: i + 1]
+        ]
+        for at, (row, column) in enumerate(pairs, start=len(self.domains)):
+            place[row, column] = at
         if self.occasions is not None:
             m, n = self.occasions
-            first = len(omega) - m * n
-            shared = omega[first : first + m, first : first + m]
-            for start in range(first + m, len(omega), m):
-                omega = omega.at[start : start + m, start : start + m].set(shared)
-        return dataclasses.replace(self, theta=theta, omega=omega, residual=residual)
+            first = k - m * n
+            for start in range(first + m, k, m):
+                place[start : start + m, start : start + m] = place[first : first + m, first : first + m]
+        return place
 
-    def theta_from(self, unconstrained: Float[Array, "fixed *lane"]) -> dict[str, Float[Array, "*lane"]]:
+    def theta_from(
+        self, unconstrained: Float[Array, "fixed *lane"]
+    ) -> dict[str, Float[Array, "*lane"] | float]:
         """Fixed effects by name from their values on the unconstrained scale."""
+        xp = namespace(unconstrained)
         return {
-            name: jnp.exp(value) if domain == "positive" else value
+            name: xp.exp(value) if domain == "positive" else value
             for (name, domain), value in zip(self.domains, unconstrained, strict=True)
         }
 

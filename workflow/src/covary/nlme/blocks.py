@@ -18,6 +18,7 @@ from jaxtyping import Int
 
 # Small enough for a core's cache, large enough to vectorise.
 _CPU_LANES, _CPU_BLOCKS = 64, 64
+FEW = _CPU_LANES  # lanes so few that a call costs more than what they compute
 # A GPU wants all the lanes it can get, but the last few subjects of a search need not pay for them.
 _GPU_LANES = 1_024, 65_536
 

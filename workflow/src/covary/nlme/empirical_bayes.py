@@ -21,10 +21,10 @@ from scipy.special import chdtri, ndtri
 
 from covary.nlme import joint
 from covary.nlme.arrays import Array
-from covary.nlme.blocks import lane_program, map_lanes, take
+from covary.nlme.blocks import FEW, lane_program, map_lanes, take
 from covary.nlme.check import check_model
 from covary.nlme.design import Records
-from covary.nlme.lane_algebra import eigh, inverse, solve
+from covary.nlme.lane_algebra import eigh, inverse, log_determinant, solve
 from covary.nlme.lanes import ObservedLanes, observed_lanes_of, predict_program
 from covary.nlme.model import ClosedFormModel, OdeModel
 from covary.nlme.parameters import Parameters
@@ -33,6 +33,7 @@ from covary.nlme.solvers.lanes import DEFAULT, Tolerance
 GRADIENT_TOLERANCE = 1e-5
 _COARSE = Tolerance(1e-3, 1e-4)
 _COARSE_ROUNDS, _FINE_ROUNDS, _NEWTON_ROUNDS = 15, 2, 40
+_NEVER = -1.0  # a goal that nothing reaches
 _COARSE_DECREMENT = 1e-4  # of Φ; what is left after it is for the default tolerance
 _CLOUD_SHARED, _CLOUD_RAGGED = 1024, 64  # a shared design needs the cloud's predictions only once
 # A point of the cloud this far from the mode (in standard deviations) and almost as good may belong to a
@@ -75,6 +76,13 @@ class _Search(NamedTuple):
     eta: Float[Array, "k lane"]
     at: joint.Expansion
     damping: Float[Array, " lane"]
+
+
+class _Goal(NamedTuple):
+    """A search ends where a Newton step would lower Φ by less than `decrement`, or |L'∇Φ| ≤ `gradient`."""
+
+    decrement: float
+    gradient: float
 
 
 def empirical_bayes(
@@ -178,13 +186,10 @@ def _unsearched(eta: Float64[np.ndarray, "k lane"]) -> _Search:
 
 def _approach(model, parameters, lanes, frozen, subject, eta) -> _Search:
     """Come close to a mode from each start with a coarse solver; lane i is one of `subject[i]`."""
-    advance = partial(_advance, joint.gauss_newton, model, parameters, _COARSE)
-
-    def close(s):
-        return _decrement(s.at) < _COARSE_DECREMENT
-
+    goal = _Goal(_COARSE_DECREMENT, _NEVER)
+    advance = partial(_advance, joint.gauss_newton, model, parameters, _COARSE, goal)
     start, everyone = _unsearched(eta), np.arange(len(subject))
-    return _rounds(_COARSE_ROUNDS, advance, close, lanes, frozen, subject, start, everyone)
+    return _rounds(_COARSE_ROUNDS, advance, lanes, frozen, subject, start, everyone)
 
 
 def _finish(model, parameters, lanes, frozen, subject, search, goal, hessian) -> _Search:
@@ -192,43 +197,76 @@ def _finish(model, parameters, lanes, frozen, subject, search, goal, hessian) ->
     n = len(subject)
     search = search._replace(damping=np.full(n, 1e-6))
     factor = np.linalg.cholesky(parameters.omega)
-    advance = partial(_advance, joint.gauss_newton, model, parameters, DEFAULT)
-
-    def calm(s):
-        return _gradient_norm(s.at, factor) <= goal
-
-    search = _rounds(_FINE_ROUNDS, advance, calm, lanes, frozen, subject, search, np.arange(n))
+    calm = _Goal(_NEVER, goal)
+    advance = partial(_advance, joint.gauss_newton, model, parameters, DEFAULT, calm)
+    search = _rounds(_FINE_ROUNDS, advance, lanes, frozen, subject, search, np.arange(n))
     rest = np.arange(n) if hessian else np.flatnonzero(~_is_mode(search.at, factor, goal))
-    advance = partial(_advance, joint.exact, model, parameters, DEFAULT)
-
-    def done(s):
-        return _is_mode(s.at, factor, goal) | _stuck(s, factor)
-
-    return _rounds(_NEWTON_ROUNDS, advance, done, lanes, frozen, subject, search, rest)
+    advance = partial(_advance, joint.exact, model, parameters, DEFAULT, calm)
+    return _rounds(_NEWTON_ROUNDS, advance, lanes, frozen, subject, search, rest)
 
 
-def _rounds(rounds, advance, finished, lanes, frozen, subject, search: _Search, active) -> _Search:
+def _rounds(rounds, advance, lanes, frozen, subject, search: _Search, active) -> _Search:
     """Advance the active lanes of a search until they are finished, at most so many rounds."""
     if not active.size:
         return search
     # The stage before had another tolerance. Its step is still good; its value of Φ cannot be compared.
     search = search._replace(at=search.at._replace(value=_put(active, search.at.value, np.inf)))
-    for _ in range(rounds):
+    while rounds and active.size:
+        # Of many lanes those that are finished leave after each round; few are not worth a call each time.
+        at_once = rounds if len(active) <= FEW else 1
 
         def select(index, active=active, search=search):
             chosen = active[index]
             return take(search, chosen), lanes.select(subject[chosen]), take(frozen, subject[chosen])
 
-        update = map_lanes(advance, len(active), select, of=lanes.y.shape[1])
+        program = partial(advance, np.int64(at_once))
+        update, finished = map_lanes(program, len(active), select, of=lanes.y.shape[1])
         search = jax.tree.map(partial(_put, active), search, update)
-        active = active[~finished(take(search, active))]
-        if not active.size:
-            break
+        active = active[~finished]
+        rounds -= at_once
     return search
 
 
-@lane_program(n_shared=4, static_argnums=(0,))
-def _advance(expand, model, parameters, tolerance, search: _Search, lanes, frozen) -> _Search:
+@lane_program(n_shared=6, static_argnums=(0,))
+def _advance(
+    expand, model, parameters, tolerance, goal: _Goal, rounds, search: _Search, lanes, frozen
+) -> tuple[_Search, Bool[Array, " lane"]]:
+    """So many Levenberg-Marquardt rounds, or until every lane has reached the goal; also which lanes have.
+
+    The result of a lane does not depend on how many rounds the others take.
+    """
+
+    def unfinished(state):
+        done, _, finished = state
+        return (done < rounds) & ~jnp.all(finished)
+
+    def advance(state):
+        done, search, finished = state
+        tried = _round(expand, model, parameters, tolerance, search, lanes, frozen)
+        search = jax.tree.map(partial(jnp.where, finished), search, tried)
+        return done + 1, search, finished | _reached(expand, search, parameters.omega, goal)
+
+    nobody = jnp.zeros(search.damping.shape, dtype=bool)
+    _, search, finished = jax.lax.while_loop(unfinished, advance, (jnp.zeros_like(rounds), search, nobody))
+    return search, finished
+
+
+def _reached(expand, search: _Search, omega, goal: _Goal) -> Bool[Array, " lane"]:
+    """Which lanes have reached the goal, or cannot come closer to it."""
+    at = search.at
+    positive = jnp.isfinite(log_determinant(at.curvature))
+    squared = _squared_length(omega, at.gradient)
+    calm = squared <= jnp.sign(goal.gradient) * jnp.square(goal.gradient)
+    if expand is joint.gauss_newton:
+        decrement = 0.5 * jnp.sum(at.gradient * solve(at.curvature, at.gradient), axis=0)
+        return positive & (decrement < goal.decrement) | calm
+    mode = jnp.isfinite(at.value) & positive
+    # After a few rejections at a mode, what is left is the noise of the solver.
+    stuck = (search.damping > 1e12) | (mode & (squared <= GRADIENT_TOLERANCE**2) & (search.damping > 1e-3))
+    return (mode & calm) | stuck
+
+
+def _round(expand, model, parameters, tolerance, search: _Search, lanes, frozen) -> _Search:
     """One Levenberg-Marquardt round: try a step, keep it if Φ falls."""
     at = search.at
     step = _damped_step(at, search.damping, parameters.omega, positive=expand is joint.gauss_newton)
@@ -274,22 +312,6 @@ def _damped_step(at: joint.Expansion, damping, omega, *, positive: bool) -> Floa
         step = -jnp.sum(vectors * along, axis=1) / scale
     length = jnp.sqrt(jnp.sum(step * (prior @ step), axis=0))
     return step * jnp.minimum(1.0, _MAX_STEP / jnp.maximum(length, 1e-300))
-
-
-def _stuck(search: _Search, factor) -> Bool[np.ndarray, " lane"]:
-    """Whether no step is accepted any more: at a mode, after a few rejections, this is the noise of the
-    solver."""
-    return (search.damping > 1e12) | (_is_mode(search.at, factor) & (search.damping > 1e-3))
-
-
-def _decrement(at: joint.Expansion) -> np.ndarray:
-    """How much a full Newton step would lower Φ."""
-    curvature = np.moveaxis(at.curvature, -1, 0)
-    usable = _positive_definite(curvature)
-    # Without a positive curvature there is no Newton step to speak of.
-    curvature = np.where(usable[:, None, None], curvature, np.eye(curvature.shape[-1]))
-    step = np.linalg.solve(curvature, at.gradient.T[..., None])[..., 0]
-    return np.where(usable, 0.5 * np.einsum("il,li->l", at.gradient, step), np.inf)
 
 
 def _positive_definite(matrices: Float64[np.ndarray, "lane k k"]) -> Bool[np.ndarray, " lane"]:

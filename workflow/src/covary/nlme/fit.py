@@ -149,9 +149,7 @@ class PopulationFit(NamedTuple):
         kind, or if the fit was made without covariance.
         """
         covariance = self.covariance(kind)
-        slope = np.asarray(
-            jax.jacfwd(lambda v: _natural_vector(self.parameters, v))(self.parameters.to_vector())
-        )
+        slope = np.asarray(_natural_slope(self.parameters, self.parameters.to_vector()))
         variance = np.einsum("ni,ij,nj->n", slope, np.nan_to_num(covariance), slope)
         value = np.abs(_natural_vector(self.parameters, self.parameters.to_vector()))
         # Entries that have no error matter only to the values that they change.
@@ -604,3 +602,9 @@ def _free(parameters: Parameters, fixed: tuple[str, ...]) -> np.ndarray:
 
 def _natural_vector(structure: Parameters, vector):
     return jax.numpy.stack(list(structure.from_vector(vector).natural().values()))
+
+
+@jax.jit
+def _natural_slope(structure: Parameters, vector):
+    """The derivatives of the natural parameters, one row each, in the entries of the unconstrained vector."""
+    return jax.jacfwd(partial(_natural_vector, structure))(vector)

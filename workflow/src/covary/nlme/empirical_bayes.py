@@ -211,6 +211,7 @@ def _rounds(rounds, advance, lanes, frozen, subject, search: _Search, active) ->
         return search
     # The stage before had another tolerance. Its step is still good; its value of Φ cannot be compared.
     search = search._replace(at=search.at._replace(value=_put(active, search.at.value, np.inf)))
+    most = _STARTS_RAGGED * lanes.y.shape[1]  # of all searches, so that they share a compiled program
     while rounds and active.size:
         # Of many lanes those that are finished leave after each round; few are not worth a call each time.
         at_once = rounds if len(active) <= FEW else 1
@@ -220,7 +221,7 @@ def _rounds(rounds, advance, lanes, frozen, subject, search: _Search, active) ->
             return take(search, chosen), lanes.select(subject[chosen]), take(frozen, subject[chosen])
 
         program = partial(advance, np.int64(at_once))
-        update, finished = map_lanes(program, len(active), select, of=lanes.y.shape[1])
+        update, finished = map_lanes(program, len(active), select, of=most)
         search = jax.tree.map(partial(_put, active), search, update)
         active = active[~finished]
         rounds -= at_once

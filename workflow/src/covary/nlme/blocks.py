@@ -88,9 +88,9 @@ def map_lanes(
 
     `select(index)` gives the remaining arguments for some lanes. Returns the program's pytree as NumPy arrays
     with `n` lanes. Uses as many threads as OMP_NUM_THREADS says, by default one per core. `of` is the most
-    lanes that the program will get, by default n: one compiled program then serves any part of them.
+    lanes that the program will get, by default n: on a CPU one compiled program then serves any part of them.
     """
-    lanes, blocks = _capacity(max(n, of or 0))
+    lanes, blocks = _capacity(n, max(n, of or 0))
     threads = 1 if blocks == 1 else _threads()
     n_blocks = -(-n // lanes)
     n_chunks = max(-(-n_blocks // blocks), min(threads, n_blocks))
@@ -123,10 +123,10 @@ def take(tree: Any, index: Int[Any, " lane"]) -> Any:
     )
 
 
-def _capacity(n: int) -> tuple[int, int]:
-    """Lanes in a block and blocks in a call for n lanes, on the machine that JAX uses."""
+def _capacity(n: int, most: int) -> tuple[int, int]:
+    """Lanes in a block and blocks in a call for n of at most so many lanes, on the machine that JAX uses."""
     if jax.default_backend() == "cpu":
-        return _CPU_LANES, 1 if n <= _CPU_LANES else _CPU_BLOCKS
+        return _CPU_LANES, 1 if most <= _CPU_LANES else _CPU_BLOCKS
     return next((lanes for lanes in _GPU_LANES if lanes >= n), _GPU_LANES[-1]), 1
 
 

@@ -160,10 +160,10 @@ def test_a_missing_script_is_an_error():
 
 
 ENGINE = {"draw_posteriors", "estimate_random_effects", "evaluate", "fit_population",
-          "measure_learning_curve", "plot_association", "prepare_records", "simulate_longitudinal",
-          "train_oracle", "train_predictor"}  # fmt: skip
-DRAWING = {"plot_association", "plot_evaluation", "plot_images", "plot_quality", "plot_training",
-           "plot_workflow"}  # fmt: skip
+          "measure_learning_curve", "plot_association", "plot_population", "prepare_records",
+          "simulate_longitudinal", "train_oracle", "train_predictor"}  # fmt: skip
+DRAWING = {"plot_association", "plot_evaluation", "plot_images", "plot_population", "plot_quality",
+           "plot_training", "plot_workflow"}  # fmt: skip
 # For each room an edited definition, and the rules that run again.
 RERUN = {
     "config.records.Longitudinal": ENGINE | {"describe_dataset", "write_provenance", "write_report"},
@@ -174,7 +174,9 @@ RERUN = {
     "export.folders.export": set(),
     "figures.style.save": DRAWING,
     "figures.training.training_curves": {"plot_training"},
+    "gates.pass_through": {"check_generator", "check_latents"},
     "images.prepare.prepare": {"prepare_images"},
+    "images.preview.preview": set(),
     "jobs.job.job": set(),
     "jobs.lock.take": set(),
     "jobs.gpu.claim": set(),

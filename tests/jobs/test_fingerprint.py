@@ -188,6 +188,7 @@ RERUN = {
     "nlme.simulate.predictions": ENGINE,
     "nlme.solvers.lanes.solve": ENGINE,
     "phantom.render.render": {"draw_phantoms"},
+    "phenotypes.table.accuracies": {"profile_cells"},
     "predict.calibrate.calibrate": {"measure_learning_curve", "train_oracle", "train_predictor"},
     "publication.croissant.croissant": {"describe_dataset"},
     "quality.privacy.privacy_table": {"check_privacy"},

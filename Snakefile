@@ -61,7 +61,9 @@ rule all:
     input:
         "<results>/report.html",
         "<results>/provenance.json",
-        "<results>/tables/phenotype_accuracy.csv" if settings.images.source == "cells" else [],
+        "<results>/tables/phenotype_accuracy.csv"
+        if settings.images.source == "cells"
+        else [],
 
 
 onstart:

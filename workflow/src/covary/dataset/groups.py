@@ -64,11 +64,13 @@ def label_design(
         attributes = {"long_name": f"covariate {name}", "units": "as in the model", "covariate": name}
         every = np.broadcast_to(values, design.n_subjects)
         variables[f"covariate_{name}"] = (("subject",), every, attributes)
-    attributes = {
-        "parameters": nlme.parameters_to_json(parameters),
-        "random_effects": list(model.random_effects),
-    }
-    return xr.Dataset(variables, attrs=attributes)
+    return xr.Dataset(
+        variables,
+        attrs={
+            "parameters": nlme.parameters_to_json(parameters),
+            "random_effects": list(model.random_effects),
+        },
+    )
 
 
 def design_of(group: xr.Dataset, n_subjects: int) -> nlme.Design:

@@ -17,13 +17,14 @@ def compare(fits: Mapping[str, PopulationFit]) -> pd.DataFrame:
     """
     if not fits:
         raise UserError("compare needs at least one fit")
-    for kind, values in {
-        "methods": {fit.method for fit in fits.values()},
-        "numbers of observations": {fit.n_observations for fit in fits.values()},
-        "numbers of subjects": {len(fit.eta) for fit in fits.values()},
-    }.items():
-        if len(values) > 1:
-            raise UserError(f"fits of different {kind} cannot be compared: {', '.join(map(str, values))}")
+    for kind, values in (
+        ("methods", [fit.method for fit in fits.values()]),
+        ("numbers of observations", [str(fit.n_observations) for fit in fits.values()]),
+        ("numbers of subjects", [str(len(fit.eta)) for fit in fits.values()]),
+    ):
+        different = dict.fromkeys(values)
+        if len(different) > 1:
+            raise UserError(f"fits of different {kind} cannot be compared: {', '.join(different)}")
     table = pd.DataFrame(
         {
             "fit": list(fits),

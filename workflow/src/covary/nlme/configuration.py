@@ -31,7 +31,10 @@ def configure() -> None:
     jax.config.update("jax_cpu_enable_async_dispatch", False)
     # Keep every program that took more than a moment to compile. JAX's default keeps those over one second.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
-    if jax.config.jax_enable_compilation_cache and not jax.config.jax_compilation_cache_dir:
+    if (
+        jax.config.values["jax_enable_compilation_cache"]
+        and not jax.config.values["jax_compilation_cache_dir"]
+    ):
         _keep_programs()
 
 

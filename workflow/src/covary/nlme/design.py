@@ -6,7 +6,7 @@ and masked). `Records` are a design with observations.
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -109,8 +109,8 @@ def single_doses(dose: Dose, resets: bool = False) -> list[SingleDose]:
     return [first._replace(resets=alone, run_in=RUN_IN), *rest, own._replace(resets=False)]
 
 
-def dose_columns(rows: Sequence[Sequence[SingleDose]]) -> dict[str, np.ndarray | None]:
-    """The fields of a design that hold its doses, from those of each row."""
+def dose_columns(rows: Sequence[Sequence[SingleDose]]) -> dict[str, Any]:
+    """The fields of a design that hold its doses: arrays, or None where no dose needs the field."""
     table = np.zeros((len(rows), max(map(len, rows)), len(SingleDose._fields)))
     for values, doses in zip(table, rows, strict=True):
         for column, dose in zip(values, doses, strict=False):
@@ -350,7 +350,9 @@ def _refined(design: Design, row: int, points: int) -> tuple[np.ndarray, np.ndar
     output = np.zeros(design.time_h.shape[1], dtype=np.int64) if design.output is None else design.output[row]
     step = np.ptp([design.start_h[row], *design.time_h[row, own]]) / points
     now, before = design.start_h[row], 0
-    times, counts, outputs = [], [], []
+    times: list[float] = []
+    counts: list[int] = []
+    outputs: list[int] = []
     for j in own:
         end, after = design.time_h[row, j], design.doses_before[row, j]
         if step > 0 and end > now and not resets[before:after].any():

@@ -137,7 +137,7 @@ def predictive_check(
         at = np.clip(np.searchsorted(edges, time, side="right") - 1, 0, max(len(edges) - 2, 0))
         for b in np.unique(at[of_stratum]):
             inside = of_stratum & (at == b)
-            factor = 1.0
+            factor: float | np.ndarray = 1.0
             if prediction_corrected:
                 own = pred[inside]
                 factor = np.where(own == 0, 1.0, np.median(own) / np.where(own == 0, 1.0, own))

@@ -89,7 +89,7 @@ class Plan(eqx.Module):
     start_h: Float[Array, "*lane"]
     kind: Int[Array, "event *lane"]
     time_h: Float[Array, "event *lane"]  # of a dose: as the record has it
-    index: Int[Array, "event *lane"]  # of the observation or the dose
+    number: Int[Array, "event *lane"]  # of the observation or the dose
     episode: Int[Array, "event *lane"]
     place: Int[Array, "event *lane"]
     until_h: Float[Array, "event *lane"]  # the end of a run-in on the side; NaN outside
@@ -123,13 +123,13 @@ class Plan(eqx.Module):
                 for event in events:
                     if event.kind == _START:
                         time = max(event.time_h, event.hold_h, np.nan_to_num(event.until_h, nan=-np.inf))
-                        epochs[event.index, row] = design.varying.epoch(row, time)
+                        epochs[event.number, row] = design.varying.epoch(row, time)
         start = design.start_h
         if design.shared:
             table, start, doses = table[..., 0], start[0], [v[:, 0] for v in doses]
             changes, epochs = (None if v is None else v[:, 0] for v in (changes, epochs))
         columns = {name: np.ascontiguousarray(table[:, i]) for i, name in enumerate(_Event._fields)}
-        whole = {name: columns.pop(name).astype(np.int64) for name in ("kind", "index", "episode", "place")}
+        whole = {name: columns.pop(name).astype(np.int64) for name in ("kind", "number", "episode", "place")}
         return cls(
             start_h=np.asarray(start),
             **columns,
@@ -174,7 +174,7 @@ class Plan(eqx.Module):
         return Schedule(
             start,
             end,
-            jnp.where(kind == _OBSERVATION, ordered(wide(self.index)), -1),
+            jnp.where(kind == _OBSERVATION, ordered(wide(self.number)), -1),
             before(acts.amount, 0.0),
             before(acts.rate, 0.0) if self.infuses else None,
             before(acts.compartment, 0),
@@ -195,7 +195,7 @@ class Plan(eqx.Module):
         dose = given_doses(
             dosing, lanes, self.amount, self.duration_h, self.rate, self.compartment, self.dose_epoch
         )
-        of_dose = jnp.where(starts | stops, wide(self.index), 0)
+        of_dose = jnp.where(starts | stops, wide(self.number), 0)
 
         def of(values):
             return jnp.take_along_axis(wide(values), of_dose, axis=0)
@@ -244,7 +244,7 @@ def _wide(values: Array, lanes: int) -> Array:
 class _Event(NamedTuple):
     kind: int
     time_h: float
-    index: int = 0
+    number: int = 0
     episode: int = _LAST
     place: int = 0
     until_h: float = np.nan
@@ -257,10 +257,10 @@ def _events(design: Design, row: int, varying: bool) -> list[_Event]:
     n, times = design.dose_amount.shape[1], design.dose_time_h[row]
     resets = np.zeros(n, dtype=bool) if design.dose_resets is None else design.dose_resets[row]
     run_in = np.zeros(n, dtype=np.int64) if design.dose_run_in is None else design.dose_run_in[row]
-    episodes = np.concatenate([[0], np.cumsum(resets)]).astype(int)
+    episodes = [0, *np.cumsum(resets).tolist()]
     # By episode: the time before which covariates are those at this time.
     hold = {0: -np.inf}
-    for m in np.flatnonzero(resets):
+    for m in np.flatnonzero(resets).tolist():
         hold[episodes[m + 1]] = times[m + run_in[m]] if run_in[m] else -np.inf
     events = [
         _Event(_OBSERVATION, design.time_h[row, j], int(j), episodes[b], 4 * b, hold_h=hold[episodes[b]])
@@ -269,7 +269,7 @@ def _events(design: Design, row: int, varying: bool) -> list[_Event]:
     ]
     infused = _infused(design)[row]
     until, first = np.full(n, np.nan), np.arange(n)
-    for m in np.flatnonzero(run_in):
+    for m in np.flatnonzero(run_in).tolist():
         if not resets[m]:
             until[m : m + run_in[m]], first[m : m + run_in[m]] = times[m + run_in[m]], m
     for m in range(n):

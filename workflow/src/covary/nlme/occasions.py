@@ -1,6 +1,8 @@
 """Random effects that vary between the occasions of a subject."""
 
 import dataclasses
+import types
+from collections.abc import Callable
 from functools import cache
 
 import jax.numpy as jnp
@@ -8,7 +10,7 @@ import numpy as np
 
 from covary.errors import UserError
 from covary.nlme.design import Design
-from covary.nlme.model import ClosedFormModel, OdeModel
+from covary.nlme.model import ClosedFormModel, OdeModel, StructuralModel
 from covary.nlme.parameters import Parameters
 
 
@@ -44,7 +46,9 @@ def check_occasions(model: OdeModel | ClosedFormModel, design: Design) -> None:
 
 
 @cache
-def _with_occasions(cls: type, occasions: int, column: str) -> type:
+def _with_occasions(
+    cls: type[StructuralModel], occasions: int, column: str
+) -> Callable[..., OdeModel | ClosedFormModel]:
     effects, own = tuple(cls.random_effects), tuple(cls.occasion_effects)
     k, m = len(effects), len(own)
     later = (f"{name} ({o})" for o in range(2, occasions + 1) for name in own)
@@ -73,7 +77,7 @@ def _with_occasions(cls: type, occasions: int, column: str) -> type:
         "__module__": cls.__module__,
         "__doc__": cls.__doc__,
     }
-    return type(cls)(cls.__name__, (cls,), namespace)
+    return types.new_class(cls.__name__, (cls,), exec_body=lambda body: body.update(namespace))
 
 
 def _matrix(omega, k: int) -> np.ndarray:

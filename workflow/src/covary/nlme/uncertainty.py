@@ -78,9 +78,9 @@ def likelihood_profile(
 
     first = _first_step(fit, at)
     ends = [_end(excess, sign * first) for sign in (-1, 1)]
-    natural = [_natural(fit, at, parameter, vector[at] + end) for end in ends]
+    low, high = (_natural(fit, at, parameter, vector[at] + end) for end in ends)
     table = pd.DataFrame([points[s] for s in sorted(points)], columns=["value", "delta_ofv", "converged"])
-    return Profile(parameter, estimate, *natural, table)
+    return Profile(parameter, estimate, low, high, table)
 
 
 def bootstrap(

@@ -44,7 +44,7 @@ class _Bar(tqdm):
 
     _reported_s = 0.0
 
-    def update(self, n: float | None = 1) -> bool | None:
+    def update(self, n: float | int | None = 1) -> bool | None:
         shown = super().update(n)
         now = time.monotonic()
         if _report is not None and not self.disable and now - self._reported_s >= _REPORT_S:

@@ -124,7 +124,8 @@ def test_linear_random_effect_by_the_exact_likelihood(table, curve, slope):
         assert fit.minus_two_log_likelihood == pytest.approx(263.1438, abs=1e-3)
 
 
-# The optima are those of a calculation with SciPy alone: modes by BFGS, slopes by differences.
+# The first optimum is that of a calculation with SciPy alone: modes by BFGS, slopes by differences. The
+# second is the engine's own. It shows that another search still ends in the same place.
 @pytest.mark.parametrize(("table", "ofv"), [("wang2007_nonmem", -4.340352), ("indomethacin", -233.5294)])
 def test_nonlinear_random_effects(table, ofv):
     model, records, start = published(table)

@@ -11,8 +11,8 @@ from pathlib import Path
 # has benchmarks of its own.
 DEMO_S = {
     "draw_phantoms": 30, "prepare_images": 12, "train_image_vae": 165, "encode_images": 7, "rank_latents": 10,
-    "train_generator": 210, "generate_images": 55, "measure_generator": 10, "check_privacy": 8,
-    "fit_population": 30, "train_predictor": 27, "train_reader": 25, "train_oracle": 15,
+    "train_generator": 210, "check_generator": 18, "generate_images": 55, "measure_generator": 10,
+    "check_privacy": 8, "fit_population": 30, "train_predictor": 27, "train_reader": 25, "train_oracle": 15,
     "measure_learning_curve": 35, "evaluate": 11, "plot_images": 9, "plot_association": 7,
 }  # fmt: skip
 _OTHERS_S = 5.0

@@ -1,14 +1,13 @@
-"""Figures of a population fit."""
+"""Figures of one population fit, for who uses the engine as a library; those of the report are in `fits`."""
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from scipy.special import ndtri
 
+from covary.figures.style import BLUE, GREY, VERMILION
 from covary.nlme.diagnostics import PredictiveCheck
 from covary.nlme.parameters import Parameters
-
-_BLUE, _RED, _GREY = "#2b5c8a", "#b3402a", "#8a8a8a"
 
 
 def goodness_of_fit_figure(table: pd.DataFrame) -> Figure:
@@ -17,13 +16,13 @@ def goodness_of_fit_figure(table: pd.DataFrame) -> Figure:
     axes = figure.subplots(2, 2)
     for ax, name in zip(axes[0], ("PRED", "IPRED"), strict=True):
         low, high = table[[name, "DV"]].min().min(), table[[name, "DV"]].max().max()
-        ax.plot([low, high], [low, high], color=_GREY, lw=1)
-        ax.plot(table[name], table["DV"], ".", color=_BLUE, ms=4, alpha=0.6)
+        ax.plot([low, high], [low, high], color=GREY, lw=1)
+        ax.plot(table[name], table["DV"], ".", color=BLUE, ms=4, alpha=0.6)
         ax.set(xlabel=name, ylabel="DV")
     for ax, name in zip(axes[1], ("TIME", "PRED"), strict=True):
         for level, style in ((0, "-"), (-1.96, ":"), (1.96, ":")):
-            ax.axhline(level, color=_GREY, lw=1, ls=style)
-        ax.plot(table[name], table["CWRES"], ".", color=_BLUE, ms=4, alpha=0.6)
+            ax.axhline(level, color=GREY, lw=1, ls=style)
+        ax.plot(table[name], table["CWRES"], ".", color=BLUE, ms=4, alpha=0.6)
         ax.set(xlabel="Time / h" if name == "TIME" else name, ylabel="CWRES")
     return figure
 
@@ -43,9 +42,9 @@ def individual_fits_figure(
     lines = table if curves is None else curves
     for ax, name in zip(axes, ids, strict=False):
         own, line = table[table["ID"] == name], lines[lines["ID"] == name]
-        ax.plot(line["TIME"], line["PRED"], color=_GREY, lw=1, ls="--", label="population")
-        ax.plot(line["TIME"], line["IPRED"], color=_BLUE, lw=1.2, label="individual")
-        ax.plot(own["TIME"], own["DV"], ".", color=_RED, ms=4, label="observed")
+        ax.plot(line["TIME"], line["PRED"], color=GREY, lw=1, ls="--", label="population")
+        ax.plot(line["TIME"], line["IPRED"], color=BLUE, lw=1.2, label="individual")
+        ax.plot(own["TIME"], own["DV"], ".", color=VERMILION, ms=4, label="observed")
         ax.set_title(name, fontsize=8)
     axes[0].legend(fontsize=6, frameon=False)
     figure.supxlabel("Time / h")
@@ -64,9 +63,9 @@ def predictive_check_figure(check: PredictiveCheck) -> Figure:
         if "stratum" in bands:
             bands, points = bands[bands["stratum"] == stratum], points[points["stratum"] == stratum]
             ax.set_title(str(stratum), fontsize=9)
-        ax.plot(points["time_h"], points["value"], ".", color=_GREY, ms=3, alpha=0.5, zorder=0)
+        ax.plot(points["time_h"], points["value"], ".", color=GREY, ms=3, alpha=0.5, zorder=0)
         for percentile, rows in bands.groupby("percentile"):
-            colour = _RED if percentile == 50 else _BLUE
+            colour = VERMILION if percentile == 50 else BLUE
             ax.fill_between(rows["time_h"], rows["low"], rows["high"], color=colour, alpha=0.2, lw=0)
             ax.plot(
                 rows["time_h"], rows["observed"], color=colour, lw=1.2, marker=".", label=f"{percentile} %"
@@ -82,12 +81,12 @@ def npde_figure(table: pd.DataFrame) -> Figure:
     figure = Figure(figsize=(8, 3.6), layout="constrained")
     over_time, quantiles = figure.subplots(1, 2)
     for level, style in ((0, "-"), (-1.96, ":"), (1.96, ":")):
-        over_time.axhline(level, color=_GREY, lw=1, ls=style)
-    over_time.plot(table["TIME"], table["NPDE"], ".", color=_BLUE, ms=4, alpha=0.6)
+        over_time.axhline(level, color=GREY, lw=1, ls=style)
+    over_time.plot(table["TIME"], table["NPDE"], ".", color=BLUE, ms=4, alpha=0.6)
     over_time.set(xlabel="Time / h", ylabel="NPDE")
     expected = ndtri((np.arange(len(table)) + 0.5) / len(table))
-    quantiles.plot(expected[[0, -1]], expected[[0, -1]], color=_GREY, lw=1)
-    quantiles.plot(expected, np.sort(table["NPDE"]), ".", color=_BLUE, ms=4, alpha=0.6)
+    quantiles.plot(expected[[0, -1]], expected[[0, -1]], color=GREY, lw=1)
+    quantiles.plot(expected, np.sort(table["NPDE"]), ".", color=BLUE, ms=4, alpha=0.6)
     quantiles.set(xlabel="Normal quantile", ylabel="NPDE")
     return figure
 
@@ -102,7 +101,7 @@ def shrinkage_figure(eta: np.ndarray, parameters: Parameters) -> Figure:
     ):
         sd = np.sqrt(variance)
         grid = np.linspace(-3.5 * sd, 3.5 * sd, 200)
-        ax.hist(values, bins=30, density=True, color=_BLUE, alpha=0.5)
-        ax.plot(grid, np.exp(-0.5 * (grid / sd) ** 2) / (sd * np.sqrt(2 * np.pi)), color=_GREY, lw=1)
+        ax.hist(values, bins=30, density=True, color=BLUE, alpha=0.5)
+        ax.plot(grid, np.exp(-0.5 * (grid / sd) ** 2) / (sd * np.sqrt(2 * np.pi)), color=GREY, lw=1)
         ax.set(xlabel=name, yticks=[], title=f"shrinkage {100 * (1 - np.std(values, ddof=1) / sd):.1f} %")
     return figure

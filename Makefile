@@ -48,10 +48,10 @@ download: env  ## Fetch and check RESOURCE=<name> of resources/sources.csv
 	@$(SNAKEMAKE) resources/downloads/$(RESOURCE).json
 
 test: env  ## Run the test suite
-	@$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadgroup
+	@$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 coverage: env  ## Run the test suite and show which lines of the package it does not reach
-	@$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadgroup --cov=covary --cov-report=term-missing:skip-covered
+	@$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --cov=covary --cov-report=term-missing:skip-covered
 
 test-slow: env  ## Run what takes minutes per test: kills at random moments, a real Slurm, networks of full size
 	@$(BIN)/python -m pytest -m slow

@@ -1,5 +1,6 @@
 """A copy of the workflow in a temporary folder, and one tiny experiment that has run there."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -7,21 +8,23 @@ from pathlib import Path
 
 import pytest
 import yaml
+from filelock import FileLock
 
 ROOT = Path(__file__).parents[1]
 
 
 class Project:
-    """A fresh checkout in a folder of its own."""
+    """A checkout in a folder of its own: the one that is there, or a fresh one."""
 
     def __init__(self, folder: Path):
-        self.folder = folder
+        self.folder, self.results = folder, folder / "results" / "tiny"
+        if (folder / "Snakefile").exists():
+            return
         shutil.copy(ROOT / "Snakefile", folder)
         shutil.copytree(ROOT / "config", folder / "config")
         shutil.copytree(ROOT / "envs", folder / "envs")
         shutil.copytree(ROOT / "workflow", folder / "workflow", ignore=shutil.ignore_patterns("src"))
         shutil.copy(ROOT / "tests" / "workflow" / "tiny.yaml", folder / "config" / "tiny.yaml")
-        self.results = folder / "results" / "tiny"
 
     def command(self, *arguments: str, config: str, cores: int = 2, profile: str = "default") -> list[str]:
         return [
@@ -74,12 +77,17 @@ def project(tmp_path):
     return Project(tmp_path)
 
 
-def run_once(tmp_path_factory):
-    """The tiny experiment, run to its end."""
-    project = Project(tmp_path_factory.mktemp("tiny"))
-    run = project.snakemake()
-    assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-4000:]
-    return project
-
-
-finished = pytest.fixture(scope="session", name="finished")(run_once)
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """The tiny experiment, run to its end: once for all processes of a test run."""
+    of_this_process = tmp_path_factory.getbasetemp()
+    whole = of_this_process.parent if "PYTEST_XDIST_WORKER" in os.environ else of_this_process
+    folder, done = whole / "tiny", whole / "tiny.done"
+    with FileLock(whole / "tiny.lock"):
+        if not folder.exists():
+            folder.mkdir()
+            run = Project(folder).snakemake()
+            assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-4000:]
+            done.touch()
+        assert done.exists(), "the tiny run failed in another process"
+    return Project(folder)

@@ -8,8 +8,6 @@ os.environ.setdefault(
     "JAX_COMPILATION_CACHE_DIR", str(Path(__file__).resolve().parents[1] / ".pytest_cache" / "jax")
 )
 
-import checkout
-import pytest
 from checkout import finished, project
 from hypothesis import settings
 
@@ -24,13 +22,3 @@ def pytest_sessionstart():
     from covary import nlme
 
     nlme.configure()
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """Keep the tests of a file in one process, and all tests of the finished tiny run in one, so that the
-    run happens once."""
-    for item in items:
-        fixtures = item._fixtureinfo.name2fixturedefs.get("finished", ())
-        shared = any(fixture.func is checkout.run_once for fixture in fixtures[-1:])
-        item.add_marker(pytest.mark.xdist_group("finished" if shared else item.path.name))

@@ -194,7 +194,10 @@ def test_individual_curves_pass_through_the_predictions(theoph):
 
 def test_results_have_short_names(theoph):
     modes = nlme.empirical_bayes(*theoph)
-    assert repr(modes) == "EmpiricalBayes(12 subjects: 12 converged, 0 local_mode_suspected, 0 failed)"
+    assert (
+        repr(modes)
+        == "EmpiricalBayes(12 subjects: 12 converged, 0 local_mode_suspected, 0 failed, 0 no_record)"
+    )
     assert repr(nlme.objective(*theoph)) == "Marginal(12 subjects, OFV 116.8034)"
     simulation = nlme.simulate(*theoph[:2], np.zeros((12, 3)), theoph[2].design, 1)
     assert repr(simulation) == "Simulation(12 subjects, 11 times, 0 failed)"

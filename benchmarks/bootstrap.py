@@ -69,7 +69,9 @@ def main() -> None:
         ),
         "outcomes": lambda: evaluate.outcome_table(forecasts, resamples),
         "association_ledger": lambda: evaluate.association_ledger(chains, resamples),
-        "learning_curve, power": lambda: evaluate.learning_curves(trainings, resamples),
+        "learning_curve, power": lambda: evaluate.learning_curves(
+            trainings, resamples, {v: 1 / (1 + v) for v in LEVELS}
+        ),
     }
     total = 0.0
     for name, make in tables.items():

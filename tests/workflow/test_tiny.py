@@ -120,6 +120,7 @@ def test_a_new_noise_level_runs_only_its_own_jobs(finished):
         "draw_posteriors",
         "train_oracle",
         "measure_learning_curve",
+        "plot_population",
     ):
         assert planned.pop(rule) == 1
     assert planned.pop("train_predictor") == 2

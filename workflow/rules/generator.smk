@@ -41,8 +41,7 @@ rule train_generator:
         encodings="<results>/vae/encodings.npz",
         vae_weights="<results>/vae/weights.safetensors",
         latents=["<results>/latents/train.npy"] if settings.generator.pretrained else [],
-        # Another share trains nothing again: of a gate it matters that it is passed, not when.
-        gate=ancient("<results>/gates/vae.csv"),
+        gate="<results>/gates/vae.csv",
     output:
         unet="<results>/generator/unet/diffusion_pytorch_model.safetensors",
         unet_config="<results>/generator/unet/config.json",

@@ -64,7 +64,7 @@ def test_a_cancelled_and_an_overdue_job_are_made_up_for(project, cluster, tmp_pa
     cancelled, stopped = set(), set()
     while run.poll() is None:
         for number, state, rule in jobs(cluster):
-            if state == "RUNNING" and rule.startswith("rule_rank_latents") and not cancelled:
+            if state == "RUNNING" and rule.startswith("rule_sample_subjects") and not cancelled:
                 cluster.run("scancel", number)
                 cancelled.add(number)
             if state == "RUNNING" and rule.startswith("rule_train_generator"):

@@ -1,28 +1,14 @@
 """Published data sets and the values that NONMEM, nlmixr2 and independent calculations agree on."""
 
 from pathlib import Path
-from typing import ClassVar
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
+from published_models import Decay
 
 from covary import nlme
 
 DATA = Path(__file__).parents[1] / "data"
-
-
-class Decay(nlme.ClosedFormModel):
-    """Wang (2007): f = 10 exp(−k e^η t)."""
-
-    fixed_effects: ClassVar = {"k": "positive"}
-    random_effects = ("eta",)
-
-    def individual(self, theta, eta, covariates):
-        return {"k": theta["k"] * jnp.exp(eta[0])}
-
-    def closed_form(self, time_h, doses, p):
-        return 10 * jnp.exp(-p["k"] * time_h)
 
 
 @pytest.fixture(scope="module")

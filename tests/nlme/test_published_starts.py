@@ -9,6 +9,7 @@ from typing import ClassVar
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from published_models import Decay
 from scipy.optimize import minimize
 from scipy.stats import multivariate_normal
 
@@ -55,19 +56,6 @@ class Biexponential(nlme.ClosedFormModel):
     def closed_form(self, time_h, doses, p):
         first = p["A1"] * jnp.exp(-jnp.exp(p["lrc1"]) * time_h)
         return first + p["A2"] * jnp.exp(-jnp.exp(p["lrc2"]) * time_h)
-
-
-class Decay(nlme.ClosedFormModel):
-    """Wang (2007)."""
-
-    fixed_effects: ClassVar = {"k": "positive"}
-    random_effects = ("eta",)
-
-    def individual(self, theta, eta, covariates):
-        return {"k": theta["k"] * jnp.exp(eta[0])}
-
-    def closed_form(self, time_h, doses, p):
-        return 10 * jnp.exp(-p["k"] * time_h)
 
 
 # Table, model and the start as published.

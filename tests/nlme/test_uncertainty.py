@@ -8,6 +8,7 @@ from scipy.optimize import brentq, minimize
 from scipy.stats import chi2, multivariate_normal
 
 from covary import nlme
+from covary.errors import UserError
 
 TIMES = np.arange(4.0)
 
@@ -142,3 +143,19 @@ def test_a_fit_that_was_stopped_did_not_converge(records):
     stopped = nlme.fit_population(MODEL, records, START, max_iterations=1, covariance=False)
     assert not stopped.converged and "stopped after 1 iterations" in stopped.verdict
     assert "not converged" in repr(stopped)
+
+
+def test_profiles_and_bootstrap_keep_the_priors_of_the_fit(records):
+    fit = nlme.fit_population(MODEL, records, START, priors={"b": nlme.Prior(0.8, 0.02)})
+
+    def extra(x):
+        return ((x[1] - np.log(0.8)) / 0.02) ** 2
+
+    profile = nlme.likelihood_profile(fit, records, "a")
+    for end in (profile.low, profile.high):
+        there = lowest(records.observation, lambda x: extra(np.array([0.0, *x[1:]])), fixed=end)
+        assert there.fun - fit.objective == pytest.approx(3.841, abs=0.05)
+    drawn = nlme.bootstrap(fit, records, seed=1, replicates=3)
+    assert (abs(np.log(drawn["b"] / 0.8)) < 3 * 0.02).all()
+    with pytest.raises(UserError, match="a profile can be of a, "):
+        nlme.likelihood_profile(fit, records, "b")

@@ -128,6 +128,10 @@ def test_a_mode_of_one_batch_is_left_out_where_batches_must_differ():
     one = treatments([("a", "x", "1", [0, 0]), ("b", "x", "2", [1, 1]), ("c", "z", "1", [0, 1]),
                       ("d", "z", "1", [1, 0])])  # fmt: skip
     assert set(nearest_modes(one, other_batch=True)["Metadata_moa"]) == {"x"}
+    none = nearest_modes(one[one["Metadata_moa"] == "z"], other_batch=True)
+    assert len(none) == 0
+    assert accuracy(none, seed=1, resamples=9)["treatments"] == 0
+    assert math.isnan(accuracy(none, seed=1, resamples=9)["accuracy"])
 
 
 def test_dmso_takes_part_only_if_asked_and_is_never_right():

@@ -154,6 +154,19 @@ def test_a_simulator_that_disagrees_is_reported(good):
     assert "it should be -66.9" in note
 
 
+def test_missing_visits_are_no_fault_of_the_simulator(good):
+    raw = CONFIG.model_dump()
+    raw["longitudinal"]["missing"] = [{"mechanism": "at_random", "fraction": 0.3}]
+    missing = check(raw)
+    nll = good["longitudinal_nll"].copy()
+    nll.loc[nll["population"] == "true", "nll"] *= 0.7
+    tables = good | {"longitudinal_nll": nll}
+    assert "do not agree" in " ".join(worries(tables))
+    assert "do not agree" not in " ".join(worries(tables, missing))
+    text = " ".join(sentences(missing, ["grey"], good["association_ledger"], nll))
+    assert "a record of up to 21 outcomes over 10 hours" in text
+
+
 def test_a_random_effect_that_images_do_not_show_is_reported(good):
     weak = good["latent_ranking"].assign(readback_r2=[0.3, 0.0, 0.9, 0.8])
     (note,) = worries(good | {"latent_ranking": weak})

@@ -1,8 +1,8 @@
 """
 Phenotypes: profiles of wells and treatments from cells, and how well they tell modes of action.
 
-In: prepared cells and their encodings. Out: `<results>/phenotypes/` with the profiles in the layout that pycytominer
-and copairs read, and `<results>/tables/` with accuracies, average precisions and the confusion matrix.
+In: prepared cells and their encodings. Out: `<results>/phenotypes/` with the profiles, whose columns are named as
+pycytominer and copairs do, and `<results>/tables/` with accuracies, average precisions and the confusion matrix.
 """
 
 

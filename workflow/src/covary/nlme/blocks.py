@@ -19,7 +19,7 @@ from jaxtyping import Int
 # Small enough for a core's cache, large enough to vectorise.
 _CPU_LANES, _CPU_BLOCKS = 64, 64
 FEW = _CPU_LANES  # lanes so few that a call costs more than what they compute
-# A GPU wants all the lanes it can get, but the last few subjects of a search need not pay for them.
+# A GPU is fast with many lanes, but the last few subjects of a search need few.
 _GPU_LANES = 1_024, 65_536
 
 # Fused multiply-add and sums in any order, but NaN, infinity, division and functions as IEEE has them: twice

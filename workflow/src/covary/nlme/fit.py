@@ -57,6 +57,8 @@ class PopulationFit(NamedTuple):
     fixed: tuple[str, ...]
     model: OdeModel | ClosedFormModel
     typical_covariates: dict[str, float]  # their medians over subjects
+    bounds: Mapping[str, tuple[float | int, float | int]]
+    priors: Mapping[str, Prior]
 
     def __repr__(self) -> str:
         return (
@@ -260,6 +262,8 @@ def fit_population(
         tuple(fixed),
         model,
         _typical_covariates(records.design),
+        dict(bounds or {}),
+        dict(priors or {}),
     )
 
 
@@ -363,7 +367,10 @@ class _Objective:
         return self._last[1]
 
     def slope(self, x) -> tuple[float, Float64[np.ndarray, " free"]]:
-        """The OFV and its gradient. Where a subject fails there is no OFV: the search must come back."""
+        """The OFV and its gradient.
+
+        Infinity where the OFV of a subject cannot be computed, so that the search turns back.
+        """
         at = self.at(x)
         value = float(np.sum(at.ofv)) + self.penalty(x)[0]
         if not np.isfinite(value) or not np.all(np.isfinite(at.gradient)):
@@ -428,7 +435,7 @@ def _search(objective: _Objective, x, max_iterations: int, report, central: bool
         if verdict.converged or n_iterations >= max_iterations or not np.all(np.isfinite(verdict.hessian)):
             break
         inverse = Curvature.of(verdict.hessian).descent()
-        # BFGS wants a positive definite matrix: directions that are open get a little curvature.
+        # BFGS needs a positive definite matrix: directions without curvature get a little.
         inverse = inverse + 1e-9 * np.trace(inverse) / len(x) * np.eye(len(x))
         value, slope = objective.slope(x)
         step = _bounded(objective, -inverse @ slope)
@@ -445,7 +452,7 @@ def _search(objective: _Objective, x, max_iterations: int, report, central: bool
 
 
 def _inside(objective: _Objective, x):
-    """x, moved off the edge where random effects are fully correlated, unless the OFV minds.
+    """x, moved off the edge where random effects are fully correlated, unless this raises the OFV.
 
     Ω⁻¹ grows without bound there, and rounding errors of the OFV's derivatives with it.
     """
@@ -481,9 +488,9 @@ def _minimise(
 ):
     """BFGS from `x` until the OFV's gradient is below `gradient` times the root of the number of subjects.
 
-    A trial step that changes a logarithm by more than `farthest` is refused unseen: BFGS knows nothing of the
-    OFV there, and modes that do not exist are sought a hundred times longer than others. `inverse` is a guess
-    of the inverse Hessian.
+    A trial step that changes a logarithm by more than `farthest` is refused without a computation: the OFV is
+    unknown that far away, and modes that do not exist are sought a hundred times longer than others.
+    `inverse` is a guess of the inverse Hessian.
     """
     here = x
 

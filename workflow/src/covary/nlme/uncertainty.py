@@ -40,9 +40,10 @@ def likelihood_profile(
 
     `parameter` is a name of `fit.parameters.natural()` that has a place of its own on the unconstrained
     scale: a fixed effect, a residual standard deviation, or a variance without correlations.
-    `report(value, delta_ofv)` is called after each fit.
+    `report(value, delta_ofv)` is called after each fit. Bounds and priors of the other parameters are those
+    of the fit.
 
-    Raises UserError if there is no such parameter, or it was fixed.
+    Raises UserError if there is no such parameter, it was fixed, or it has a bound or a prior of its own.
     """
     start = fit.parameters
     at = _place(fit, parameter)
@@ -67,6 +68,8 @@ def likelihood_profile(
                 initial,
                 method=fit.method,
                 fixed=(*fit.fixed, parameter),
+                bounds=fit.bounds,
+                priors=fit.priors,
                 covariance=False,
             )
             near[step] = found.parameters
@@ -93,6 +96,7 @@ def bootstrap(
 ) -> pd.DataFrame:
     """Estimates from records whose subjects are drawn with replacement, one row per replicate.
 
+    Bounds and priors are those of the fit.
     Columns are the parameters, `ofv` and `converged`. The draw of a replicate is keyed by (seed, its number).
     `report(replicate, fit)` is called after each. Quantiles of the columns are intervals.
 
@@ -110,6 +114,8 @@ def bootstrap(
             fit.parameters,
             method=fit.method,
             fixed=fit.fixed,
+            bounds=fit.bounds,
+            priors=fit.priors,
             covariance=False,
         )
         estimates = {name: float(value) for name, value in found.parameters.natural().items()}
@@ -125,7 +131,8 @@ def _place(fit: PopulationFit, parameter: str) -> int:
     effects = fit.parameters.random_effects
     blocks = [block for block in fit.parameters.blocks if len(block) > 1]
     correlated = {f"omega({effects[i]},{effects[j]})" for block in blocks for i in block for j in block}
-    usable = [name for name in names if name not in correlated and name not in fit.fixed]
+    constrained = fit.bounds.keys() | fit.priors.keys()
+    usable = [n for n in names if n not in correlated and n not in fit.fixed and n not in constrained]
     if parameter not in usable:
         raise UserError(f"a profile can be of {', '.join(usable)}, got {parameter}")
     return names.index(parameter)

@@ -46,6 +46,9 @@ def nearest_modes(
         fine = kept["Metadata_moa"].map(of_mode).to_numpy() > 1
         kept = kept[fine]
         batches = [batch for batch, ok in zip(batches, fine, strict=True) if ok]
+    columns = ["Metadata_Compound", "Metadata_Concentration", "Metadata_moa"]
+    if kept.empty:
+        return kept[columns].assign(predicted="", right=False)
     compound = kept["Metadata_Compound"].to_numpy(object)
     forbidden: Bool[np.ndarray, "profile profile"] = compound[:, None] == compound[None]
     if other_batch:
@@ -54,13 +57,17 @@ def nearest_modes(
     away = np.where(forbidden, np.inf, away)
     mode = kept["Metadata_moa"].to_numpy(object)
     found = np.where(np.isfinite(away).any(axis=1), mode[away.argmin(axis=1)], "")
-    columns = ["Metadata_Compound", "Metadata_Concentration", "Metadata_moa"]
     return kept[columns].assign(predicted=found, right=found == mode).reset_index(drop=True)
 
 
 def accuracy(classified: pd.DataFrame, seed: int, resamples: int) -> dict[str, int | float]:
-    """Share of treatments whose mode is right, with a 95 % bootstrap interval over treatments."""
+    """Share of treatments whose mode is right, with a 95 % bootstrap interval over treatments.
+
+    NaN if no treatment could be classified, for instance because all compounds of each mode share one batch.
+    """
     right = classified["right"].to_numpy(float)
+    if not len(right):
+        return {"treatments": 0, "accuracy": np.nan, "low": np.nan, "high": np.nan}
     drawn = rng.generator(seed, "phenotypes/accuracy").integers(0, len(right), (resamples, len(right)))
     low, high = np.percentile(right[drawn].mean(axis=1), [2.5, 97.5])
     return {"treatments": len(right), "accuracy": float(right.mean()), "low": float(low), "high": float(high)}

@@ -1,10 +1,12 @@
-"""Profiles of wells and treatments, in the layout that pycytominer and copairs read."""
+"""Profiles of wells and treatments, with the column names of pycytominer and copairs."""
 
 from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
+
+from covary.errors import UserError
 
 CONTROL = "DMSO"
 WELL = ["Metadata_Plate", "Metadata_Well"]
@@ -64,13 +66,13 @@ def normalised(wells: pd.DataFrame) -> pd.DataFrame:
     """Features in standard deviations of control wells around the mean of those of the plate.
 
     The standard deviation is that of all control wells around the means of their plates, since a plate has
-    few. Raises ValueError if a plate has no control well.
+    few. Raises UserError that names a plate without a control well.
     """
     names = features_of(wells)
     is_control = wells["Metadata_Compound"] == CONTROL
     means = wells[is_control].groupby("Metadata_Plate")[names].mean()
     if without := sorted(set(wells["Metadata_Plate"]) - set(means.index)):
-        raise ValueError(f"plate {without[0]} has no well with {CONTROL}; expected at least one")
+        raise UserError(f"metadata.csv: plate {without[0]} has no well with {CONTROL}; expected one or more")
     centred = wells[names] - means.loc[wells["Metadata_Plate"]].to_numpy()
     freedom = max(int(is_control.sum()) - len(means), 1)
     sd = np.sqrt(centred[is_control].pow(2).sum() / freedom)

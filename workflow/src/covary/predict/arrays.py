@@ -36,7 +36,7 @@ def evidence_of(
     seed: int,
     draws: int = 256,
 ) -> Evidence:
-    """What records say of the random effects, as an objective needs it.
+    """The information in records about the random effects, in the form that an objective needs.
 
     That is empirical Bayes estimates for `ebe_mse`, and `draws` draws per subject from p(η | y) for
     `marginal_likelihood`. `parameters` are those of a population fit. Raises ValueError if records, model and

@@ -222,4 +222,5 @@ def pictures_verdict(quality: pd.DataFrame, chosen: Sequence[int], phantoms: boo
 
 
 def _parts(share: float) -> str:
-    return "none" if round(100 * share) <= 0 else f"{round(100 * share)}"
+    parts = round(100 * share)
+    return "none" if parts <= 0 else "all" if parts >= 100 else f"{parts}"

@@ -29,7 +29,7 @@ def concerns_of_fits(fits: pd.DataFrame, parameters: pd.DataFrame) -> list[str]:
     for names, rows in _by_names(still):
         notes.append(
             f"At {levels(rows)}, the fit of the longitudinal model left {names} where it began. The records "
-            "may say nothing of it, or the fit may have failed."
+            "may hold no information on it, or the fit may have failed."
         )
     return notes
 

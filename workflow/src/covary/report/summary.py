@@ -60,7 +60,8 @@ def _visits_in_words(config: Config) -> str:
     if longitudinal.design is not None:
         return f"outcomes at the visits of {longitudinal.design}"
     times_h = longitudinal.times_h
-    return f"{len(times_h)} outcomes over {times_h[-1] - times_h[0]:g} hours"
+    most = "up to " if longitudinal.missing else ""
+    return f"{most}{len(times_h)} outcomes over {times_h[-1] - times_h[0]:g} hours"
 
 
 def concerns(config: Config, index: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> list[str]:
@@ -165,7 +166,7 @@ def _concerns_of_random_effects(name: str, rows: pd.DataFrame) -> list[str]:
 
 def _concerns_of_simulation(config: Config, longitudinal_nll: pd.DataFrame) -> list[str]:
     settings = config.longitudinal
-    if settings.design is not None:  # records are of different lengths
+    if settings.design is not None or settings.missing:  # records are of different lengths
         return []
     residual = true_parameters(nlme.load_model(settings.model), settings).residual
     # Only an additive error has the same density whatever is predicted.

@@ -24,7 +24,7 @@ from covary.vae.families.catalogue import FAMILIES, Prior
 from covary.vae.loss import warmed_up_beta, with_free_bits
 from covary.vae.network import VAE
 from covary.vae.perceptual import PerceptualLoss, perceptual_loss
-from covary.vae.use import _batches
+from covary.vae.use import batches_of
 
 log = logging.getLogger(__name__)
 
@@ -214,7 +214,7 @@ def _test(
     device = device_of(network)
     means, open_shares = [], []
     totals = dict.fromkeys(("mse", "perceptual", "kl", "kl_free"), 0.0)
-    for batch in _batches(images):
+    for batch in batches_of(images):
         x = network.view(to_unit_range(batch, device))
         posterior = network.posterior(x)
         mean, _ = posterior.moments()

@@ -19,7 +19,7 @@ def encode(
     """Mean and log variance of q(z|x) for whole images."""
     vae.eval()
     device = device_of(vae)
-    parts = [vae.encode(vae.view(to_unit_range(batch, device))) for batch in _batches(images)]
+    parts = [vae.encode(vae.view(to_unit_range(batch, device))) for batch in batches_of(images)]
     mean, log_variance = (torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True))
     return mean, log_variance
 
@@ -35,9 +35,10 @@ def decode(vae: VAE, z: Float[np.ndarray, "n latent"]) -> UInt8[np.ndarray, "n c
     """Images that the decoder draws for z."""
     vae.eval()
     device = device_of(vae)
-    parts = [vae.decode(torch.from_numpy(batch).float().to(device)) for batch in _batches(z)]
+    parts = [vae.decode(torch.from_numpy(batch).float().to(device)) for batch in batches_of(z)]
     return to_uint8(torch.cat(parts))
 
 
-def _batches(array: np.ndarray) -> list[np.ndarray]:
+def batches_of(array: np.ndarray) -> list[np.ndarray]:
+    """The rows of an array in batches of the size that inference uses."""
     return [array[i : i + _INFERENCE_BATCH] for i in range(0, len(array), _INFERENCE_BATCH)]

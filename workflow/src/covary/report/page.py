@@ -114,6 +114,7 @@ def render(
     return template.render(
         config=config,
         image=image_in_words(config.images.drawn_size_px, channels),
+        visits=summary.visits_in_words(config),
         model_source=model_source(config.longitudinal.model),
         config_yaml=yaml.safe_dump(config.model_dump(), sort_keys=False, allow_unicode=True),
         changes=_changes(Config().model_dump(), config.model_dump()),

@@ -48,13 +48,13 @@ def sentences(
     return [
         f"{config.subjects.total:,} synthetic patients were made, each with an image of "
         f"{image_in_words(config.images.drawn_size_px, channels)} and, at each of {levels_text}, a record of "
-        f"{_visits_in_words(config)}.",
+        f"{visits_in_words(config)}.",
         _carried_and_found(table, config.subjects.test),
         _outcomes(_gains(table, longitudinal_nll)),
     ]
 
 
-def _visits_in_words(config: Config) -> str:
+def visits_in_words(config: Config) -> str:
     """How many outcomes a record has, over how long; of a table the page knows the name alone."""
     longitudinal = config.longitudinal
     if longitudinal.design is not None:

@@ -7,8 +7,8 @@ import pandas as pd
 from jaxtyping import Float
 
 from covary.errors import UserError
+from covary.images.cells import CONTROL
 
-CONTROL = "DMSO"
 WELL = ["Metadata_Plate", "Metadata_Well"]
 TREATMENT = ["Metadata_Compound", "Metadata_Concentration"]
 _OF_WELL = {"plate": "Metadata_Plate", "well": "Metadata_Well", "week": "Metadata_Batch",

@@ -9,6 +9,7 @@ import pandas as pd
 
 from covary import rng
 from covary.config.images import DrawnCells
+from covary.files import whole
 from covary.images.cells import (
     COMPOUND,
     CONCENTRATION,
@@ -44,11 +45,10 @@ def write_cells(folder: Path, config: DrawnCells, seed: int, workers: int) -> No
     for _ in ordered_map(partial(_write_cell, folder, seed), cells, workers, "cells"):
         pass
     factors.to_parquet(folder / "factors.parquet", index=False)
-    unfinished = listing.with_suffix(".part")
     # The rows of the real table are in no order either.
     order = rng.generator(seed, "cells/rows").permutation(len(table))
-    table.iloc[order].to_csv(unfinished, index=False)
-    unfinished.replace(listing)
+    with whole(listing) as partial_listing:
+        table.iloc[order].to_csv(partial_listing, index=False)
 
 
 def _metadata(factors: pd.DataFrame) -> pd.DataFrame:

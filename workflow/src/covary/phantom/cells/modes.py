@@ -4,6 +4,8 @@ Lengths are in pixels of 0.65 µm. The changes are those that the literature rep
 al. 2010 (doi:10.1158/1535-7163.MCT-09-1148) and Ljosa et al. 2013 (doi:10.1177/1087057113503553).
 """
 
+from covary.images.cells import CONTROL
+
 # Factor: mean and standard deviation between untreated cells. All are cut off below 0.
 UNTREATED: dict[str, tuple[float, float]] = {
     # shape
@@ -38,7 +40,7 @@ UNTREATED: dict[str, tuple[float, float]] = {
 
 # Mode of action: values of the factors that it changes, in a cell that responds fully.
 MODES: dict[str, dict[str, float]] = {
-    "DMSO": {},
+    CONTROL: {},
     "Actin disruptors": {
         "cortex": 0.25, "fibres": 0, "clumps": 10, "ruggedness": 0.10, "cell_px": 23, "micronuclei": 0.5,
     },

@@ -2,7 +2,8 @@
 
 import pandas as pd
 
-CONTROL = "DMSO"
+from covary.images.cells import CONTROL
+
 _N_WEEKS = 5
 
 # Mode of action: compound: concentrations in µM (Caie et al. 2010, doi:10.1158/1535-7163.MCT-09-1148).

@@ -8,13 +8,17 @@ from pydantic import Field, model_validator
 from covary.config.base import Finite, Positive, Section
 
 Share = Annotated[float, Field(ge=0, lt=1)]
+_FRACTION = (
+    "Share of visits that are missing: the probability of each (at_random), the expected share of all visits "
+    "after subjects have left (dropout), or the probability where the quantity is 0 (not_at_random)"
+)
 
 
 class AtRandom(Section):
     """Visits are missing completely at random."""
 
     mechanism: Literal["at_random"] = Field(description="Why visits are missing")
-    fraction: Share | None = Field(None, description="Probability that a visit is missing")
+    fraction: Share | None = Field(None, description=_FRACTION)
     at_most: Positive | None = Field(
         None,
         description="In place of `fraction`: the most missing visits of a subject; their number is uniform",
@@ -31,7 +35,7 @@ class Dropout(Section):
     """Subjects leave the study at a constant hazard after the first visit, and do not come back."""
 
     mechanism: Literal["dropout"] = Field(description="Why visits are missing")
-    fraction: Share = Field(description="Expected share of all visits that come after subjects have left")
+    fraction: Share = Field(description=_FRACTION)
 
 
 class NotAtRandom(Section):
@@ -41,7 +45,7 @@ class NotAtRandom(Section):
     quantity: Annotated[str, Field(min_length=1)] = Field(
         description="`outcome`, or the name of a random effect of the model, in standard units"
     )
-    fraction: Share = Field(description="Probability that a visit is missing where the quantity is 0")
+    fraction: Share = Field(description=_FRACTION)
     slope: Finite = Field(description="Rise of the log-odds of a missing visit per unit of the quantity")
 
     @property

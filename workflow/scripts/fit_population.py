@@ -4,15 +4,14 @@ import json
 import logging
 from pathlib import Path
 
-import numpy as np
-
-from covary import nlme, store
+from covary import store
 from covary.config.records import PopulationFit
 from covary.dataset import names
 from covary.dataset.scenario import Scenario
 from covary.dataset.subjects import members
 from covary.jobs.resumable import Journal, identity
 from covary.jobs.run import run
+from covary.records.population import fit_in_texts
 from covary.records.study import Study
 
 log = logging.getLogger("covary")
@@ -44,32 +43,11 @@ def fit_population(
     ]
     journal = Journal(parameters.with_name(f".{parameters.name}.kept"), identity(made_of))
     if not journal.read():
-        journal.write(_fit(Study.of(dataset, model), observation.values, chosen, fit))
+        journal.write(fit_in_texts(Study.of(dataset, model), observation.values, chosen, fit))
     for path, text in zip((parameters, table, verdict), journal.read(), strict=True):
         path.write_text(text, encoding="utf-8")
     said = json.loads(verdict.read_text(encoding="utf-8"))
     log.log(logging.INFO if said["converged"] else logging.WARNING, "population fit %s", said["verdict"])
-
-
-def _fit(study: Study, observation: np.ndarray, chosen: slice, fit: PopulationFit) -> list[str]:
-    """What to write: the parameters, their table and the verdict."""
-    initial = study.initial(fit)
-    records = study.records(observation, chosen)
-    fitted = nlme.fit_population(study.model, records, initial, method=fit.method)
-    begun_at = [float(value) for value in initial.natural().values()]
-    said = {
-        "method": fitted.method,
-        "converged": bool(fitted.converged),
-        "verdict": fitted.verdict,
-        "minus_two_log_likelihood": fitted.minus_two_log_likelihood,
-        "subjects": chosen.stop - chosen.start,
-        "observations": fitted.n_observations,
-    }
-    return [
-        nlme.parameters_to_json(fitted.parameters),
-        fitted.table().assign(initial=begun_at).to_csv(index=False),
-        json.dumps(said, indent=2) + "\n",
-    ]
 
 
 if __name__ == "__main__":

@@ -1,0 +1,37 @@
+"""The population fit of a study, and what is written of it."""
+
+import json
+
+import numpy as np
+from jaxtyping import Float
+
+from covary import nlme
+from covary.config.records import PopulationFit
+from covary.records.study import Study
+
+
+def fit_in_texts(
+    study: Study, observation: Float[np.ndarray, "subject time"], subjects: slice, settings: PopulationFit
+) -> list[str]:
+    """Fit the population model to the records of some subjects.
+
+    Returns three texts: the parameters as JSON, their table as CSV, which also has the initial values, and
+    the verdict on the fit as JSON. Raises UserError as `nlme.fit_population` does.
+    """
+    initial = study.initial(settings)
+    records = study.records(observation, subjects)
+    fitted = nlme.fit_population(study.model, records, initial, method=settings.method)
+    begun_at = [float(value) for value in initial.natural().values()]
+    verdict = {
+        "method": fitted.method,
+        "converged": bool(fitted.converged),
+        "verdict": fitted.verdict,
+        "minus_two_log_likelihood": fitted.minus_two_log_likelihood,
+        "subjects": records.design.n_subjects,
+        "observations": fitted.n_observations,
+    }
+    return [
+        nlme.parameters_to_json(fitted.parameters),
+        fitted.table().assign(initial=begun_at).to_csv(index=False),
+        json.dumps(verdict, indent=2) + "\n",
+    ]

@@ -9,8 +9,6 @@ from torch import Tensor
 from covary.config.vae import Vae
 from covary.vae.loss import kl_divergence, negative_log_density
 
-LOG_VARIANCE_RANGE = (-16.0, 8.0)  # beyond it, exponentials overflow and trainings diverge
-
 
 class GaussianPosterior(NamedTuple):
     """q(z|x) = N(mean, diag exp(log_variance))."""
@@ -21,8 +19,7 @@ class GaussianPosterior(NamedTuple):
     @staticmethod
     def of(h: Float[Tensor, "batch two_latent"]) -> "GaussianPosterior":
         """The posterior from what an encoder gives."""
-        mean, log_variance = h.chunk(2, dim=1)
-        return GaussianPosterior(mean, log_variance.clamp(*LOG_VARIANCE_RANGE))
+        return GaussianPosterior(*h.chunk(2, dim=1))
 
     def moments(self) -> tuple[Float[Tensor, "batch latent"], Float[Tensor, "batch latent"]]:
         """Mean and log variance of z."""

@@ -8,8 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from covary.config.vae import Vae
-from covary.vae.families.beta import LOG_VARIANCE_RANGE
 
+_LOG_VARIANCE_RANGE = (-16.0, 8.0)  # beyond it, exponentials overflow and trainings diverge
 _LEAST_GATE = 1e-6  # inside the KL, whose logarithms are infinite at 0 and 1
 
 
@@ -24,14 +24,14 @@ class SpikeSlabPosterior(NamedTuple):
     def of(h: Float[Tensor, "batch three_latent"]) -> "SpikeSlabPosterior":
         """The posterior from what an encoder gives; log γ = -ReLU(-h) cannot exceed 0."""
         mean, log_variance, log_gate = h.chunk(3, dim=1)
-        return SpikeSlabPosterior(mean, log_variance.clamp(*LOG_VARIANCE_RANGE), -torch.relu(-log_gate))
+        return SpikeSlabPosterior(mean, log_variance.clamp(*_LOG_VARIANCE_RANGE), -torch.relu(-log_gate))
 
     def moments(self) -> tuple[Float[Tensor, "batch latent"], Float[Tensor, "batch latent"]]:
         """Mean γμ and log variance of z: γ(σ² + μ²) - (γμ)²."""
         gate = self.log_gate.exp()
         mean = gate * self.mean
         variance = gate * (self.log_variance.exp() + (1 - gate) * self.mean.square())
-        return mean, variance.clamp(min=math.exp(LOG_VARIANCE_RANGE[0])).log()
+        return mean, variance.clamp(min=math.exp(_LOG_VARIANCE_RANGE[0])).log()
 
     def open_share(self) -> Float[Tensor, " batch"]:
         """Expected share of the latents whose gate is open, of each image."""

@@ -47,7 +47,7 @@ def test_no_mechanism_takes_no_visit():
 
 
 def test_fractions_are_those_asked_for():
-    missing = ~present({"mechanism": "at_random", "fraction": 0.3})
+    missing = ~present({"mechanism": "completely_at_random", "fraction": 0.3})
     np.testing.assert_allclose(missing.mean(axis=0), 0.3, atol=4 * np.sqrt(0.3 * 0.7 / N))
     missing = ~present({"mechanism": "dropout", "fraction": 0.3})
     assert missing.mean() == pytest.approx(0.3, abs=0.01)
@@ -63,7 +63,7 @@ def test_who_has_left_does_not_come_back():
 
 
 def test_a_number_per_subject_is_uniform_and_so_are_its_places():
-    missing = ~present({"mechanism": "at_random", "at_most": 3})
+    missing = ~present({"mechanism": "completely_at_random", "at_most": 3})
     counts = np.bincount(missing.sum(axis=1), minlength=5)
     assert counts[4] == 0 and stats.chisquare(counts[:4]).pvalue > 1e-3
     assert stats.chisquare(missing.sum(axis=0)).pvalue > 1e-3
@@ -80,7 +80,7 @@ def test_not_at_random_follows_the_logit(quantity, value):
 
 
 def test_visits_of_a_subject_do_not_depend_on_the_part_it_is_in():
-    both = {"mechanism": "at_random", "fraction": 0.3}, {"mechanism": "dropout", "fraction": 0.2}
+    both = {"mechanism": "completely_at_random", "fraction": 0.3}, {"mechanism": "dropout", "fraction": 0.2}
     whole = present(*both, n=300)
     np.testing.assert_array_equal(whole[120:180], present(*both, start=120, n=60))
     assert (whole != present(*both, n=300, seed=4)).any()
@@ -89,11 +89,11 @@ def test_visits_of_a_subject_do_not_depend_on_the_part_it_is_in():
 @pytest.mark.parametrize(
     ("missing", "message"),
     [
-        ({"mechanism": "at_random", "fraction": 1.0}, ".fraction: must be < 1, got 1"),
+        ({"mechanism": "completely_at_random", "fraction": 1.0}, ".fraction: must be < 1, got 1"),
         ({"mechanism": "dropout", "fraction": -0.1}, ".fraction: must be ≥ 0, got -0.1"),
-        ({"mechanism": "at_random"}, ".fraction or at_most must be given"),
+        ({"mechanism": "completely_at_random"}, ".fraction or at_most must be given"),
         ({"mechanism": "not_at_random", "fraction": 0.2, "slope": 1}, ".quantity: must be given"),
-        ({"mechanism": "lost"}, "'at_random', 'dropout', 'not_at_random'"),
+        ({"mechanism": "lost"}, "'completely_at_random', 'dropout', 'not_at_random'"),
     ],
 )
 def test_a_wrong_setting_is_named(missing, message):
@@ -106,7 +106,7 @@ def test_a_wrong_setting_is_named(missing, message):
     ("missing", "message"),
     [
         ({"mechanism": "dropout", "fraction": 0.8}, ".fraction: must be < 4/5, because the first"),
-        ({"mechanism": "at_random", "at_most": 5}, ".at_most: must be < the number of visits, 5"),
+        ({"mechanism": "completely_at_random", "at_most": 5}, ".at_most: must be < the number of visits, 5"),
         (
             {"mechanism": "not_at_random", "quantity": "weight", "fraction": 0.1, "slope": 1},
             ".quantity: must be one of outcome, eta_a, eta_b, got 'weight'",
@@ -135,7 +135,7 @@ def test_a_missing_visit_is_a_visit_that_does_not_exist(tmp_path):
     design = nlme.Design.regular(times, n_subjects=n, dose=100.0)
     eta = 0.3 * np.random.default_rng(5).normal(size=(n, 3))
     observation = nlme.simulate(model, truth, eta, design, 1).observation
-    missing = mechanisms({"mechanism": "at_random", "fraction": 0.3})
+    missing = mechanisms({"mechanism": "completely_at_random", "fraction": 0.3})
     taken = visits_that_take_place(
         missing, times[None], observation, eta, model.random_effects, seed=2, start=0
     )
@@ -155,6 +155,8 @@ def test_a_missing_visit_is_a_visit_that_does_not_exist(tmp_path):
     modes, expected = (estimate(model, truth, each, True, near=eta) for each in lanes)
     np.testing.assert_allclose(modes.eta, expected.eta, atol=1e-8)
     np.testing.assert_allclose(modes.precision, expected.precision, rtol=1e-6)
+    found, expected = (nlme.objective(model, truth, records, method="foce") for records in (seen, ragged))
+    np.testing.assert_allclose(found.ofv, expected.ofv, rtol=1e-8, atol=1e-8)
 
 
 def test_a_subject_without_a_record_keeps_its_prior_and_has_a_status():

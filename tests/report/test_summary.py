@@ -156,7 +156,7 @@ def test_a_simulator_that_disagrees_is_reported(good):
 
 def test_missing_visits_are_no_fault_of_the_simulator(good):
     raw = CONFIG.model_dump()
-    raw["longitudinal"]["missing"] = [{"mechanism": "at_random", "fraction": 0.3}]
+    raw["longitudinal"]["missing"] = [{"mechanism": "completely_at_random", "fraction": 0.3}]
     missing = check(raw)
     nll = good["longitudinal_nll"].copy()
     nll.loc[nll["population"] == "true", "nll"] *= 0.7

@@ -9,15 +9,16 @@ from covary.config.base import Finite, Positive, Section
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 _FRACTION = (
-    "Share of visits that are missing: the probability of each (at_random), the expected share of all visits "
-    "after subjects have left (dropout), or the probability where the quantity is 0 (not_at_random)"
+    "Share of visits that are missing: the probability of each (completely_at_random), the expected share "
+    "of all visits after subjects have left (dropout), or the probability where the quantity is 0 "
+    "(not_at_random)"
 )
 
 
-class AtRandom(Section):
+class CompletelyAtRandom(Section):
     """Visits are missing completely at random."""
 
-    mechanism: Literal["at_random"] = Field(description="Why visits are missing")
+    mechanism: Literal["completely_at_random"] = Field(description="Why visits are missing")
     fraction: Share | None = Field(None, description=_FRACTION)
     at_most: Positive | None = Field(
         None,
@@ -54,4 +55,4 @@ class NotAtRandom(Section):
         return math.log(self.fraction / (1 - self.fraction)) if self.fraction else -math.inf
 
 
-Missing = Annotated[AtRandom | Dropout | NotAtRandom, Field(discriminator="mechanism")]
+Missing = Annotated[CompletelyAtRandom | Dropout | NotAtRandom, Field(discriminator="mechanism")]

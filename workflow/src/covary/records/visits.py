@@ -13,7 +13,7 @@ from scipy.optimize import brentq
 from scipy.special import expit
 
 from covary import rng
-from covary.config.visits import AtRandom, Dropout, Missing, NotAtRandom
+from covary.config.visits import CompletelyAtRandom, Dropout, Missing, NotAtRandom
 from covary.errors import UserError
 
 OUTCOME = "outcome"
@@ -30,7 +30,7 @@ def check_mechanisms(
             case NotAtRandom(quantity=quantity) if quantity not in (OUTCOME, *random_effects):
                 known = ", ".join((OUTCOME, *random_effects))
                 raise UserError(f"{key}.quantity: must be one of {known}, got {quantity!r}")
-            case AtRandom(at_most=int(at_most)) if at_most >= n_times:
+            case CompletelyAtRandom(at_most=int(at_most)) if at_most >= n_times:
                 raise UserError(f"{key}.at_most: must be < the number of visits, {n_times}, got {at_most}")
             case Dropout(fraction=fraction) if fraction >= (n_times - 1) / n_times:
                 raise UserError(
@@ -60,9 +60,9 @@ def visits_that_take_place(
     for i, mechanism in enumerate(missing):
         stream = f"missing_visits/{i}"
         match mechanism:
-            case AtRandom(fraction=float(fraction)):
+            case CompletelyAtRandom(fraction=float(fraction)):
                 present &= rng.uniform(seed, stream, start, stop, (n_times,)) >= fraction
-            case AtRandom(at_most=int(at_most)):
+            case CompletelyAtRandom(at_most=int(at_most)):
                 u = rng.uniform(seed, stream, start, stop, (1 + n_times,))
                 count = np.floor(u[:, :1] * (at_most + 1))
                 present &= np.argsort(np.argsort(u[:, 1:], axis=1), axis=1) >= count

@@ -19,6 +19,7 @@ from covary.resampling import Resamples
 LEVELS = (0.0, 1.0, 9.0, 18.0, 49.0)
 PREDICTORS = ("ebe_mse", "marginal_likelihood")
 EFFECTS, TIMES = 3, 21
+NAMES = [f"eta_{i + 1}" for i in range(EFFECTS)]
 
 
 def main() -> None:
@@ -43,14 +44,16 @@ def main() -> None:
         eta_pred = {name: signal + 0.3 * draw(n, EFFECTS) for name in PREDICTORS}
         oracles = {f"oracle_{name}": signal + 0.1 * draw(n, EFFECTS) for name in PREDICTORS}
         covariance = dict.fromkeys([*eta_pred, *oracles], np.eye(EFFECTS))
-        effects.append(evaluate.RandomEffects(v, eta_hat, eta_approx, eta_pred, covariance))
-        with_oracles.append(evaluate.RandomEffects(v, eta_hat, eta_approx, eta_pred | oracles, covariance))
+        effects.append(evaluate.RandomEffects(v, NAMES, eta_hat, eta_approx, eta_pred, covariance))
+        with_oracles.append(
+            evaluate.RandomEffects(v, NAMES, eta_hat, eta_approx, eta_pred | oracles, covariance)
+        )
         true, approximate, average, other = draw(4, n, TIMES)
         predicted = {name: draw(n, TIMES) for name in PREDICTORS}
         records.append(evaluate.Records(v, true, predicted, approximate, average, other))
         estimated = {name: oracles[f"oracle_{name}"] for name in PREDICTORS}
         read = dict.fromkeys(PREDICTORS, eta + 0.1 * draw(n, EFFECTS))
-        chains.append(evaluate.Chain(v, eta, read, estimated, eta_pred))
+        chains.append(evaluate.Chain(v, NAMES, eta, read, estimated, eta_pred))
         names = (*PREDICTORS, evaluate.IDEAL, evaluate.NO_IMAGE)
         forecasts.append(evaluate.Forecasts(v, true, {name: random.random((n, 3)) for name in names}))
         sizes, curve = np.array([1, 2, 4, 8]) * 1_000, signal + 0.3 * draw(4, n, EFFECTS)

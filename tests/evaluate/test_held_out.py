@@ -40,6 +40,7 @@ def held_out(tmp_path_factory, study):
             dataset = dataset.assign_coords(subject=("subject", numbers, {"long_name": "subject"}))
         store.write_group(path, name, dataset, folder / f"{name.replace('/', '_')}.json", {})
 
+    store.write_group(path, names.DESIGN, study.label(), folder / "design.json", {})
     effects, square = ("subject", "random_effect"), ("random_effect", "random_effect_2")
     write("subjects", eta=(effects, draw("eta")), split=(("subject",), SPLIT))
     write(names.readings("net"), TEST, eta_read=(effects, draw("read", 6)))
@@ -104,6 +105,7 @@ def test_simulated_outcomes_belong_to_their_subject(held_out, study):
     # The last two subjects alone draw the same.
     rest = evaluate.RandomEffects(
         0.0,
+        level.names,
         level.eta_hat[4:],
         level.eta_approx[4:],
         {name: value[4:] for name, value in level.eta_pred.items()},

@@ -7,6 +7,7 @@ from covary.evaluate import PARTS, Chain, association_ledger, measured_ceiling
 from covary.resampling import Resamples
 
 N, K = 4_000, 3
+NAMES = ("eta_ka", "eta_cl", "eta_v")
 SAMPLES = Resamples(N, seed=1, resamples=200)
 
 
@@ -17,7 +18,7 @@ def chain(noise_variance, image_noise=0.3, shrinkage=0.8, predictor_error=0.2):
     scaled = read * explainable_fraction(noise_variance) ** 0.5
     error = predictor_error * rng.normal(1, "error", 0, N, (K,))
     return Chain(
-        noise_variance, eta, {"a": read}, {"a": shrinkage * scaled}, {"a": shrinkage * scaled + error}
+        noise_variance, NAMES, eta, {"a": read}, {"a": shrinkage * scaled}, {"a": shrinkage * scaled + error}
     )
 
 
@@ -27,7 +28,7 @@ def test_parts_add_up_to_the_explainable_fraction():
         assert list(rows["part"]) == list(PARTS), effect
         assert rows["value"].sum() == pytest.approx(explainable_fraction(noise), abs=1e-12)
         assert rows["share"].sum() == pytest.approx(1.0, abs=1e-9)
-    assert list(table["random_effect"].unique()) == ["all", "1", "2", "3"]
+    assert list(table["random_effect"].unique()) == ["all", *NAMES]
     pooled = table.query("random_effect == 'all'").set_index(["noise_variance", "part"])["value"]
     each = table.query("random_effect != 'all'").groupby(["noise_variance", "part"])["value"].mean()
     np.testing.assert_allclose(pooled.sort_index(), each.sort_index(), atol=1e-12)
@@ -52,7 +53,7 @@ def test_chance_correlation_of_the_noise_does_not_move_the_ledger():
     # A perfect chain reaches the explainable fraction exactly, whatever noise the subjects happened to get.
     eta = rng.normal(1, "eta", 0, N, (K,))
     perfect = eta * explainable_fraction(49.0) ** 0.5
-    table = association_ledger([Chain(49.0, eta, {"a": eta}, {"a": perfect}, {"a": perfect})], SAMPLES)
+    table = association_ledger([Chain(49.0, NAMES, eta, {"a": eta}, {"a": perfect}, {"a": perfect})], SAMPLES)
     reached = table.query("part == 'reached'")
     np.testing.assert_allclose(reached[["value", "low", "high"]], explainable_fraction(49.0), atol=1e-12)
 
@@ -61,6 +62,7 @@ def test_the_measured_ceiling_is_what_the_best_reader_leaves():
     one, better = chain(9.0), chain(9.0, image_noise=0.1)
     both = Chain(
         9.0,
+        NAMES,
         one.eta,
         {"a": one.read["a"], "b": better.read["a"]},
         {"a": one.estimated["a"], "b": better.estimated["a"]},
@@ -74,7 +76,7 @@ def test_the_measured_ceiling_is_what_the_best_reader_leaves():
 def test_images_that_carry_nothing_have_a_ceiling_of_nothing():
     eta = rng.normal(1, "eta", 0, N, (K,))
     blind = 0.1 * rng.normal(1, "blind", 0, N, (K,))
-    one = Chain(1.0, eta, {"a": blind}, {"a": 0 * eta}, {"a": 0 * eta})
+    one = Chain(1.0, NAMES, eta, {"a": blind}, {"a": 0 * eta}, {"a": 0 * eta})
     (row,) = measured_ceiling(association_ledger([one], SAMPLES)).itertuples(index=False)
     assert row.low < 0 and row.carried < 0.02
 

@@ -28,7 +28,8 @@ NLL_COLUMNS = [
     *("gain", "gain_low", "gain_high"),
 ]
 POPULATIONS = ["true", "predicted", "approximate", "average", "random"]
-EFFECTS = [POOLED, "1", "2", "3"]
+NAMES = ("eta_ka", "eta_cl", "eta_v")
+EFFECTS = [POOLED, *NAMES]
 
 
 def level(noise_variance, n=600, k=3, predictors=("network",)):
@@ -43,7 +44,7 @@ def level(noise_variance, n=600, k=3, predictors=("network",)):
         name: (noise_variance + (0.5 - 0.1 * i) ** 2) / (1 + noise_variance) * np.eye(k)
         for i, name in enumerate(predictors)
     }
-    return RandomEffects(noise_variance, eta_hat, eta_approx, eta_pred, left)
+    return RandomEffects(noise_variance, NAMES[:k], eta_hat, eta_approx, eta_pred, left)
 
 
 def records(noise_variance, n=500, t=21, predictors=("network",), sd=0.01):
@@ -83,7 +84,7 @@ def test_columns_and_rows_of_the_random_effects_table():
     for _, row in table.iterrows():
         one, two = (arrays[row.noise_variance][term] for term in (row.term_1, row.term_2))
         if row.random_effect != POOLED:
-            j = int(row.random_effect) - 1
+            j = NAMES.index(row.random_effect)
             one, two = one[:, [j]], two[:, [j]]
         assert row.mse == pytest.approx(mean_squared_error(one, two))
         assert row.r2 == pytest.approx(r2(one, two))
@@ -118,6 +119,7 @@ def test_subjects_are_resampled_and_not_their_random_effects():
     once = level(1.0, k=1)
     thrice = dataclasses.replace(
         once,
+        names=NAMES,
         eta_hat=np.repeat(once.eta_hat, 3, axis=1),
         eta_approx=np.repeat(once.eta_approx, 3, axis=1),
         eta_pred={"network": np.repeat(once.eta_pred["network"], 3, axis=1)},

@@ -19,6 +19,7 @@ from covary.resampling import Resamples
 from covary.wording import predictor_label
 
 NOISES = [0.0, 1.0, 49.0]
+EFFECTS = ("eta_cl", "eta_v")
 TIMES_H = np.arange(5) * 0.5
 SAMPLES = Resamples(300, seed=1, resamples=100)
 
@@ -119,7 +120,7 @@ def levels(predictors, n=300):
         eta_hat = blur(eta, v, rng.normal(1, f"r/{v}", 0, n, (2,)))
         eta_pred = {p: eta / (1 + v) ** 0.5 for p in predictors}
         covariance = dict.fromkeys(predictors, (v / (1 + v) + 0.01) * np.eye(2))
-        made.append(RandomEffects(v, eta_hat, 0.7 * eta_hat, eta_pred, covariance))
+        made.append(RandomEffects(v, EFFECTS, eta_hat, 0.7 * eta_hat, eta_pred, covariance))
     return made
 
 
@@ -206,6 +207,7 @@ def test_the_ledger_bars_end_where_the_explainable_fraction_does():
     chains = [
         Chain(
             v,
+            EFFECTS,
             eta,
             dict.fromkeys("ab", read),
             dict.fromkeys("ab", 0.8 * read * scale),
@@ -221,7 +223,7 @@ def test_the_ledger_bars_end_where_the_explainable_fraction_does():
     for axis, name in zip(panels, "ab", strict=True):
         bars = np.array(axis.patches).reshape(len(NOISES), 3, 4)  # all random effects, then each
         for i, v in enumerate(NOISES):
-            for k, effect in enumerate(("all", "1", "2")):
+            for k, effect in enumerate(("all", *EFFECTS)):
                 widths = [bar.get_width() for bar in bars[i, k]]
                 np.testing.assert_allclose(widths, [share[name, v, effect, part] for part in parts])
                 # Negative parts lie left of 0, the others end where they begin: the whole is 1.
@@ -235,7 +237,7 @@ def test_the_headline_shows_design_ceiling_and_found_as_shares():
     eta = rng.normal(1, "eta", 0, 300, (2,))
     read = 0.9 * eta + 0.2 * rng.normal(1, "read", 0, 300, (2,))
     chains = [
-        Chain(v, eta, {"a": read}, {"a": read * scale}, {"a": 0.7 * read * scale})
+        Chain(v, EFFECTS, eta, {"a": read}, {"a": read * scale}, {"a": 0.7 * read * scale})
         for v, scale in ((v, (1 + v) ** -0.5) for v in NOISES)
     ]
     ledger = association_ledger(chains, SAMPLES)

@@ -18,17 +18,18 @@ def fitted():
 
 def test_goodness_of_fit_has_a_column_per_noise_level(fitted):
     table = residual_table(*fitted)
-    axes = np.array(figures.goodness_of_fit({0.0: table, 9.0: table}).axes).reshape(2, 2)
+    axes = np.array(figures.goodness_of_fit({0.0: table, 9.0: table}, ("d", "mm")).axes).reshape(2, 2)
     points = axes[0, 1].lines[-1]
     np.testing.assert_allclose(points.get_xdata(), table["IPRED"])
     np.testing.assert_allclose(points.get_ydata(), table["DV"])
     np.testing.assert_allclose(axes[1, 0].lines[-1].get_ydata(), table["CWRES"])
     assert axes[0, 1].get_title() == "σ²\u00a0=\u00a09"
+    assert axes[1, 0].get_xlabel() == "time (d)" and axes[0, 0].get_ylabel() == "observed outcome\n(mm)"
 
 
 def test_predictive_checks_show_observed_percentiles_over_simulated_bands(fitted):
     check = predictive_check(*fitted, 1, replicates=20, bins=4)
-    (axis,) = figures.predictive_checks({0.0: check}).axes
+    (axis,) = figures.predictive_checks({0.0: check}, ("d", "mm")).axes
     for line, (_, rows) in zip(axis.lines, check.bands.groupby("percentile"), strict=True):
         np.testing.assert_allclose(line.get_ydata(), rows["observed"])
     assert len(axis.collections) == 3

@@ -9,6 +9,7 @@ from covary.dataset.association import blur
 from covary.resampling import Resamples
 
 NOISES = (0.0, 1.0, 9.0)
+EFFECTS = ("eta_ka", "eta_cl", "eta_v")
 N, SD = 800, 0.01
 
 
@@ -33,10 +34,15 @@ def run(predictors=("network",), skill=0.8, error=0.4, reading=0.9):
             for i, name in enumerate(predictors)
         }
         covariance = {name: np.diag((eta_hat - mean).var(axis=0)) for name, mean in predicted.items()}
-        effects.append(evaluate.RandomEffects(v, eta_hat, eta_approx, predicted, covariance))
+        effects.append(evaluate.RandomEffects(v, EFFECTS, eta_hat, eta_approx, predicted, covariance))
         chains.append(
             evaluate.Chain(
-                v, eta, dict.fromkeys(predictors, read), dict.fromkeys(predictors, scale * read), predicted
+                v,
+                EFFECTS,
+                eta,
+                dict.fromkeys(predictors, read),
+                dict.fromkeys(predictors, scale * read),
+                predicted,
             )
         )
 

@@ -48,8 +48,9 @@ def plot_population(
         v: json.loads(f.read_text(encoding="utf-8")) for v, f in zip(noise_variances, verdicts, strict=True)
     }
     evaluate.fit_table(said).to_csv(population_fits, index=False)
-    figures.save(figures.goodness_of_fit(residuals), goodness_of_fit)
-    figures.save(figures.predictive_checks(checks), predictive_checks)
+    units = study.model.time_unit, study.model.outcome_unit
+    figures.save(figures.goodness_of_fit(residuals, units), goodness_of_fit)
+    figures.save(figures.predictive_checks(checks, units), predictive_checks)
 
 
 if __name__ == "__main__":

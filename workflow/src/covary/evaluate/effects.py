@@ -28,11 +28,13 @@ LEVELS = (0.5, 0.8, 0.95)
 class RandomEffects:
     """Random effects of the same test subjects at one noise level; arrays of (subject, random_effect).
 
-    `eta_pred` has one array per predictor, by name, and `covariance` the covariance of its errors that each
-    predictor states: eta_hat | image ~ N(eta_pred, covariance).
+    `names` are those of the random effects in the longitudinal model, in order. `eta_pred` has one array per
+    predictor, by name, and `covariance` the covariance of its errors that each predictor states:
+    eta_hat | image ~ N(eta_pred, covariance).
     """
 
     noise_variance: float
+    names: Sequence[str]
     eta_hat: Float[np.ndarray, "subject random_effect"]
     eta_approx: Float[np.ndarray, "subject random_effect"]
     eta_pred: Mapping[str, Float[np.ndarray, "subject random_effect"]]
@@ -43,7 +45,7 @@ def random_effects_table(levels: Sequence[RandomEffects], resamples: Resamples) 
     """Agreement of random effects with 95 % bootstrap intervals over subjects (the paper's Table 1).
 
     Per noise level and pair of terms, (eta_hat, eta_pred), (eta_hat, eta_approx), (eta_approx, eta_pred), one
-    row for `all` random effects, pooled as in the paper, and one for each, numbered from 1. R² is the share
+    row for `all` random effects, pooled as in the paper, and one for each, by name. R² is the share
     of term_1's variance that term_2 explains. Rows of (eta_hat, eta_pred) also have the theoretical maximum
     1/(1 + σ²) and the fraction of it that was reached. The column `predictor` is missing where no predictor
     is involved.
@@ -57,7 +59,7 @@ def random_effects_table(levels: Sequence[RandomEffects], resamples: Resamples) 
             statistics.append(subject_statistics(reference, estimate))
     point, replicates = _point_and_replicates(statistics, resamples)
 
-    names = _effect_names(levels[0].eta_hat)
+    names = [POOLED, *levels[0].names]
     table = pd.DataFrame(
         [(*row, name) for row in rows for name in names],
         columns=["noise_variance", "predictor", "term_1", "term_2", "random_effect"],
@@ -90,7 +92,7 @@ def comparison_table(levels: Sequence[RandomEffects], resamples: Resamples) -> p
         values, resampled = (r2_of_sums(s, resamples.n_subjects) for s in (sums, replicates))
         for i, j in combinations(range(len(predictors)), 2):
             low, high = percentile_interval(resampled[:, j] - resampled[:, i])
-            for effect, name in enumerate(_effect_names(level.eta_hat)):
+            for effect, name in enumerate([POOLED, *level.names]):
                 row = (level.noise_variance, predictors[i], predictors[j], name)
                 parts.append((*row, values[j, effect] - values[i, effect], low[effect], high[effect]))
     return pd.DataFrame(parts, columns=columns)
@@ -113,7 +115,7 @@ def calibration_table(levels: Sequence[RandomEffects], resamples: Resamples) -> 
                 covered.append(within_normal_interval(level.eta_hat, eta_pred, np.sqrt(variance), nominal))
                 rows += [
                     (level.noise_variance, predictor, nominal, name, sd)
-                    for name, sd in zip(_effect_names(eta_pred), sds, strict=True)
+                    for name, sd in zip([POOLED, *level.names], sds, strict=True)
                 ]
     point, replicates = _point_and_replicates(covered, resamples)
     table = pd.DataFrame(rows, columns=["noise_variance", "predictor", "level", "random_effect", "sd"])
@@ -138,10 +140,6 @@ def _checked_statistics(level: RandomEffects, predictor: str) -> Float64[np.ndar
     eta_pred = level.eta_pred[predictor]
     check_rows(f"eta_pred ({predictor}) at σ² = {level.noise_variance:g}", eta_pred, level.eta_hat)
     return subject_statistics(level.eta_hat, eta_pred)
-
-
-def _effect_names(array: np.ndarray) -> list[str]:
-    return [POOLED, *(str(i + 1) for i in range(array.shape[1]))]
 
 
 def _point_and_replicates(

@@ -39,6 +39,11 @@ class HeldOut:
         """Random effects in the image, (subject, random_effect)."""
         return self._read(names.SUBJECTS)["eta"][self.subjects].values
 
+    @cached_property
+    def effects(self) -> list[str]:
+        """The names of the random effects."""
+        return list(self._read(names.DESIGN).attrs["random_effects"])
+
     def observation(self, noise_variance: float) -> np.ndarray:
         """Observed records, (subject, time); NaN at visits that are missing. Raises UserError if all are."""
         scenario = Scenario(noise_variance).name
@@ -55,6 +60,7 @@ class HeldOut:
         predictions = {name: self._read(names.predictions(scenario, name)) for name in wanted}
         return RandomEffects(
             noise_variance,
+            self.effects,
             self._read(names.records(scenario))["eta_hat"][self.subjects].values,
             self._read(names.estimates(scenario))["eta_approx"][self.subjects].values,
             {name: prediction["eta_pred"].values for name, prediction in predictions.items()},
@@ -70,6 +76,7 @@ class HeldOut:
 
         return Chain(
             noise_variance,
+            self.effects,
             self.eta,
             {p.name: self._read(names.readings(p.label))["eta_read"].values for p in self.predictors},
             {p.name: predicted(names.oracle(p.objective), names.pred_read(p.label)) for p in self.predictors},

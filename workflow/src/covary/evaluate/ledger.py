@@ -29,11 +29,12 @@ PARTS = ("lost_in_image", "lost_in_estimator", "lost_in_predictor", "reached")
 class Chain:
     """Predictions after each stage, at one noise level; arrays of (subject, random_effect).
 
-    `read` is eta as the predictor's network reads it from the image. All three have one array per predictor,
-    by name.
+    `names` are those of the random effects in the longitudinal model, in order. `read` is eta as the
+    predictor's network reads it from the image. All three stages have one array per predictor, by name.
     """
 
     noise_variance: float
+    names: Sequence[str]
     eta: Float[np.ndarray, "subject random_effect"]
     read: Mapping[str, Float[np.ndarray, "subject random_effect"]]
     estimated: Mapping[str, Float[np.ndarray, "subject random_effect"]]
@@ -71,7 +72,7 @@ def association_ledger(chains: Sequence[Chain], resamples: Resamples) -> pd.Data
         _parts(means.reshape(len(means), len(rows), 3, -1), explainable)
         for means in (stacked.mean(axis=0)[None], resamples.means(stacked))
     )
-    effects = [POOLED, *(str(i + 1) for i in range(columns[0].shape[1]))]
+    effects = [POOLED, *chains[0].names]
     table = pd.DataFrame(
         [(v, name, effect, part, most) for v, name, most in rows for effect in effects for part in PARTS],
         columns=["noise_variance", "predictor", "random_effect", "part", "explainable"],

@@ -15,11 +15,11 @@ _POINTS = 2000  # of a panel; more cannot be seen and make the file large
 
 
 @styled
-def goodness_of_fit(residuals: Mapping[float, pd.DataFrame]) -> Figure:
+def goodness_of_fit(residuals: Mapping[float, pd.DataFrame], units: tuple[str, str]) -> Figure:
     """Observed against individual prediction, and CWRES against time; a column per noise level.
 
-    `residuals` has the table of `nlme.diagnostics.residual_table` of each noise variance. Of many
-    observations, some are drawn, evenly spread.
+    `residuals` has the table of `nlme.diagnostics.residual_table` of each noise variance, and `units` are
+    those of time and outcome. Of many observations, some are drawn, evenly spread.
     """
     shown = dict(list(residuals.items())[:_COLUMNS])
     figure = Figure(figsize=(WIDTH_IN, 3.7), layout="constrained")
@@ -30,21 +30,22 @@ def goodness_of_fit(residuals: Mapping[float, pd.DataFrame]) -> Figure:
         ends = [table[["IPRED", "DV"]].min().min(), table[["IPRED", "DV"]].max().max()]
         above.plot(ends, ends, color=GREY, linewidth=1)
         above.plot(some["IPRED"], some["DV"], ".", **style)
-        above.set(title=noise_label(noise_variance), xlabel="individual prediction")
+        above.set(title=noise_label(noise_variance), xlabel=f"individual prediction\n({units[1]})")
         for level, line in ((0, "-"), (-1.96, ":"), (1.96, ":")):
             below.axhline(level, color=GREY, linewidth=1, linestyle=line)
         below.plot(some["TIME"], some["CWRES"], ".", **style)
-        below.set(xlabel="time (h)")
-    grid[0, 0].set_ylabel("observed outcome")
+        below.set(xlabel=f"time ({units[0]})")
+    grid[0, 0].set_ylabel(f"observed outcome\n({units[1]})")
     grid[1, 0].set_ylabel("weighted residual")
     return figure
 
 
 @styled
-def predictive_checks(checks: Mapping[float, PredictiveCheck]) -> Figure:
+def predictive_checks(checks: Mapping[float, PredictiveCheck], units: tuple[str, str]) -> Figure:
     """Percentiles of observed outcomes over the bands of simulated ones; a panel per noise level.
 
-    `checks` has the result of `nlme.diagnostics.predictive_check` of each noise variance.
+    `checks` has the result of `nlme.diagnostics.predictive_check` of each noise variance. `units` are those
+    of time and outcome.
     """
     columns = min(_COLUMNS, len(checks))
     rows = -(-len(checks) // columns)
@@ -65,8 +66,8 @@ def predictive_checks(checks: Mapping[float, PredictiveCheck]) -> Figure:
                                 markersize=3, linestyle="-" if median else "--")  # fmt: skip
             handles["median, observed" if median else "5 % and 95 %, observed"] = line
         axis.set_title(noise_label(noise_variance), color=BLACK)
-        axis.set_xlabel("time (h)")
+        axis.set_xlabel(f"time ({units[0]})")
     for row in grid:
-        row[0].set_ylabel("outcome")
+        row[0].set_ylabel(f"outcome\n({units[1]})")
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4)
     return figure

@@ -23,7 +23,7 @@ def goodness_of_fit_figure(table: pd.DataFrame) -> Figure:
         for level, style in ((0, "-"), (-1.96, ":"), (1.96, ":")):
             ax.axhline(level, color=GREY, lw=1, ls=style)
         ax.plot(table[name], table["CWRES"], ".", color=BLUE, ms=4, alpha=0.6)
-        ax.set(xlabel="Time / h" if name == "TIME" else name, ylabel="CWRES")
+        ax.set(xlabel="time" if name == "TIME" else name, ylabel="CWRES")
     return figure
 
 
@@ -47,7 +47,7 @@ def individual_fits_figure(
         ax.plot(own["TIME"], own["DV"], ".", color=VERMILION, ms=4, label="observed")
         ax.set_title(name, fontsize=8)
     axes[0].legend(fontsize=6, frameon=False)
-    figure.supxlabel("Time / h")
+    figure.supxlabel("time")
     figure.supylabel("DV")
     return figure
 
@@ -70,7 +70,7 @@ def predictive_check_figure(check: PredictiveCheck) -> Figure:
             ax.plot(
                 rows["time_h"], rows["observed"], color=colour, lw=1.2, marker=".", label=f"{percentile} %"
             )
-        ax.set(xlabel="Time / h")
+        ax.set(xlabel="time")
     axes[0].legend(title="Percentile", frameon=False)
     axes[0].set(ylabel="DV")
     return figure
@@ -83,7 +83,7 @@ def npde_figure(table: pd.DataFrame) -> Figure:
     for level, style in ((0, "-"), (-1.96, ":"), (1.96, ":")):
         over_time.axhline(level, color=GREY, lw=1, ls=style)
     over_time.plot(table["TIME"], table["NPDE"], ".", color=BLUE, ms=4, alpha=0.6)
-    over_time.set(xlabel="Time / h", ylabel="NPDE")
+    over_time.set(xlabel="time", ylabel="NPDE")
     expected = ndtri((np.arange(len(table)) + 0.5) / len(table))
     quantiles.plot(expected[[0, -1]], expected[[0, -1]], color=GREY, lw=1)
     quantiles.plot(expected, np.sort(table["NPDE"]), ".", color=BLUE, ms=4, alpha=0.6)

@@ -18,6 +18,7 @@ from covary.report.preparation import concerns_of_preparation
 from covary.wording import image_in_words, joined, levels, noise_label, percent
 
 _NLL_TOLERANCE = 1.0
+_UNITS_OF_TIME = {"h": "hours", "d": "days", "min": "minutes", "s": "seconds"}
 _ENOUGH = 0.5  # of what an image should carry by design
 
 
@@ -61,7 +62,8 @@ def visits_in_words(config: Config) -> str:
         return f"outcomes at the visits of {longitudinal.design}"
     times_h = longitudinal.times_h
     most = "up to " if longitudinal.missing else ""
-    return f"{most}{len(times_h)} outcomes over {times_h[-1] - times_h[0]:g} hours"
+    unit = nlme.load_model(longitudinal.model).time_unit
+    return f"{most}{len(times_h)} outcomes over {times_h[-1] - times_h[0]:g} {_UNITS_OF_TIME.get(unit, unit)}"
 
 
 def concerns(config: Config, index: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> list[str]:

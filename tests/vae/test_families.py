@@ -278,3 +278,10 @@ def test_keys_of_other_families_are_refused():
         check({"vae": {"family": "sparse_vae"}})
     with pytest.raises(ConfigError, match=r"images\.size_px must be 28 and a multiple of 8"):
         check({"vae": {"architecture": "cyto"}})
+
+
+def test_the_gaussian_posterior_is_what_the_encoder_gives():
+    """Log variances of first steps may be far out; to clamp them would change what a training ends with."""
+    h = torch.tensor([[0.5, 40.0], [-3.0, -90.0]])
+    posterior = GaussianPosterior.of(h)
+    assert torch.equal(posterior.mean, h[:, :1]) and torch.equal(posterior.log_variance, h[:, 1:])

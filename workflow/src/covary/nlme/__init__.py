@@ -32,6 +32,7 @@ from covary.nlme.fit import PopulationFit, fit_population
 from covary.nlme.marginal import Marginal, objective
 from covary.nlme.model import ClosedFormModel, Doses, OdeModel, StructuralModel
 from covary.nlme.models import IndirectResponse, OneCompartmentOral, SaturableElimination
+from covary.nlme.neural import MLP, LatentRecord, NeuralElimination, NeuralIndirectResponse
 from covary.nlme.nonmem import read_design, read_nonmem, write_nonmem
 from covary.nlme.occasions import with_occasions
 from covary.nlme.parameters import Parameters, parameters_from_json, parameters_to_json
@@ -42,6 +43,7 @@ from covary.nlme.simulate import Simulation, SimulationStatus, predictions, simu
 from covary.nlme.uncertainty import Profile, bootstrap, likelihood_profile
 
 __all__ = [
+    "MLP",
     "Additive",
     "Bounds",
     "ClosedFormModel",
@@ -53,8 +55,11 @@ __all__ = [
     "Draws",
     "EmpiricalBayes",
     "IndirectResponse",
+    "LatentRecord",
     "LogNormal",
     "Marginal",
+    "NeuralElimination",
+    "NeuralIndirectResponse",
     "OdeModel",
     "OneCompartmentOral",
     "Parameters",

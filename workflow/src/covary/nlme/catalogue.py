@@ -4,11 +4,15 @@ from covary import plugins
 from covary.errors import UserError
 from covary.nlme.model import ClosedFormModel, OdeModel
 from covary.nlme.models import IndirectResponse, OneCompartmentOral, SaturableElimination
+from covary.nlme.neural import LatentRecord, NeuralElimination, NeuralIndirectResponse
 
 SHIPPED: dict[str, type[OdeModel] | type[ClosedFormModel]] = {
     "saturable_elimination": SaturableElimination,
     "one_compartment_oral": OneCompartmentOral,
     "indirect_response": IndirectResponse,
+    "neural_indirect_response": NeuralIndirectResponse,
+    "neural_elimination": NeuralElimination,
+    "latent_record": LatentRecord,
 }
 _KEY = "longitudinal.model"
 

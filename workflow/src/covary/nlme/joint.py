@@ -14,11 +14,11 @@ from jaxtyping import Float
 from covary.nlme.arrays import Array
 from covary.nlme.censoring import censored_information, censored_terms
 from covary.nlme.lane_algebra import inverse
-from covary.nlme.lanes import ObservedLanes, predict
+from covary.nlme.lanes import Accuracy, ObservedLanes, predict
 from covary.nlme.model import ClosedFormModel, OdeModel
 from covary.nlme.parameters import Parameters
 from covary.nlme.residual import ResidualError
-from covary.nlme.solvers.lanes import DEFAULT, Tolerance
+from covary.nlme.solvers.lanes import DEFAULT
 
 
 class Expansion(NamedTuple):
@@ -73,14 +73,14 @@ def frozen_prediction(
     parameters: Parameters,
     lanes: ObservedLanes,
     interaction: bool,
-    tolerance: Tolerance = DEFAULT,
+    accuracy: Accuracy = DEFAULT,
 ) -> Float[Array, "time lane"] | None:
     """Predictions at eta = 0, where methods without interaction take the variance; None where it is not
     frozen."""
     if interaction or not parameters.residual.interacts:
         return None
     eta = jnp.zeros((parameters.omega.shape[0], lanes.y.shape[1]))
-    return predict(model, parameters.theta, eta, lanes, tolerance)[0]
+    return predict(model, parameters.theta, eta, lanes, accuracy)[0]
 
 
 def joint(
@@ -89,10 +89,10 @@ def joint(
     eta: Float[Array, "k lane"],
     lanes: ObservedLanes,
     frozen: Float[Array, "time lane"] | None,
-    tolerance: Tolerance = DEFAULT,
+    accuracy: Accuracy = DEFAULT,
 ) -> Float[Array, " lane"]:
     """Φ of each lane."""
-    f = predict(model, parameters.theta, eta, lanes, tolerance)[0]
+    f = predict(model, parameters.theta, eta, lanes, accuracy)[0]
     prior = 0.5 * jnp.sum(eta * (inverse(parameters.omega) @ eta), axis=0)
     return jnp.sum(data_terms(parameters.residual, lanes, f, frozen), axis=0) + prior
 
@@ -133,11 +133,11 @@ def gauss_newton(
     eta: Float[Array, "k lane"],
     lanes: ObservedLanes,
     frozen: Float[Array, "time lane"] | None,
-    tolerance: Tolerance = DEFAULT,
+    accuracy: Accuracy = DEFAULT,
 ) -> Expansion:
     """Φ, its gradient, and Σ_j w_j a_j a_j' + Ω⁻¹ with a = df/dη and w the Fisher information of the
     observation."""
-    f, a = sensitivities(lambda e: predict(model, parameters.theta, e, lanes, tolerance)[0], eta)
+    f, a = sensitivities(lambda e: predict(model, parameters.theta, e, lanes, accuracy)[0], eta)
     residual = parameters.residual
     terms, slope = jax.jvp(lambda f: data_terms(residual, lanes, f, frozen), (f,), (jnp.ones_like(f),))
     omega_inverse = inverse(parameters.omega)
@@ -155,10 +155,10 @@ def exact(
     eta: Float[Array, "k lane"],
     lanes: ObservedLanes,
     frozen: Float[Array, "time lane"] | None,
-    tolerance: Tolerance = DEFAULT,
+    accuracy: Accuracy = DEFAULT,
 ) -> Expansion:
     """Φ, its gradient, and its Hessian."""
-    f, a, b = second_sensitivities(lambda e: predict(model, parameters.theta, e, lanes, tolerance)[0], eta)
+    f, a, b = second_sensitivities(lambda e: predict(model, parameters.theta, e, lanes, accuracy)[0], eta)
     residual = parameters.residual
     ones = jnp.ones_like(f)
 

@@ -17,7 +17,10 @@ from covary.nlme.design import Bounds, Design, Records
 from covary.nlme.dosing import Dosing, Plan, given_doses
 from covary.nlme.model import ClosedFormModel, Doses, OdeModel, StructuralModel
 from covary.nlme.schedule import Schedule
+from covary.nlme.solvers import adjoint
 from covary.nlme.solvers.lanes import DEFAULT, Failure, Solution, Tolerance, solve
+
+Accuracy = Tolerance | adjoint.Grid  # of the solver, and which of the two it is
 
 
 class Regimen(NamedTuple):
@@ -120,12 +123,14 @@ def predict(
     theta: dict,
     eta: Float[Array, "k lane"],
     lanes: Lanes,
-    tolerance: Tolerance = DEFAULT,
+    accuracy: Accuracy = DEFAULT,
 ) -> Solution:
     """Predictions of each lane, why they could not be computed (NaN then), and the solver's steps (0 without
     a solver).
 
-    Each fixed effect is a number, or (lane,) for fixed effects that differ between lanes.
+    Each fixed effect is a number, or (lane,) for fixed effects that differ between lanes. With a tolerance,
+    equations are solved with steps of each lane's own, differentiable in forward mode; with a grid, on it,
+    differentiable in reverse mode as well.
     """
     design_axis = None if lanes.shared else -1
 
@@ -142,7 +147,9 @@ def predict(
             dosing = jax.vmap(model.dosing)
             plan = plan.schedule((jax.vmap(dosing) if lanes.varying else dosing)(p), n)
         assert isinstance(plan, Schedule)
-        return solve(model, p, plan, lanes.n_times, lanes.output, tolerance)
+        if isinstance(accuracy, adjoint.Grid):
+            return adjoint.solve(model, p, plan, lanes.n_times, lanes.output, accuracy)
+        return solve(model, p, plan, lanes.n_times, lanes.output, accuracy)
     assert isinstance(plan, Regimen)
     doses, dose_axis = plan.doses, design_axis
     if has_dosing(model):

@@ -26,6 +26,7 @@ wildcard_constraints:
     shard=r"[0-9]+",
     predictor="|".join(PREDICTORS),
     network="|".join(READERS),
+    family="|".join(settings.other_families) or "none",
     resource=r"[a-z0-9_.-]+",
 
 
@@ -51,8 +52,8 @@ include: "workflow/rules/generator.smk"
 include: "workflow/rules/dataset.smk"
 include: "workflow/rules/longitudinal.smk"
 include: "workflow/rules/predictor.smk"
-include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/phenotypes.smk"
+include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/publication.smk"
 
 
@@ -61,9 +62,6 @@ rule all:
     input:
         "<results>/report.html",
         "<results>/provenance.json",
-        "<results>/tables/phenotype_accuracy.csv"
-        if settings.images.source == "cells"
-        else [],
 
 
 onstart:

@@ -1,47 +1,73 @@
-"""From a folder of cells to profiles and tables, as the rule does it."""
+"""From a folder of cells to profiles, tables and figures, as the rules do it."""
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
+import pytest
 
-from covary import images
+from covary import figures, images
+from covary.config.experiment import Config
 from covary.config.images import DrawnCells, Images
 from covary.config.vae import Vae
 from covary.phantom.cells.dataset import write_cells
-from covary.training.draws import seeded
-from covary.vae import encode
-from covary.vae.train import new_network
+from covary.report import phenotypes
+from covary.vae import train_vae
 
 SCRIPTS = Path(__file__).parents[2] / "workflow/scripts"
+FAMILIES = ["beta_vae", "sparse_vae_gan"]
+SETTINGS = Vae(architecture="cyto", latent_dim=6, base_channels=4, epochs=1)
 
 
-def test_profiles_and_tables_of_drawn_cells(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(SCRIPTS)
-    profile_cells = __import__("profile_cells").profile_cells
+@pytest.fixture(scope="module")
+def cells(tmp_path_factory):
+    """Prepared cells of all treatments, and a network of two families trained on them."""
+    folder = tmp_path_factory.mktemp("cells")
     drawn = DrawnCells(cells_per_well=1, plates_per_week=2, control_wells=3)
-    write_cells(tmp_path / "cells", drawn, seed=1, workers=1)
+    write_cells(folder / "cells", drawn, seed=1, workers=1)
     config = Images(source="cells", size_px=36)
-    folder = tmp_path / "images"
-    images.prepare(tmp_path / "cells", folder, config, 1, 1, tmp_path / "checkpoints")
-    prepared = images.load(folder)
-    with seeded(1, "test"):
-        network = new_network(Vae(architecture="cyto", latent_dim=6, base_channels=4), 36, 3).eval()
-    network.save(tmp_path / "vae")
-    moments = {f"{s}_mean": encode(network, getattr(prepared, s))[0] for s in ("train", "test")}
-    np.savez(tmp_path / "vae/encodings.npz", **moments)
+    images.prepare(folder / "cells", folder / "images", config, 1, 1, folder / "checkpoints")
+    prepared = images.load(folder / "images")
+    for family in FAMILIES:
+        network, history = train_vae(
+            prepared.train, prepared.test, SETTINGS.of_family(family), 1, folder / "checkpoints"
+        )
+        network.save(folder / family)
+        history.to_csv(folder / family / "history.csv", index=False)
+    return folder
 
-    out = {name: tmp_path / f"{name}.parquet" for name in ("wells", "treatments")}
-    out |= {name: tmp_path / f"{name}.csv" for name in ("accuracy", "precision", "confusions")}
+
+def of_families(folder, name):
+    return [folder / family / name for family in FAMILIES]
+
+
+@pytest.fixture(scope="module")
+def tables(cells):
+    """What the rule profile_cells writes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(SCRIPTS)
+        profile_cells = __import__("profile_cells").profile_cells
+    out = {name: cells / f"{name}.parquet" for name in ("wells", "treatments")}
+    out |= {name: cells / f"{name}.csv" for name in ("accuracy", "precision", "confusions", "families")}
     profile_cells(
-        folder / "index.parquet", tmp_path / "vae/encodings.npz", tmp_path / "vae/weights.safetensors",
-        **out, resamples=50, seed=1,
+        cells / "images/index.parquet",
+        of_families(cells, "weights.safetensors"), of_families(cells, "history.csv"),
+        **out, trained=FAMILIES, vae=SETTINGS, readback_draws=100, resamples=50, seed=1,
     )  # fmt: skip
+    return {
+        name: pd.read_parquet(file) if file.suffix == ".parquet" else pd.read_csv(file)
+        for name, file in out.items()
+    }
 
-    wells, profiles = (pd.read_parquet(out[name]) for name in ("wells", "treatments"))
-    assert len(profiles) == 104 and wells["Metadata_Count_Cells"].sum() == len(prepared.index)
+
+def test_profiles_are_those_of_the_first_family(cells, tables):
+    wells, profiles = tables["wells"], tables["treatments"]
+    cells_used = images.load(cells / "images").index["row"].notna().sum()
+    assert len(profiles) == 104 and wells["Metadata_Count_Cells"].sum() == cells_used
     assert [c for c in profiles if not c.startswith("Metadata_")] == [f"latent_{i:03d}" for i in range(6)]
-    accuracy = pd.read_csv(out["accuracy"])
+
+
+def test_accuracies_of_families_and_baselines_count_the_treatments(tables):
+    accuracy = tables["accuracy"]
     counts = accuracy.groupby(["neighbour", "with_control"])["treatments"].unique().map(list).to_dict()
     assert counts == {
         ("other_compound", False): [103], ("other_compound", True): [104],
@@ -50,8 +76,42 @@ def test_profiles_and_tables_of_drawn_cells(tmp_path, monkeypatch):
     assert (accuracy["low"] <= accuracy["accuracy"]).all() and (
         accuracy["accuracy"] <= accuracy["high"]
     ).all()
-    assert set(accuracy["features"]) == {"latents", "random weights", "pixel PCA", "mean intensity"}
-    assert pd.read_csv(out["confusions"], index_col=0).to_numpy().sum() == 103
-    precision = pd.read_csv(out["precision"])
+    baselines = {"random weights", "pixel PCA", "shapes", "mean intensity", "cell count"}
+    assert set(accuracy["features"]) == {*FAMILIES, *baselines}
+    assert set(accuracy["normalisation"]) == {"none", "plate", "sphered"}
+    assert tables["confusions"].drop(columns="Metadata_moa").to_numpy().sum() == 103
+    precision = tables["precision"]
     assert precision.query("question == 'consistency'")["queries"].eq(103).all()
     assert precision["mean_average_precision"].between(0, 1).all()
+
+
+def test_families_stand_beside_what_was_published(tables):
+    families = tables["families"]
+    here = families[families["source"] == "this run"].set_index("family")
+    assert here["alpha"].isna()["beta_vae"] and here["alpha"]["sparse_vae_gan"] == 0.1
+    assert here["open_share"].between(0, 1)["sparse_vae_gan"] and (here["readback_r2_1"] <= 1).all()
+    assert (here["readback_r2_1"] >= here["readback_r2_3"]).all()
+    paper = families[families["source"] == "paper 003"]
+    assert len(paper) == 11 and paper["accuracy"].max() == pytest.approx(0.904)
+
+
+def test_the_figures_and_the_sentences_of_the_report(cells, tables):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(SCRIPTS)
+        plot_phenotypes = __import__("plot_phenotypes").plot_phenotypes
+    drawn = {name: cells / f"{name}.png" for name in phenotypes.FIGURES}
+    plot_phenotypes(
+        cells / "images/index.parquet",
+        of_families(cells, "weights.safetensors"), of_families(cells, "history.csv"),
+        cells / "accuracy.csv", cells / "confusions.csv", **drawn, trained=FAMILIES, vae=SETTINGS,
+    )  # fmt: skip
+    assert all(file.stat().st_size > 10_000 for file in drawn.values())
+    assert phenotypes.has_phenotypes(Config(images=Images(source="cells", size_px=64)))
+    named = {"vae_families": tables["families"], "phenotype_accuracy": tables["accuracy"]}
+    found, carried = phenotypes.sentences(named)
+    assert "of 103 treatments" in found and "CytoVAE" in carried and "SparseVAEGAN" in carried
+
+
+def test_without_gates_the_figure_of_gates_says_so():
+    figure = figures.open_gates({}, {})
+    assert figure.axes[0].texts[0].get_text() == "No family with gates was trained."

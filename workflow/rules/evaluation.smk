@@ -443,6 +443,7 @@ rule write_report:
             rules.rank_latents.output.ranking,
             rules.plot_population.output.population_parameters,
             rules.plot_population.output.population_fits,
+            *PHENOTYPE_TABLES,
         ],
         figures=[
             *rules.plot_images.output,
@@ -453,6 +454,7 @@ rule write_report:
             rules.plot_population.output.predictive_checks,
             *rules.plot_training.output,
             rules.plot_workflow.output.workflow_dag,
+            *PHENOTYPE_FIGURES,
         ],
         captions=relative("workflow/report/*.rst"),
         index="<results>/images/index.parquet",

@@ -85,6 +85,7 @@ rule rank_latents:
     params:
         settings=section("ranking"),
         random_effects=len(RANDOM_EFFECTS),
+        open_share=settings.vae.open_share,
         seed=settings.seed,
         code=code("rank_latents"),
     script:

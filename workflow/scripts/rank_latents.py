@@ -16,12 +16,15 @@ def rank_latents(
     agreement: Path,
     settings: Ranking,
     random_effects: int,
+    open_share: float,
     seed: int,
 ) -> None:
     """Write the ranking with the chosen latents, and how far the two methods agree."""
     variance = np.load(encodings)["train_mean"].var(axis=0)
     network = vae.VAE.load(weights.parent)
-    table = vae.rank_latents(network, variance, settings, random_effects=random_effects, seed=seed)
+    table = vae.rank_latents(
+        network, variance, settings, random_effects=random_effects, open_share=open_share, seed=seed
+    )
     table.to_csv(ranking, index=False)
     vae.ranking_agreement(table).to_csv(agreement, index=False)
 

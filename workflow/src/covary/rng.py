@@ -8,7 +8,7 @@ import hashlib
 import math
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float, Float64
 from scipy.special import ndtri
 
 _WORDS_PER_COUNTER = 4  # one Philox 4x64 counter step yields four 64-bit words
@@ -51,6 +51,20 @@ def normal(
 ) -> Float64[np.ndarray, "subject ..."]:
     """Standard normal draws for the subjects `start … stop - 1`, by inversion of `uniform`."""
     return ndtri(uniform(seed, name, start, stop, shape))
+
+
+def latents(
+    seed: int, name: str, start: int, stop: int, open_share: Float[np.ndarray, "... latent"]
+) -> Float64[np.ndarray, "subject ... latent"]:
+    """Latent vectors of the subjects `start … stop - 1`: N(0, 1), and 0 where a gate is closed.
+
+    The gate of each latent is open with the probability `open_share`: 1 under a Gaussian prior, α under a
+    spike-and-slab one.
+    """
+    z = normal(seed, name, start, stop, open_share.shape)
+    if (open_share < 1).any():
+        z = z * (uniform(seed, f"{name}/gates", start, stop, open_share.shape) < open_share)
+    return z
 
 
 def _digest(seed: int, name: str, index: int) -> bytes:

@@ -16,9 +16,10 @@ from covary.config.gates import Gates
 from covary.config.generator import Generator, Sampling
 from covary.config.images import Images
 from covary.config.inference import Posterior
+from covary.config.phenotypes import Phenotypes
 from covary.config.predictors import Predictor, default_predictors
 from covary.config.records import Longitudinal
-from covary.config.vae import Ranking, Vae
+from covary.config.vae import Family, Ranking, Vae
 
 
 class Config(Section):
@@ -39,6 +40,7 @@ class Config(Section):
     images: Images = Field(default_factory=Images)
     vae: Vae = Field(default_factory=Vae)
     ranking: Ranking = Field(default_factory=Ranking)
+    phenotypes: Phenotypes = Field(default_factory=Phenotypes)
     generator: Generator = Field(default_factory=Generator)
     sampling: Sampling = Field(default_factory=Sampling)
     quality: Quality = Field(default_factory=Quality)
@@ -71,10 +73,20 @@ class Config(Section):
             first.setdefault(predictor.objective, predictor)
         return first
 
+    @property
+    def other_families(self) -> list[Family]:
+        """The families of VAEs that are trained for comparison only; none where images are not of cells."""
+        compared = self.phenotypes.families if self.images.source == "cells" else []
+        return [family for family in compared if family != self.vae.family]
+
     def without_effect(self) -> dict[str, str]:
-        """Only marginal likelihood needs draws from posteriors."""
-        needed = "marginal_likelihood" in self.oracles
-        return {} if needed else {"posterior": "without a predictor by marginal_likelihood"}
+        """Only marginal likelihood needs draws from posteriors; only cells have phenotypes."""
+        idle = {}
+        if "marginal_likelihood" not in self.oracles:
+            idle["posterior"] = "without a predictor by marginal_likelihood"
+        if self.images.source != "cells":
+            idle["phenotypes"] = f"with images.source {self.images.source}"
+        return idle
 
     @model_validator(mode="after")
     def _parts_fit_together(self):
@@ -134,7 +146,9 @@ class Config(Section):
 def digest(config: Config) -> str:
     """SHA-256 of all settings that decide a number in the dataset."""
     settings = json.dumps(
-        config.model_dump(exclude={"experiment", "license", "quality", "gates", "store", "evaluation"}),
+        config.model_dump(
+            exclude={"experiment", "license", "quality", "gates", "store", "evaluation", "phenotypes"}
+        ),
         sort_keys=True,
     )
     return hashlib.sha256(settings.encode()).hexdigest()

@@ -6,6 +6,8 @@ from pydantic import Field
 
 from covary.config.base import Positive, Section
 
+Family = Literal["beta_vae", "vae_gan", "sparse_vae", "sparse_vae_gan"]
+
 
 class Sparsity(Section):
     """The spike-and-slab prior of `sparse_vae` and `sparse_vae_gan`: most latents of an image are 0."""
@@ -44,7 +46,7 @@ class Adversary(Section):
 class Vae(Section):
     """The convolutional VAE whose latent space carries the association."""
 
-    family: Literal["beta_vae", "vae_gan", "sparse_vae", "sparse_vae_gan"] = Field(
+    family: Family = Field(
         "beta_vae",
         description="Gaussian prior, or `sparse`, a spike-and-slab one; `gan`: with an adversary. CytoVAE, "
         "CytoVAEGAN, SparseVAE and SparseVAEGAN are these four with architecture `cyto`",
@@ -114,10 +116,19 @@ class Vae(Section):
         absent += [] if self.has_adversary else ["adversary"]
         return idle | dict.fromkeys(absent, f"with family {self.family}")
 
+    def of_family(self, family: Family) -> "Vae":
+        """These settings for another family."""
+        return self.model_copy(update={"family": family})
+
     @property
     def is_sparse(self) -> bool:
         """Whether the prior is spike-and-slab."""
         return self.family.startswith("sparse")
+
+    @property
+    def open_share(self) -> float:
+        """Share of the latents that are not 0 under the prior."""
+        return self.sparsity.alpha if self.is_sparse else 1.0
 
     @property
     def has_adversary(self) -> bool:

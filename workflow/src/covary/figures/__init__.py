@@ -7,6 +7,16 @@ from covary.figures.headline import headline
 from covary.figures.images import examples, reconstructions, traversals
 from covary.figures.latents import latent_ranking
 from covary.figures.ledger import association_ledger
+from covary.figures.phenotypes import (
+    cells_by_mode,
+    confusion_matrix,
+    family_curves,
+    family_reconstructions,
+    interpolations,
+    mode_correlations,
+    open_gates,
+    phenotype_accuracy,
+)
 from covary.figures.power import learning_curve
 from covary.figures.privacy import ClosestPairs, closest_pairs, pairs_of
 from covary.figures.quality import generator_quality, nearest_images
@@ -20,16 +30,24 @@ __all__ = [
     "association",
     "association_ledger",
     "calibration",
+    "cells_by_mode",
     "closest_pairs",
+    "confusion_matrix",
     "examples",
+    "family_curves",
+    "family_reconstructions",
     "generator_quality",
     "goodness_of_fit",
     "headline",
+    "interpolations",
     "latent_ranking",
     "learning_curve",
+    "mode_correlations",
     "nearest_images",
+    "open_gates",
     "pairs_of",
     "parse_rulegraph",
+    "phenotype_accuracy",
     "predictive_checks",
     "r2_against_explainable_fraction",
     "reconstructions",

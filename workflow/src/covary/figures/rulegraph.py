@@ -19,8 +19,8 @@ _EDGE = re.compile(r"^\s*(\d+)\s*->\s*(\d+)", re.MULTILINE)
 _FAMILIES = {
     "images and their models": (
         BLUE,
-        {"draw_phantoms", "draw_cells", "write_digits", "prepare_images", "train_image_vae", "encode_images",
-         "rank_latents", "check_latents", "train_generator", "check_generator"},
+        {"draw_phantoms", "draw_cells", "write_digits", "prepare_images", "train_image_vae", "train_family",
+         "encode_images", "rank_latents", "check_latents", "train_generator", "check_generator"},
     ),
     "synthetic subjects and images": (
         GREEN,

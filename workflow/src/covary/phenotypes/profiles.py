@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
+from sklearn.covariance import LedoitWolf
 
 from covary.errors import UserError
 from covary.images.cells import CONTROL
@@ -77,3 +78,16 @@ def normalised(wells: pd.DataFrame) -> pd.DataFrame:
     freedom = max(int(is_control.sum()) - len(means), 1)
     sd = np.sqrt(centred[is_control].pow(2).sum() / freedom)
     return wells.assign(**(centred / sd.where(sd > 0, 1.0)))
+
+
+def sphered(wells: pd.DataFrame) -> pd.DataFrame:
+    """Features of `normalised` wells, turned and scaled so that they are uncorrelated over control wells.
+
+    What varies between untreated wells counts less (Ando et al. 2017, doi:10.1101/161422). The covariance of
+    the few control wells is shrunk towards a multiple of the identity (Ledoit and Wolf 2004).
+    """
+    names = features_of(wells)
+    controls = wells.loc[wells["Metadata_Compound"] == CONTROL, names].to_numpy(float)
+    values, vectors = np.linalg.eigh(LedoitWolf(assume_centered=True).fit(controls).covariance_)
+    whitening = vectors / np.sqrt(values.clip(min=1e-12)) @ vectors.T
+    return wells.assign(**dict(zip(names, (wells[names].to_numpy(float) @ whitening).T, strict=True)))

@@ -5,7 +5,7 @@ import pandas as pd
 
 from covary.phenotypes.average_precision import retrieval
 from covary.phenotypes.not_same_compound import accuracy, distances, nearest_modes
-from covary.phenotypes.profiles import CONTROL, features_of, normalised, treatment_profiles
+from covary.phenotypes.profiles import CONTROL, features_of, normalised, sphered, treatment_profiles
 
 _DRAWS = 10_000  # of random orders behind a p-value
 _SIGNIFICANT = 0.05
@@ -14,19 +14,20 @@ _SIGNIFICANT = 0.05
 def accuracies(wells: pd.DataFrame, *, seed: int, resamples: int) -> pd.DataFrame:
     """One row per normalisation, metric and rule of what is no neighbour.
 
-    Columns: normalised (to DMSO of the plate), metric, neighbour (`other_compound`, NSC, or
-    `other_compound_and_batch`, NSB), with_control (the paper's 104 treatments), treatments, accuracy, low and
-    high (95 % bootstrap interval over treatments).
+    Columns: normalisation (`none`; `plate`: to DMSO of the plate; `sphered`: that, and sphered), metric,
+    neighbour (`other_compound`, NSC, or `other_compound_and_batch`, NSB), with_control (the paper's 104
+    treatments), treatments, accuracy, low and high (95 % bootstrap interval over treatments).
     """
+    of_plate = normalised(wells)
     rows = []
-    for is_normalised in (False, True):
-        profiles = treatment_profiles(normalised(wells) if is_normalised else wells)
+    for normalisation, of in (("none", wells), ("plate", of_plate), ("sphered", sphered(of_plate))):
+        profiles = treatment_profiles(of)
         for metric in ("euclidean", "cosine"):
             for other_batch, with_control in ((False, False), (False, True), (True, False)):
                 found = nearest_modes(profiles, metric, other_batch=other_batch, with_control=with_control)
                 rows.append(
                     {
-                        "normalised": is_normalised,
+                        "normalisation": normalisation,
                         "metric": metric,
                         "neighbour": "other_compound_and_batch" if other_batch else "other_compound",
                         "with_control": with_control,

@@ -18,7 +18,7 @@ from markupsafe import Markup, escape
 from covary.config.experiment import Config
 from covary.dataset.association import explainable_fraction
 from covary.evaluate.ledger import measured_ceiling
-from covary.report import answers, summary
+from covary.report import answers, phenotypes, summary
 from covary.report.environment import environment
 from covary.report.fits import fits_in_words
 from covary.report.model import model_source
@@ -82,12 +82,17 @@ def render(
     `channels` are the names of the channels of the images, `index` the list of prepared images, with their
     `status` and `conversion`.
     `tables` has all of `TABLES`: those of `covary.evaluate` and the `latent_ranking` of `covary.vae`, as read
-    from their files. `figures` has an SVG or PNG file for each of `FIGURES`; `captions` is a folder with a
-    caption `<name>.rst` for every figure and table; `benchmarks` is the folder of Snakemake's benchmarks.
+    from their files. `figures` has an SVG or PNG file for each of `FIGURES`. A run with cells also has those
+    of `covary.report.phenotypes`. `captions` is a folder with a caption `<name>.rst` for every figure and
+    table; `benchmarks` is the folder of Snakemake's benchmarks.
 
     Raises ValueError if a table or figure is missing or of another kind, FileNotFoundError if a caption is.
     """
-    for kind, names, given in (("figure", FIGURES, figures), ("table", TABLES, tables)):
+    has_phenotypes = phenotypes.has_phenotypes(config)
+    all_figures = FIGURES + (phenotypes.FIGURES if has_phenotypes else ())
+    all_tables = TABLES + (phenotypes.TABLES if has_phenotypes else ())
+    captioned = (*FIGURES, *TABLES, *(phenotypes.CAPTIONED if has_phenotypes else ()))
+    for kind, names, given in (("figure", all_figures, figures), ("table", all_tables, tables)):
         if missing := [name for name in names if name not in given]:
             raise ValueError(f"report: expected a file for each {kind}, got none for {', '.join(missing)}")
     templates = environment()
@@ -138,8 +143,9 @@ def render(
         privacy_verdict=answers.privacy_verdict(tables["privacy"]),
         tables=shown,
         files=tables,
-        figures={name: _data_uri(figures[name]) for name in FIGURES},
-        captions={name: _caption(captions / f"{name}.rst") for name in (*FIGURES, *TABLES) if name != FITS},
+        phenotypes=phenotypes.sentences(tables) if has_phenotypes else [],
+        figures={name: _data_uri(figures[name]) for name in all_figures},
+        captions={name: _caption(captions / f"{name}.rst") for name in captioned if name != FITS},
         runtime=read_benchmarks(benchmarks),
         versions=_versions(),
         machine=f"{platform.system()} on {platform.machine()}, {os.cpu_count()} cores",

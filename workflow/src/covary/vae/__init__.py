@@ -4,9 +4,9 @@ from covary.vae.families.beta import draw_posterior
 from covary.vae.loss import kl_divergence, warmed_up_beta, with_free_bits
 from covary.vae.network import VAE
 from covary.vae.perceptual import PerceptualLoss, perceptual_loss
-from covary.vae.ranking import rank_latents, ranking_agreement
+from covary.vae.ranking import rank_latents, ranking_agreement, read_back
 from covary.vae.train import train_vae
-from covary.vae.use import decode, encode, seen
+from covary.vae.use import decode, encode, open_shares, seen
 
 __all__ = [
     "VAE",
@@ -15,9 +15,11 @@ __all__ = [
     "draw_posterior",
     "encode",
     "kl_divergence",
+    "open_shares",
     "perceptual_loss",
     "rank_latents",
     "ranking_agreement",
+    "read_back",
     "seen",
     "train_vae",
     "warmed_up_beta",

@@ -25,6 +25,7 @@ def rank_latents(
     seed: int,
     *,
     random_effects: int = 3,
+    open_share: float = 1.0,
 ) -> pd.DataFrame:
     """Rank the latents by both methods and choose the random effects by `config.method`.
 
@@ -33,9 +34,13 @@ def rank_latents(
     mean of its decoding; small is influential. Method 2, sensitivity: mean squared change of the decoding
     (values 0 … 1) when one latent is redrawn; large is influential.
 
+    Under a spike-and-slab prior, `open_share` is α, and a latent is judged by the z in which its gate is
+    open. In synthetic subjects the gates of the chosen latents are always open, so that these are N(0, 1).
+    What can be read back of them is therefore measured once more with z of that kind.
+
     Returns one row per latent: latent, posterior_mean_variance, active, readback_mse, readback_r2,
     sensitivity, rank_readback and rank_sensitivity (1 is best; -1: not active), random_effect (0 … k-1; -1:
-    not chosen).
+    not chosen), open_share (how often its gate is open in synthetic subjects).
     Raises UserError if fewer latents are active than there are random effects.
     """
     vae.eval()
@@ -45,23 +50,29 @@ def rank_latents(
             f"the VAE has {active.sum()} active latents, but {random_effects} random effects are needed: "
             "lower vae.beta or ranking.active_variance, or train on more varied images"
         )
-    z, z_hat = _read_back(vae, config.readback_draws, seed)
-    readback_mse = np.square(z - z_hat).mean(axis=0)
-    sensitivity = _sensitivity(vae, config.sensitivity_draws, seed)
+    share = np.full(vae.latent_dim, open_share)
+    readback_mse, readback_r2 = read_back(vae, share, config.readback_draws, seed)
+    sensitivity = _sensitivity(vae, share, config.sensitivity_draws, seed)
     table = pd.DataFrame(
         {
             "latent": np.arange(vae.latent_dim),
             "posterior_mean_variance": posterior_mean_variance,
             "active": active,
             "readback_mse": readback_mse,
-            "readback_r2": 1 - readback_mse / z.var(axis=0),
+            "readback_r2": readback_r2,
             "sensitivity": sensitivity,
             "rank_readback": _rank(readback_mse, active),
             "rank_sensitivity": _rank(-sensitivity, active),
         }
     )
     rank = table[f"rank_{config.method}"]
-    return table.assign(random_effect=np.where(rank.between(1, random_effects), rank - 1, -1))
+    chosen = rank.between(1, random_effects)
+    share[chosen] = 1
+    if open_share < 1:
+        again = read_back(vae, share, config.readback_draws, seed)
+        for name, found in zip(("readback_mse", "readback_r2"), again, strict=True):
+            table[name] = np.where(chosen, found, table[name])
+    return table.assign(random_effect=np.where(chosen, rank - 1, -1), open_share=share)
 
 
 def ranking_agreement(ranking: pd.DataFrame) -> pd.DataFrame:
@@ -97,20 +108,32 @@ def ranking_agreement(ranking: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+@fixed_threads(1)
 @torch.no_grad()
-def _read_back(
-    vae: VAE, draws: int, seed: int
-) -> tuple[Float64[np.ndarray, "draw latent"], Float64[np.ndarray, "draw latent"]]:
-    """z ~ N(0, I) and the posterior mean of its decoding."""
-    z = rng.normal(seed, "ranking_readback", 0, draws, (vae.latent_dim,))
+def read_back(
+    vae: VAE, open_share: Float[np.ndarray, " latent"], draws: int, seed: int
+) -> tuple[Float64[np.ndarray, " latent"], Float64[np.ndarray, " latent"]]:
+    """Mean squared error and R² of the posterior mean of decodings of z ~ p(z), for each latent.
+
+    The gate of a latent is open in a share `open_share` of the z, and only these count.
+    """
+    vae.eval()
+    z = rng.latents(seed, "ranking_readback", 0, draws, open_share)
     batches = torch.from_numpy(z).float().to(device_of(vae)).split(_BATCH)
-    return z, torch.cat([vae.encode(vae.decode(batch))[0] for batch in batches]).double().cpu().numpy()
+    z_hat = torch.cat([vae.encode(vae.decode(batch))[0] for batch in batches]).double().cpu().numpy()
+    is_open = z != 0
+    mse = np.square(z - z_hat).mean(axis=0, where=is_open)
+    return mse, 1 - mse / z.var(axis=0, where=is_open)
 
 
 @torch.no_grad()
-def _sensitivity(vae: VAE, draws: int, seed: int) -> Float64[np.ndarray, " latent"]:
-    """Mean squared change of the decoding when one latent is redrawn from N(0, 1)."""
-    pairs = rng.normal(seed, "ranking_sensitivity", 0, draws, (2, vae.latent_dim))
+def _sensitivity(
+    vae: VAE, open_share: Float[np.ndarray, " latent"], draws: int, seed: int
+) -> Float64[np.ndarray, " latent"]:
+    """Mean squared change of the decoding when one latent is redrawn from N(0, 1), its gate open."""
+    pairs = rng.latents(
+        seed, "ranking_sensitivity", 0, draws, np.stack([open_share, np.ones_like(open_share)])
+    )
     change = torch.zeros(vae.latent_dim, dtype=torch.float64)
     for batch in torch.from_numpy(pairs).float().to(device_of(vae)).split(_BATCH):
         z, redrawn = batch.unbind(dim=1)

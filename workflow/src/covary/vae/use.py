@@ -24,6 +24,16 @@ def encode(
     return mean, log_variance
 
 
+@fixed_threads()
+@torch.no_grad()
+def open_shares(vae: VAE, images: UInt8[np.ndarray, "n c h w"]) -> Float32[np.ndarray, " n"] | None:
+    """Expected share of open gates of each image; None for a network without gates."""
+    vae.eval()
+    device = device_of(vae)
+    shares = [vae.posterior(vae.view(to_unit_range(b, device))).open_share() for b in batches_of(images)]
+    return None if shares[0] is None else torch.cat(shares).cpu().numpy()
+
+
 def seen(vae: VAE, images: UInt8[np.ndarray, "n c h w"]) -> UInt8[np.ndarray, "n c h w"]:
     """Whole images as the network sees them: the middle rows, if it was trained with rows cut away."""
     return to_uint8(vae.view(to_unit_range(images, device_of(vae))))

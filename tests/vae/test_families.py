@@ -12,7 +12,7 @@ from covary.config.base import ConfigError
 from covary.config.reading import check
 from covary.config.vae import Adversary, Sparsity, Vae
 from covary.training import checkpoint
-from covary.vae import VAE, encode, train_vae
+from covary.vae import VAE, draw_gated, encode, train_vae
 from covary.vae.families.adversarial import Discriminator, Opponent
 from covary.vae.families.beta import Gaussian, GaussianPosterior
 from covary.vae.families.catalogue import FAMILIES
@@ -270,12 +270,24 @@ def test_a_sparse_vae_uses_about_the_share_of_latents_that_its_prior_expects(tmp
     assert 0.15 < history["open_share"].iloc[-1] < 0.45
 
 
+def test_draws_from_moments_and_gates_have_those_moments_and_gates():
+    n = 200_000
+    q = SpikeSlabPosterior(*(torch.full((n, 2), v) for v in (1.5, math.log(0.3), math.log(0.25))))
+    q.log_gate[:, 1] = 0.0  # always open
+    z = draw_gated(*q.moments(), q.gate(), draws())
+    assert (z[:, 0] != 0).float().mean().item() == pytest.approx(0.25, abs=0.005)
+    for j, is_open in enumerate((z[:, 0] != 0, z[:, 1] != 0)):
+        assert z[is_open, j].mean().item() == pytest.approx(1.5, abs=0.01)
+        assert z[is_open, j].var().item() == pytest.approx(0.3, abs=0.01)
+    mean, log_variance = (part[0] for part in q.moments())
+    torch.testing.assert_close(z.mean(dim=0), mean, atol=0.01, rtol=0)
+    torch.testing.assert_close(z.var(dim=0), log_variance.exp(), atol=0.02, rtol=0)
+
+
 def test_keys_of_other_families_are_refused():
     for family, section in (("beta_vae", "sparsity"), ("vae_gan", "sparsity"), ("sparse_vae", "adversary")):
         with pytest.raises(ConfigError, match=f"vae.{section}: has no effect with family {family}"):
             check({"vae": {"family": family, section: {}}})
-    with pytest.raises(ConfigError, match=r"vae\.family must be beta_vae or vae_gan"):
-        check({"vae": {"family": "sparse_vae"}})
     with pytest.raises(ConfigError, match=r"images\.size_px must be 28 and a multiple of 8"):
         check({"vae": {"architecture": "cyto"}})
 

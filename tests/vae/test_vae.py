@@ -7,7 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from covary.config.dataset import Subjects
 from covary.config.vae import Ranking, Vae
+from covary.dataset.subjects import sample
 from covary.training.device import place
 from covary.vae import (
     VAE,
@@ -176,9 +178,26 @@ def test_rankings_of_a_linear_vae_are_its_closed_forms():
     assert table["rank_readback"].tolist() == [2, 4, 1, 3, -1]
     assert table["rank_sensitivity"].tolist() == [4, 1, 3, 2, -1]
     assert table["random_effect"].tolist() == [1, -1, 0, 2, -1]
+    assert (table["open_share"] == 1).all()
     by_sensitivity = Ranking(method="sensitivity", readback_draws=draws, sensitivity_draws=draws)
     chosen = rank_latents(vae, posterior_mean_variance, by_sensitivity, 5)["random_effect"]
     assert chosen.tolist() == [-1, 0, 2, 1, -1]
+
+
+def test_under_a_prior_with_gates_latents_are_ranked_by_open_ones_and_the_chosen_are_always_open():
+    fidelity = [0.9, 0.3, 1.0, 0.6]
+    vae = LinearVae([0.5, 3.0, 1.0, 2.0], fidelity)
+    draws = Ranking(readback_draws=8000, sensitivity_draws=500)
+    table = rank_latents(vae, np.full(4, 0.5), draws, 5, random_effects=2, open_share=0.25)
+    # As without gates: closed ones, which any encoder reads back, do not count.
+    np.testing.assert_allclose(table["readback_r2"], 1 - (1 - np.array(fidelity)) ** 2, atol=0.06)
+    assert table["random_effect"].tolist() == [1, -1, 0, -1]
+    assert table["open_share"].tolist() == [1, 0.25, 1, 0.25]
+    subjects = sample(table, Subjects(train=4000, validation=100, test=100), seed=3)
+    eta, z = subjects["eta"].values, subjects["z"].values
+    np.testing.assert_array_equal(eta, z[:, [2, 0]])
+    assert (eta != 0).all() and eta.std() == pytest.approx(1, abs=0.03)
+    assert (z[:, [1, 3]] != 0).mean() == pytest.approx(0.25, abs=0.02)
 
 
 def test_agreement_of_the_methods_has_a_measured_rank_correlation():

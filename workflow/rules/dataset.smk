@@ -65,6 +65,8 @@ rule generate_images:
         specification="<results>/dataset.spec.json",
         unet="<results>/generator/unet/diffusion_pytorch_model.safetensors",
         gate=gate_of_generator(),
+        # Images follow from z. Which latents were chosen matters to z only where the prior has gates.
+        ranking=["<results>/vae/latent_ranking.csv"] if settings.vae.is_sparse else [],
     output:
         marker=f"<results>/{names.shard_marker('{shard}')}",
     log:

@@ -22,10 +22,11 @@ def check_generator(
 ) -> None:
     """Draw a few images, and write what can be read back of each random effect, if it is enough."""
     network = diffusion.ImageGenerator.load(generator)
-    z = rng.normal(seed, "gate", 0, settings.images, (network.vae.latent_dim,))
+    ranked = pd.read_csv(ranking)
+    z = rng.latents(seed, "gate", 0, settings.images, ranked["open_share"].to_numpy(float))
     drawn = diffusion.generate(network, z, np.arange(settings.images), sampling, seed)
     r2 = quality.readback_r2(z, quality.read_back(network.vae, drawn))
-    shares = gates.readable_shares(pd.read_csv(ranking), random_effects, r2)
+    shares = gates.readable_shares(ranked, random_effects, r2)
     gates.pass_through(gates.GENERATOR, shares, settings.generator)
     shares.to_csv(table, index=False)
 

@@ -44,7 +44,8 @@ def plot_images(
 
     table = pd.read_csv(ranking)
     ranked = table[table["active"]].sort_values("rank_readback")["latent"].to_numpy()[:N_LATENTS]
-    strips = diffusion.traverse(network, ranked, VALUES, sampling, seed)
+    open_share = table["open_share"].to_numpy(float)
+    strips = diffusion.traverse(network, ranked, VALUES, open_share, sampling, seed)
     figures.save(figures.traversals(strips, ranked.tolist(), VALUES), traversals)
 
 

@@ -13,7 +13,7 @@ from covary.phenotypes import pictures
 from covary.phenotypes.families import MODELS, main_accuracy
 from covary.phenotypes.profiles import CONTROL, cell_table
 from covary.quality import spread
-from covary.vae import VAE, decode, encode, open_shares
+from covary.vae import VAE, decode, encode, gates
 
 N_CELLS, N_RECONSTRUCTED = 9, 2
 
@@ -49,15 +49,16 @@ def plot_phenotypes(
         ends = [cells.filter(like="latent_").iloc[i].to_numpy(float) for i in (control, row.cell)]
         between = decode(network, pictures.path(*ends))
         name = f"{row.Metadata_Compound} {row.Metadata_Concentration:g}"
-        strip = np.concatenate([images_of([control]), between, images_of([row.cell])])
+        before, after = images_of(np.array([control, row.cell]))[:, None]
+        strip = np.concatenate([before, between, after])
         strips.append((f"{row.Metadata_moa}\n{name}", pictures.cosine(*ends), strip))
     figures.save(figures.interpolations(strips), interpolations)
 
     some = prepared.test[spread(len(prepared.test), N_RECONSTRUCTED)]
     decoded = {MODELS[f]: decode(net, encode(net, some)[0]) for f, net in networks.items()}
     figures.save(figures.family_reconstructions(some, decoded, prepared.channels), family_reconstructions)
-    shares = {MODELS[f]: open_shares(net, prepared.test) for f, net in networks.items()}
-    sparse = {name: share for name, share in shares.items() if share is not None}
+    of_family = {MODELS[f]: gates(net, prepared.test) for f, net in networks.items()}
+    sparse = {name: gate.mean(axis=1) for name, gate in of_family.items() if gate is not None}
     alpha = {MODELS[f]: vae.of_family(f).open_share for f in trained}
     figures.save(figures.open_gates(sparse, alpha), open_gates)
     read = {MODELS[f]: pd.read_csv(file) for f, file in zip(trained, histories, strict=True)}

@@ -48,6 +48,7 @@ def _train(
         settings,
         seed=seed,
         checkpoint_dir=history.parent / "checkpoints" / code,
+        gate=posterior.get("train_gate"),
     )
     if device.is_main_process():
         generator.save(history.parent)

@@ -97,9 +97,6 @@ class Config(Section):
             border = f"{border_px} and " if border_px else ""
             raise ValueError(f"images.size_px must be {border}a multiple of {multiple_px} (halvings by "
                              f"the VAE), got {self.images.size_px}")  # fmt: skip
-        if self.vae.is_sparse:
-            raise ValueError("vae.family must be beta_vae or vae_gan, because latents of synthetic subjects "
-                             f"are drawn from N(0, I), got {self.vae.family!r}")  # fmt: skip
         if self.vae.crop_rows >= self.images.size_px:
             raise ValueError(f"vae.crop_rows must be < images.size_px ({self.images.size_px}), "
                              f"got {self.vae.crop_rows}")  # fmt: skip

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import xarray as xr
-from jaxtyping import Float32
+from jaxtyping import Float, Float32
 
 from covary import rng
 from covary.config.dataset import Subjects
@@ -12,16 +12,20 @@ SPLITS = ("train", "validation", "test")
 
 
 def latent_vectors(
-    seed: int, start: int, stop: int, latent_dim: int
+    seed: int, start: int, stop: int, open_share: Float[np.ndarray, " latent"]
 ) -> Float32[np.ndarray, "subject latent"]:
-    """z ~ N(0, I) of the subjects `start … stop - 1`, each from its own random stream."""
-    return rng.normal(seed, "z", start, stop, (latent_dim,)).astype(np.float32)
+    """z of the subjects `start … stop - 1`, each from its own random stream (`rng.latents`)."""
+    return rng.latents(seed, "z", start, stop, open_share).astype(np.float32)
 
 
 def sample(ranking: pd.DataFrame, subjects: Subjects, *, seed: int) -> xr.Dataset:
-    """Draw z ~ N(0, I) for every subject and take the chosen latents as random effects eta.
+    """Draw z from the prior for every subject and take the chosen latents as random effects eta.
 
-    `ranking` has one row per latent, `random_effect` the number of the one it serves as, or -1.
+    Under a spike-and-slab prior, the gates of the chosen latents are open for every subject, so that eta is
+    N(0, I) under every prior; the gates of the others are drawn.
+
+    `ranking` has one row per latent, `random_effect` the number of the one it serves as, or -1, and
+    `open_share` how often its gate is open.
     Returns z (subject, latent), eta (subject, random_effect) and split (subject).
     Every subject draws from its own stream, so the first n subjects of a larger dataset are the same.
     Raises ValueError if the random effects in the ranking are not numbered 0 … k - 1.
@@ -30,7 +34,7 @@ def sample(ranking: pd.DataFrame, subjects: Subjects, *, seed: int) -> xr.Datase
     if list(chosen["random_effect"]) != list(range(len(chosen))) or chosen.empty:
         raise ValueError("latent ranking: random effects must be numbered 0 … k - 1")
     latents = chosen["latent"].to_numpy()
-    z = latent_vectors(seed, 0, subjects.total, len(ranking))
+    z = latent_vectors(seed, 0, subjects.total, ranking["open_share"].to_numpy(float))
     split = np.repeat(np.arange(3, dtype=np.uint8), [subjects.train, subjects.validation, subjects.test])
     return xr.Dataset(
         {

@@ -91,15 +91,17 @@ def reconstruct(
 
 def traverse(
     generator: ImageGenerator,
-    latents: Int[np.ndarray, " latent"],
+    latents: Int[np.ndarray, " varied"],
     values: Float[np.ndarray, " value"],
+    open_share: Float[np.ndarray, " latent"],
     config: Sampling,
     seed: int,
-) -> UInt8[np.ndarray, "latent value c h w"]:
-    """Images along each of some latents, these latents at 0 otherwise; all from one noise and one other z."""
-    grid = np.tile(
-        rng.normal(seed, "traversal", 0, 1, (generator.vae.latent_dim,))[0], (len(latents), len(values), 1)
-    )
+) -> UInt8[np.ndarray, "varied value c h w"]:
+    """Images along each of some latents, these latents at 0 otherwise; all from one noise and one other z.
+
+    The gates of the other latents are open with the probabilities `open_share`.
+    """
+    grid = np.tile(rng.latents(seed, "traversal", 0, 1, open_share)[0], (len(latents), len(values), 1))
     grid[:, :, latents] = 0
     for row, latent in enumerate(latents):
         grid[row, :, latent] = values

@@ -18,7 +18,7 @@ from covary.jobs.progress import progress
 from covary.training.checkpoint import Checkpoint, fingerprint
 from covary.training.device import device_of, fixed_threads
 from covary.training.draws import keyed_generator, seeded, shuffled_batches
-from covary.vae import VAE, draw_posterior
+from covary.vae import VAE, draw_gated, draw_posterior
 
 _WARMUP_FRACTION = 0.05
 _SCALE_IMAGES = 1024
@@ -34,13 +34,15 @@ def train_generator(
     config: Generator,
     seed: int,
     checkpoint_dir: Path,
+    *,
+    gate: Float32[np.ndarray, "n latent"] | None = None,
 ) -> tuple[ImageGenerator, pd.DataFrame]:
     """Fit the network by AdamW, averaging its weights.
 
     `data` are images of `size_px` (uint8) or, with `config.pretrained`, their posterior parameters in
     the space of its autoencoder (`cache_latents`). `mean` and `log_variance` are q(z|x) of the images. With
-    `conditioning_source: posterior_sample` each step draws z anew from it, so that over images z ~ N(0, I)
-    as at sampling.
+    `conditioning_source: posterior_sample` each step draws z anew from it, so that over images z is
+    distributed as at sampling. `gate` is γ of a spike-and-slab posterior.
 
     Runs on as many devices as processes were launched by accelerate; each gets its share of the same batch
     with the same draws, so their number matters only to rounding. Returns the generator and one row every
@@ -69,7 +71,7 @@ def train_generator(
         parts["scaler"] = accelerator.scaler
     checkpoint = Checkpoint(
         checkpoint_dir,
-        fingerprint(config, seed, data, mean, log_variance),
+        fingerprint(config, seed, data, mean, log_variance, *([] if gate is None else [gate])),
         keep=config.checkpoints_kept,
         **parts,
     )
@@ -86,7 +88,7 @@ def train_generator(
             batch = shuffled_batches(seed, "generator_order", epoch, len(data), config.batch_size)[i]
             draws = keyed_generator(seed, "generator_step", step)
             share = slice(accelerator.process_index, None, accelerator.num_processes)
-            drawn = _draw(generator, data, mean, log_variance, batch, config, draws, device).of(share)
+            drawn = _draw(generator, data, mean, log_variance, batch, config, draws, device, gate).of(share)
             # Processes add up to the mean over the whole batch, of which each may have another share.
             loss = _squared_errors(generator, drawn, config.min_snr_gamma).sum() / len(batch)
             optimiser.zero_grad(set_to_none=True)
@@ -136,10 +138,16 @@ def _draw(
     config: Generator,
     draws: torch.Generator,
     device: torch.device,
+    gate: Float32[np.ndarray, "n latent"] | None = None,
 ) -> _Drawn:
     z = torch.from_numpy(mean[batch])
     if config.conditioning_source == "posterior_sample":
-        z = draw_posterior(z, torch.from_numpy(log_variance[batch]), draws)
+        spread = torch.from_numpy(log_variance[batch])
+        z = (
+            draw_posterior(z, spread, draws)
+            if gate is None
+            else draw_gated(z, spread, torch.from_numpy(gate[batch]), draws)
+        )
     x = generator.space.read(data[batch], draws, device)
     noise = torch.randn(x.shape, generator=draws)
     t = _stratified_timesteps(len(x), len(generator.scheduler.alphas_cumprod), draws)

@@ -112,7 +112,7 @@ def interpolations(
     for row, (name, cosine, images) in zip(axes, rows, strict=True):
         for axis, image in zip(row, images, strict=True):
             show(axis, merged(image))
-        text = f"{name}\n(cosine {cosine:.2f})".replace("-", "−")
+        text = f"{name}\ncosine {f'{cosine:.2f}'.replace('-', '−')}"
         row[0].set_ylabel(text, rotation=0, ha="right", va="center", fontsize=7)
     axes[0, 0].set_title("DMSO", fontsize=8, pad=3)
     axes[0, columns // 2].set_title("decoded", fontsize=8, pad=3)
@@ -178,7 +178,8 @@ def family_curves(histories: Mapping[str, pd.DataFrame], values: int) -> Figure:
         active.plot(history["epoch"], history["active_units"], color=of.colour, linestyle=of.line)
     error.set(title="Squared error of an image", xlabel="epoch", ylabel="test images", yscale="log")
     divergence.set(title="KL divergence", xlabel="epoch", ylabel="nats")
-    active.set(title="Active latents", xlabel="epoch")
+    active.set(title="Active latents", xlabel="epoch", ylim=(0, None))
+    active.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     figure.legend(loc="outside lower center", ncols=4)
     for axis in (error, divergence, active):
         axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))

@@ -1,20 +1,20 @@
 """What figures of phenotypes show: centre cells, paths between them, correlations of modes with latents."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Float64, UInt8
+from jaxtyping import Float, Float64, Int, UInt8
 
 from covary.phenotypes.profiles import CONTROL, TREATMENT, features_of, treatment_profiles, well_profiles
 
 
 def cell_images(
-    index: pd.DataFrame, images: Mapping[str, UInt8[np.ndarray, "_ c h w"]], cells: Iterable[int]
+    index: pd.DataFrame, images: Mapping[str, UInt8[np.ndarray, "_ c h w"]], cells: Int[np.ndarray, " cell"]
 ) -> UInt8[np.ndarray, "cell c h w"]:
     """Images of some cells, by their numbers in the `cell_table` of the same index."""
     used = index[index["row"].notna()].sort_values("split", kind="stable")
-    places = used[["split", "row"]].iloc[list(cells)].itertuples(index=False)
+    places = used[["split", "row"]].iloc[cells].itertuples(index=False)
     return np.stack([images[split][int(row)] for split, row in places])
 
 

@@ -29,7 +29,8 @@ def has_phenotypes(config: Config) -> bool:
 
 def sentences(tables: Mapping[str, pd.DataFrame]) -> list[str]:
     """The results in words: how well modes of action are told, and what the latents could carry."""
-    families = tables["vae_families"].query("source == @HERE")
+    families = tables["vae_families"]
+    families = families[families["source"] == HERE]
     accuracy = tables["phenotype_accuracy"].groupby("features", sort=False)
     found = accuracy.apply(main_accuracy, include_groups=False)
     best = families.loc[families["accuracy"].idxmax()]
@@ -39,8 +40,8 @@ def sentences(tables: Mapping[str, pd.DataFrame]) -> list[str]:
     return [
         f"{best['model']} tells the mode of action of {_with_interval(best)} of "
         f"{int(baseline['treatments'])} treatments by the nearest profile of another compound. The best of "
-        f"the features that need no training, {baseline.name}, tells {_with_interval(baseline)}. The intervals "
-        f"{'do not overlap' if best['low'] > baseline['high'] else 'overlap'}.",
+        f"the features that need no training, {baseline.name}, tells {_with_interval(baseline)}. Their "
+        f"intervals {'do not overlap' if best['low'] > baseline['high'] else 'overlap'}.",
         "As random effects, the three latents that can be read back best could carry this much of a record: "
         f"{joined([f'{percent(share, 0)} with {model}' for model, share in shares.items()])}.",
     ]

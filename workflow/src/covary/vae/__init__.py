@@ -1,21 +1,23 @@
 """The image VAE: architecture, loss, training, latent ranking."""
 
 from covary.vae.families.beta import draw_posterior
+from covary.vae.families.spike_slab import draw_gated
 from covary.vae.loss import kl_divergence, warmed_up_beta, with_free_bits
 from covary.vae.network import VAE
 from covary.vae.perceptual import PerceptualLoss, perceptual_loss
 from covary.vae.ranking import rank_latents, ranking_agreement, read_back
 from covary.vae.train import train_vae
-from covary.vae.use import decode, encode, open_shares, seen
+from covary.vae.use import decode, encode, gates, seen
 
 __all__ = [
     "VAE",
     "PerceptualLoss",
     "decode",
+    "draw_gated",
     "draw_posterior",
     "encode",
+    "gates",
     "kl_divergence",
-    "open_shares",
     "perceptual_loss",
     "rank_latents",
     "ranking_agreement",

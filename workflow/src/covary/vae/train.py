@@ -212,7 +212,7 @@ def _test(
     """Loss terms with z at the posterior mean, the number of active latents, and the share of open gates."""
     network.eval()
     device = device_of(network)
-    means, open_shares = [], []
+    means, gates = [], []
     totals = dict.fromkeys(("mse", "perceptual", "kl", "kl_free"), 0.0)
     for batch in batches_of(images):
         x = network.view(to_unit_range(batch, device))
@@ -221,14 +221,14 @@ def _test(
         decoding = network.decode(mean)
         kl = prior.kl(posterior)
         means.append(mean)
-        open_shares.append(posterior.open_share())
+        gates.append(posterior.gate())
         totals["mse"] += torch.nn.functional.mse_loss(decoding, x).item() * len(batch)
         totals["perceptual"] += 0.0 if perceptual is None else perceptual(x, decoding).item() * len(batch)
         totals["kl"] += kl.sum().item() * len(batch)
         totals["kl_free"] += with_free_bits(kl, config.free_bits).item() * len(batch)
     found = {name: total / len(images) for name, total in totals.items()}
     active = torch.cat(means).var(dim=0) > active_variance
-    sparse = {} if open_shares[0] is None else {"open_share": torch.cat(open_shares).mean().item()}
+    sparse = {} if gates[0] is None else {"open_share": torch.cat(gates).mean().item()}
     return {
         "test_loss": _total(found | {"sleep": 0.0}, config, beta),
         "test_mse": found["mse"],

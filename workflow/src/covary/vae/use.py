@@ -26,12 +26,12 @@ def encode(
 
 @fixed_threads()
 @torch.no_grad()
-def open_shares(vae: VAE, images: UInt8[np.ndarray, "n c h w"]) -> Float32[np.ndarray, " n"] | None:
-    """Expected share of open gates of each image; None for a network without gates."""
+def gates(vae: VAE, images: UInt8[np.ndarray, "n c h w"]) -> Float32[np.ndarray, "n latent"] | None:
+    """How probable it is that each latent of an image is not 0; None for a network without gates."""
     vae.eval()
     device = device_of(vae)
-    shares = [vae.posterior(vae.view(to_unit_range(b, device))).open_share() for b in batches_of(images)]
-    return None if shares[0] is None else torch.cat(shares).cpu().numpy()
+    parts = [vae.posterior(vae.view(to_unit_range(batch, device))).gate() for batch in batches_of(images)]
+    return None if parts[0] is None else torch.cat(parts).cpu().numpy()
 
 
 def seen(vae: VAE, images: UInt8[np.ndarray, "n c h w"]) -> UInt8[np.ndarray, "n c h w"]:

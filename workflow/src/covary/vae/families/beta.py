@@ -25,7 +25,7 @@ class GaussianPosterior(NamedTuple):
         """Mean and log variance of z."""
         return self.mean, self.log_variance
 
-    def open_share(self) -> None:
+    def gate(self) -> None:
         """There are no gates."""
 
 

@@ -33,9 +33,26 @@ class SpikeSlabPosterior(NamedTuple):
         variance = gate * (self.log_variance.exp() + (1 - gate) * self.mean.square())
         return mean, variance.clamp(min=math.exp(_LOG_VARIANCE_RANGE[0])).log()
 
-    def open_share(self) -> Float[Tensor, " batch"]:
-        """Expected share of the latents whose gate is open, of each image."""
-        return self.log_gate.exp().mean(dim=1)
+    def gate(self) -> Float[Tensor, "batch latent"]:
+        """γ, the probability that a latent is not 0."""
+        return self.log_gate.exp()
+
+
+def draw_gated(
+    mean: Float[Tensor, "batch latent"],
+    log_variance: Float[Tensor, "batch latent"],
+    gate: Float[Tensor, "batch latent"],
+    generator: torch.Generator,
+) -> Float[Tensor, "batch latent"]:
+    """z ~ q(z|x) from the moments of z and γ, on the CPU; exactly 0 where a gate is closed.
+
+    With mean m and variance v of z, the slab is N(m/γ, v/γ - (1 - γ)(m/γ)²).
+    """
+    slab_mean = mean / gate
+    slab_variance = log_variance.exp() / gate - (1 - gate) * slab_mean.square()
+    noise = torch.randn(mean.shape, generator=generator)
+    is_open = torch.rand(mean.shape, generator=generator) < gate
+    return torch.where(is_open, slab_mean + slab_variance.clamp(min=0).sqrt() * noise, 0.0)
 
 
 class SpikeSlab:

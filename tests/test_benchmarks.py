@@ -139,3 +139,17 @@ def test_gpu_runs_parts_until_its_time_is_over(run, tmp_path):
     output = tmp_path / "gpu.csv"
     printed = run("gpu", "--smallest", "--seconds", 0, "--only", "machine", "engine", "--output", output)
     assert printed.count("not started: no time left") == 2 == len(pd.read_csv(output))
+
+
+def test_cells(run, tmp_path):
+    rows = (
+        {"family": "beta_vae", "beta": 1.0},
+        {"family": "sparse_vae_gan", "beta": 1.0, "sparsity": {"alpha": 0.2}},
+    )
+    arguments = ["--seeds", 1, "--cells", 1, "--size", 36, "--epochs", 1, "--latents", 4, "--channels", 4,
+                 "--folder", tmp_path, "--output", tmp_path / "cells.json"]  # fmt: skip
+    printed = run("cells", *arguments, ROWS=rows)
+    assert "CytoVAE" in printed and "SparseVAEGAN" in printed
+    stored = json.loads((tmp_path / "cells.json").read_text())
+    assert [row["alpha"] for row in stored] == [None, 0.2] and all(row["spectrum"] > 0 for row in stored)
+    assert run("cells", *arguments, ROWS=rows) == printed

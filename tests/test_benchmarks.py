@@ -149,7 +149,7 @@ def test_cells(run, tmp_path):
     arguments = ["--seeds", 1, "--cells", 1, "--size", 36, "--epochs", 1, "--latents", 4, "--channels", 4,
                  "--folder", tmp_path, "--output", tmp_path / "cells.json"]  # fmt: skip
     printed = run("cells", *arguments, ROWS=rows)
-    assert "CytoVAE" in printed and "SparseVAEGAN" in printed
+    assert "β-VAE" in printed and "SparseVAE-GAN" in printed
     stored = json.loads((tmp_path / "cells.json").read_text())
     assert [row["alpha"] for row in stored] == [None, 0.2] and all(row["spectrum"] > 0 for row in stored)
     assert run("cells", *arguments, ROWS=rows) == printed

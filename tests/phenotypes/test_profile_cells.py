@@ -109,7 +109,7 @@ def test_the_figures_and_the_sentences_of_the_report(cells, tables):
     assert phenotypes.has_phenotypes(Config(images=Images(source="cells", size_px=64)))
     named = {"vae_families": tables["families"], "phenotype_accuracy": tables["accuracy"]}
     found, carried = phenotypes.sentences(named)
-    assert "of 103 treatments" in found and "CytoVAE" in carried and "SparseVAEGAN" in carried
+    assert "of 103 treatments" in found and "β-VAE" in carried and "SparseVAE-GAN" in carried
 
 
 def test_without_gates_the_figure_of_gates_says_so():

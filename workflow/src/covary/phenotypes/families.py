@@ -8,10 +8,10 @@ from covary.phenotypes.published import published
 from covary.vae import VAE, read_back
 
 MODELS: dict[Family, str] = {
-    "beta_vae": "CytoVAE",
-    "vae_gan": "CytoVAEGAN",
+    "beta_vae": "β-VAE",
+    "vae_gan": "VAE-GAN",
     "sparse_vae": "SparseVAE",
-    "sparse_vae_gan": "SparseVAEGAN",
+    "sparse_vae_gan": "SparseVAE-GAN",
 }
 HERE = "this run"
 _PAPER_VALUES = 3 * 68 * 68  # of an image of the paper

@@ -162,7 +162,8 @@ def test_a_missing_script_is_an_error():
 ENGINE = {"draw_posteriors", "estimate_random_effects", "evaluate", "fit_population",
           "measure_learning_curve", "plot_association", "plot_population", "prepare_records",
           "simulate_longitudinal", "train_oracle", "train_predictor"}  # fmt: skip
-DRAWING = {"plot_association", "plot_evaluation", "plot_images", "plot_phenotypes", "plot_population", "plot_quality", "plot_training", "plot_workflow"}  # fmt: skip
+DRAWING = {"plot_association", "plot_evaluation", "plot_images", "plot_phenotypes", "plot_population",
+           "plot_quality", "plot_training", "plot_workflow"}  # fmt: skip
 # For each room an edited definition, and the rules that run again.
 RERUN = {
     "config.records.Longitudinal": ENGINE | {"describe_dataset", "write_provenance", "write_report"},

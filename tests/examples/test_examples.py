@@ -78,3 +78,19 @@ def test_every_example_is_described():
     readme = (EXAMPLES / "README.md").read_text()
     scripts = {path.name for path in EXAMPLES.glob("*.py")}
     assert scripts == set(re.findall(r"^\| `(\w+\.py)`", readme, re.MULTILINE))
+
+
+def test_sites(tmp_path):
+    """Six hospitals differ by more than any feature tells."""
+    draw = rng.generator(1, "hospitals")
+    hospital, x = np.repeat([f"hospital {i}" for i in range(6)], 40), draw.normal(size=(240, 2))
+    y = x[:, 0] + np.repeat(np.linspace(-2, 2, 6), 40) + 0.3 * draw.normal(size=240)
+    rows = [f"{h},{a:.4f},{b:.4f},{c:.4f}" for h, (a, b), c in zip(hospital, x, y, strict=True)]
+    (tmp_path / "table.csv").write_text("\n".join(["hospital,age,dose,y", *rows]) + "\n")
+    printed = run("sites.py", tmp_path / "table.csv", "--target", "y", "--site", "hospital", "--epochs", 40)
+    found = {
+        name: float(seen) for name, seen in re.findall(r"^(\w+) +R² at seen sites +(\S+),", printed, re.M)
+    }
+    assert found["armed"] > found["plain"] + 0.1 and set(found) >= {"site_input", "domain_adversarial"}
+    effects = [float(value) for value in re.findall(r"hospital \d +0 +(\S+)", printed)]
+    assert effects == sorted(effects) and len(effects) == 4

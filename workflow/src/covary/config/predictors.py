@@ -28,8 +28,8 @@ class Predictor(Section):
 
     network: Annotated[str, Field(min_length=1)] = Field(
         "resnet18",
-        description="`resnet18`, a classifier of torchvision by its name, `linear_probe` on what the image "
-        "VAE encodes, or `my_model.py:MyNet`",
+        description="`resnet18`, a classifier of torchvision by its name, `my_model.py:MyNet`, or on what "
+        "the image VAE encodes `linear_probe` or `perceptron` (three hidden layers)",
     )
     objective: Objective = Field(
         "marginal_likelihood",
@@ -41,7 +41,9 @@ class Predictor(Section):
         description="Name in paths and tables; left out, it is <network>_<objective>",
     )
     width: Positive = Field(
-        16, description="Channels of the first stage of resnet18; 64 is that of the literature"
+        16,
+        description="Channels of the first stage of resnet18 (64 is that of the literature), or units of "
+        "each hidden layer of the perceptron",
     )
     covariance: Literal["full", "diagonal"] = Field(
         "full", description="Structure of V, the covariance of eta_hat that the image cannot explain"
@@ -76,8 +78,8 @@ class Predictor(Section):
     )
 
     def without_effect(self) -> dict[str, str]:
-        """`width` is that of resnet18."""
-        return {} if self.network == "resnet18" else {"width": f"with network {self.network}"}
+        """`width` is that of resnet18 and perceptron."""
+        return {} if self.network in ("resnet18", "perceptron") else {"width": f"with network {self.network}"}
 
     @model_validator(mode="after")
     def _shares_suffice(self):

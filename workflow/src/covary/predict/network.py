@@ -1,10 +1,12 @@
 """Networks that predict random effects, of every kind that the configuration can name.
 
-`resnet18`, any classifier of torchvision by its name, and `my_model.py:MyNet` see images; `linear_probe` sees
-the image VAE's encoding of an image; `oracle` sees the random effects that the image was drawn from.
+`resnet18`, any classifier of torchvision by its name, and `my_model.py:MyNet` see images; `linear_probe`
+and `perceptron` see the image VAE's encoding of an image; `oracle` sees the random effects that the image
+was drawn from.
 """
 
 from inspect import signature
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +28,7 @@ _KEY = "predictors.network"
 
 def input_of(network: str) -> str:
     """What a network of this name sees: `image`, `encoding` or `eta`."""
-    return {"linear_probe": ENCODING, "oracle": ETA}.get(network, IMAGE)
+    return {"linear_probe": ENCODING, "perceptron": ENCODING, "oracle": ETA}.get(network, IMAGE)
 
 
 def source_of(network: str) -> UInt8[np.ndarray, " byte"]:
@@ -100,13 +102,15 @@ def _build(network: str, random_effects: int, inputs: int, width: int, channels:
         return ResNet18(width, random_effects, channels)
     if network == "linear_probe":
         return nn.Linear(inputs, random_effects)
+    if network == "perceptron":
+        return _perceptron(inputs, random_effects, width)
     if network == "oracle":
         return _Oracle(inputs, random_effects)
     if ":" in network:
         return _of_user(network, random_effects, channels)
     if network not in models.list_models(module=models):
         raise UserError(
-            f"{_KEY}: must be resnet18, linear_probe, oracle, a classifier of torchvision or "
+            f"{_KEY}: must be resnet18, linear_probe, perceptron, oracle, a classifier of torchvision or "
             f"my_model.py:MyNet, got {network!r}"
         )
     if channels not in (1, 3):
@@ -118,6 +122,13 @@ def _build(network: str, random_effects: int, inputs: int, width: int, channels:
     options = {"image_size": inputs} if network.startswith("vit_") else {}
     of_colours = models.get_model(network, weights=None, num_classes=random_effects, **options)
     return _Grey(of_colours) if channels == 1 else of_colours
+
+
+def _perceptron(inputs: int, outputs: int, width: int) -> nn.Sequential:
+    """Three hidden layers of `width` units."""
+    sizes = (inputs, width, width, width)
+    layers = [layer for pair in pairwise(sizes) for layer in (nn.Linear(*pair), nn.SiLU())]
+    return nn.Sequential(*layers, nn.Linear(width, outputs))
 
 
 def _of_user(name: str, random_effects: int, channels: int) -> nn.Module:

@@ -74,7 +74,9 @@ def train_predictor(
     objective = objective.to(device)
     best = copy.deepcopy(network)
     # With `use_buffers`, the statistics of batch normalisation are averaged like the weights.
-    average = AveragedModel(network, multi_avg_fn=partial(_average, config.ema_decay), use_buffers=True)
+    average = AveragedModel(
+        network, multi_avg_fn=partial(average_weights, config.ema_decay), use_buffers=True
+    )
     optimiser = torch.optim.AdamW(
         network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
@@ -109,7 +111,7 @@ def train_predictor(
 
     with progress(config.epochs, first_epoch, "train predictor (epochs)") as bar:
         for epoch in range(first_epoch, config.epochs):
-            if _epochs_since_best(history) >= config.patience_epochs:
+            if epochs_since_best(history) >= config.patience_epochs:
                 break
             network.train()
             losses = []
@@ -156,7 +158,7 @@ def predict(network: nn.Module, inputs: Inputs) -> Float32[np.ndarray, "n random
 
 
 @torch.no_grad()
-def _average(decay: float, averages: list[Tensor], values: list[Tensor], n_averaged: Tensor) -> None:
+def average_weights(decay: float, averages: list[Tensor], values: list[Tensor], n_averaged: Tensor) -> None:
     """Running average of tensors of one type, with a smaller decay at first. Integers are copied."""
     weight = 1 - min(decay, (1 + int(n_averaged)) / (10 + int(n_averaged)))
     if averages[0].is_floating_point():
@@ -165,5 +167,6 @@ def _average(decay: float, averages: list[Tensor], values: list[Tensor], n_avera
         torch._foreach_copy_(averages, values)
 
 
-def _epochs_since_best(history: History) -> int:
+def epochs_since_best(history: History) -> int:
+    """Epochs after the last one that was the best so far."""
     return next((i for i, row in enumerate(reversed(history)) if row["best"]), len(history))

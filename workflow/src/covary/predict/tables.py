@@ -1,0 +1,184 @@
+"""Networks with random effects of sites for tables of features: regression and classification.
+
+model = SiteModel("armed", seed=1).fit(x, y, site)
+model.predict_mixed(x_new, site_new)  # at training sites
+model.predict_mixed(x_new)            # at sites that are new, or not known
+model.site_effects()
+"""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Float32, Int64, Shaped
+
+from covary.config.predictors import Predictor
+from covary.config.site_methods import SiteMethod
+from covary.dataset import sites
+from covary.errors import UserError
+from covary.predict.armed import SiteIntercepts
+from covary.predict.evidence import Targets
+from covary.predict.objectives.likelihoods import CategoricalLikelihood, Classes, NormalLikelihood
+from covary.predict.site_training import SiteExamples, one_hot_rows, predict_with_sites, train_with_sites
+
+_USUAL = {
+    "network": "perceptron",
+    "objective": "ebe_mse",
+    "width": 32,
+    "epochs": 60,
+    "batch_size": 32,
+    "learning_rate": 0.005,
+    "learning_rate_schedule": "constant",
+    "max_gradient_norm": 10.0,
+    "weight_decay": 0.0,
+    "ema_decay": 0.99,
+}
+_SITE_PREDICTOR = {"width": 32, "epochs": 30}
+
+Features = Float[np.ndarray, "subject feature"]
+
+
+class SiteModel:
+    """A perceptron whose predictions hold at known and at new sites.
+
+    `method` is a name out of `covary.config.site_methods.METHODS` or a `SiteMethod`. `task` is `regression`
+    (one or several targets) or `classification`. `training` replaces settings of the training by name, such
+    as `epochs`, `width`, `batch_size`, `learning_rate` or `ema_decay`; see
+    `covary.config.predictors.Predictor`. Features and targets are standardised inside. The result depends
+    on the data, the settings and the seed only. Raises UserError for an unknown method or setting.
+    """
+
+    def __init__(
+        self,
+        method: str | SiteMethod = "armed",
+        task: str = "regression",
+        *,
+        seed: int,
+        **training: Any,
+    ):
+        self.method = method if isinstance(method, SiteMethod) else SiteMethod.model_validate(method)
+        if task not in ("regression", "classification"):
+            raise UserError(f"task must be regression or classification, got {task!r}")
+        if task == "classification" and self.method.effects == "lmmnn":
+            raise UserError("method: lmmnn is for regression; its likelihood is that of normal errors")
+        self.task, self.seed = task, seed
+        self.config = Predictor.model_validate(_USUAL | training)
+
+    def fit(
+        self,
+        x: Features,
+        y: Shaped[np.ndarray, " subject"] | Float[np.ndarray, "subject target"],
+        site: Sequence[Any] | np.ndarray,
+        checkpoint_dir: Path | None = None,
+    ) -> "SiteModel":
+        """Train the network, and the classifier that predicts the site of subjects at new sites.
+
+        A training that was killed goes on if `checkpoint_dir` is the same. Raises UserError if arrays
+        differ in length, a number is not finite, or a site is missing (see `covary.dataset.sites.encode`).
+        """
+        code, self.sites = sites.encode(site)
+        for name, values in (("x", x), ("y", y)):
+            if len(values) != len(code):
+                raise UserError(f"{name} must have one row per subject, {len(code)}, got {len(values)}")
+        if not np.isfinite(x).all():
+            raise UserError("x must be finite; fill missing features first")
+        self._mean, self._scale = x.mean(axis=0), x.std(axis=0)
+        self._scale[self._scale == 0] = 1.0
+        features = self._standardised(x)
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = checkpoint_dir or Path(temporary)
+            evidence, likelihood = self._evidence(y)
+            self.network, self.history = train_with_sites(
+                SiteExamples(features, evidence, code), None, likelihood, self.config, self.method,
+                len(self.sites), self.seed, folder / "network",
+            )  # fmt: skip
+            if self.method.uses_sites:
+                config = self.config.model_copy(update=_SITE_PREDICTOR)
+                labels = SiteExamples(features, Classes(code, len(self.sites)), code)
+                self.site_predictor, _ = train_with_sites(
+                    labels, None, CategoricalLikelihood, config, SiteMethod(), len(self.sites), self.seed,
+                    folder / "site_predictor",
+                )  # fmt: skip
+        return self
+
+    def predict_fixed(self, x: Features) -> Float[np.ndarray, "subject ..."]:
+        """What the features alone say: targets, or probabilities of the classes."""
+        return self._result(predict_with_sites(self.network, self._standardised(x))[0])
+
+    def predict_mixed(
+        self, x: Features, site: Sequence[Any] | np.ndarray | None = None
+    ) -> Float[np.ndarray, "subject ..."]:
+        """The same with the effects of the sites.
+
+        Without `site`, the random effects are averages over the training sites, weighted by the probabilities
+        that the site predictor gives to them. Raises UserError for a site that was not in training.
+        """
+        features = self._standardised(x)
+        if not self.method.uses_sites:
+            return self.predict_fixed(x)
+        weights = (
+            self.site_probabilities(x) if site is None else one_hot_rows(self._codes(site), len(self.sites))
+        )
+        return self._result(predict_with_sites(self.network, features, weights)[1])
+
+    def site_probabilities(self, x: Features) -> Float32[np.ndarray, "subject site"]:
+        """The probabilities of the training sites. Raises UserError if the method has no use for sites."""
+        if not self.method.uses_sites:
+            raise UserError(f"site_probabilities: the method has no effects of sites: {self.method}")
+        return _probabilities(predict_with_sites(self.site_predictor, self._standardised(x))[0])
+
+    def intercepts(self) -> SiteIntercepts:
+        """Random intercepts of the training sites, in the units of y (regression) or log odds."""
+        found = self.network.intercepts()
+        scale = self._spread if self.task == "regression" else 1.0
+        return SiteIntercepts(found.mean * scale, found.sd * scale)
+
+    def site_effects(self) -> pd.DataFrame:
+        """The intercept of each training site for each output: site, output, effect, sd."""
+        found = self.intercepts()
+        rows = [
+            (site, output, found.mean[i, output], found.sd[i, output])
+            for i, site in enumerate(self.sites)
+            for output in range(found.mean.shape[1])
+        ]
+        return pd.DataFrame(rows, columns=["site", "output", "effect", "sd"])
+
+    def _standardised(self, x: Features) -> Float32[np.ndarray, "subject feature"]:
+        return ((x - self._mean) / self._scale).astype(np.float32)
+
+    def _evidence(self, y: np.ndarray):
+        if self.task == "classification":
+            self.classes, labels = np.unique(y, return_inverse=True)
+            return Classes(labels, len(self.classes)), CategoricalLikelihood
+        targets = np.asarray(y, np.float64).reshape(len(y), -1)
+        if not np.isfinite(targets).all():
+            raise UserError("y must be finite")
+        self._flat = np.ndim(y) == 1
+        self._level, self._spread = targets.mean(axis=0), targets.std(axis=0)
+        scaled = ((targets - self._level) / self._spread).astype(np.float32)
+        return Targets(scaled), lambda: NormalLikelihood(targets.shape[1])
+
+    def _result(self, output: Float32[np.ndarray, "subject k"]) -> Float[np.ndarray, "subject ..."]:
+        if self.task == "classification":
+            return _probabilities(output)
+        values = output * self._spread + self._level
+        return values[:, 0] if self._flat else values
+
+    def _codes(self, site: Sequence[Any] | np.ndarray) -> Int64[np.ndarray, " subject"]:
+        number = {name: i for i, name in enumerate(self.sites)}
+        unknown = [name for name in np.asarray(site, object).tolist() if name not in number]
+        if unknown:
+            raise UserError(
+                f"site: {unknown[0]!r} was not in training; leave `site` out to predict at new sites"
+            )
+        return np.array([number[name] for name in np.asarray(site, object).tolist()], dtype=np.int64)
+
+
+def _probabilities(log_odds: Float32[np.ndarray, "subject k"]) -> Float32[np.ndarray, "subject class"]:
+    """Of all classes, from the log odds of each against the first one."""
+    logits = np.pad(log_odds, ((0, 0), (1, 0)))
+    shares = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return shares / shares.sum(axis=1, keepdims=True)

@@ -28,6 +28,7 @@ from covary.nlme.diagnostics import (
 from covary.nlme.dosing import Dosing
 from covary.nlme.draws import Draws
 from covary.nlme.empirical_bayes import EmpiricalBayes, Status, empirical_bayes
+from covary.nlme.evidence import Evidence, evidence
 from covary.nlme.fit import PopulationFit, fit_population
 from covary.nlme.marginal import Marginal, objective
 from covary.nlme.model import ClosedFormModel, Doses, OdeModel, StructuralModel
@@ -41,6 +42,7 @@ from covary.nlme.quadrature import adaptive_quadrature, normal_quadrature
 from covary.nlme.residual import Additive, Combined, LogNormal, Proportional, ResidualError
 from covary.nlme.simulate import Simulation, SimulationStatus, predictions, simulate
 from covary.nlme.uncertainty import Profile, bootstrap, likelihood_profile
+from covary.nlme.variational import VariationalFit, fit_variational, variational_posterior
 
 __all__ = [
     "MLP",
@@ -54,6 +56,7 @@ __all__ = [
     "Dosing",
     "Draws",
     "EmpiricalBayes",
+    "Evidence",
     "IndirectResponse",
     "LatentRecord",
     "LogNormal",
@@ -75,6 +78,7 @@ __all__ = [
     "SimulationStatus",
     "Status",
     "StructuralModel",
+    "VariationalFit",
     "Varying",
     "adaptive_quadrature",
     "bootstrap",
@@ -82,7 +86,9 @@ __all__ = [
     "configure",
     "empirical_bayes",
     "epsilon_shrinkage",
+    "evidence",
     "fit_population",
+    "fit_variational",
     "individual_curves",
     "likelihood_profile",
     "load_model",
@@ -98,6 +104,7 @@ __all__ = [
     "read_nonmem",
     "residual_table",
     "simulate",
+    "variational_posterior",
     "with_occasions",
     "write_nonmem",
 ]

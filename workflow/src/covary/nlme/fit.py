@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from functools import partial
-from typing import NamedTuple
+from typing import Literal, NamedTuple, overload
 
 import jax
 import numpy as np
@@ -23,6 +23,7 @@ from covary.nlme.model import ClosedFormModel, OdeModel
 from covary.nlme.parameters import Parameters
 from covary.nlme.solvers.lanes import DEFAULT, Failure
 from covary.nlme.variability import coefficients_of_variation
+from covary.nlme.variational import VariationalFit, fit_variational
 
 _LOG_2PI = float(np.log(2 * np.pi))
 _DECREMENT_TOLERANCE = 1e-4  # of the OFV: how much a Newton step could still lower it
@@ -181,6 +182,13 @@ class PopulationFit(NamedTuple):
         return covariance
 
 
+@overload  # "elbo" is a str too, which no other method can say
+def fit_population(  # type: ignore[overload-overlap]
+    model: OdeModel | ClosedFormModel, records: Records, initial: Parameters, *, method: Literal["elbo"]
+) -> VariationalFit: ...
+
+
+@overload
 def fit_population(
     model: OdeModel | ClosedFormModel,
     records: Records,
@@ -193,7 +201,22 @@ def fit_population(
     covariance: bool = True,
     max_iterations: int = 200,
     report=None,
-) -> PopulationFit:
+) -> PopulationFit: ...
+
+
+def fit_population(
+    model: OdeModel | ClosedFormModel,
+    records: Records,
+    initial: Parameters,
+    *,
+    method: str = "focei",
+    fixed: tuple[str, ...] = (),
+    bounds: Mapping[str, tuple[float | int, float | int]] | None = None,
+    priors: Mapping[str, Prior] | None = None,
+    covariance: bool = True,
+    max_iterations: int = 200,
+    report=None,
+) -> PopulationFit | VariationalFit:
     """Minimise the OFV over the population parameters, from `initial`.
 
     Where subjects are many, a few of them, evenly spread, bring the parameters close first. `fixed` names
@@ -203,9 +226,16 @@ def fit_population(
     cost of the last step; `report(iteration, ofv)` is called as the fit goes.
     `converged` means that the OFV has a minimum there, by its Hessian.
 
+    Method "elbo" raises a variational bound instead (`variational.fit_variational`, which has more settings)
+    and trains the networks of the model; the other methods leave their weights as they are.
+
     Raises ValueError if the arguments do not fit together, nothing was observed, or the OFV cannot be
     computed at the initial values.
     """
+    if method == "elbo":
+        if fixed or bounds or priors:
+            raise UserError("bounds, priors and fixed are not used by method elbo; use focei")
+        return fit_variational(model, records, initial, report=report)
     check_method(method)
     check_model(model, initial, records.design)
     lanes = observed_lanes_of(model, records)

@@ -26,7 +26,7 @@ def fine_grid(
     lanes: ObservedLanes,
     eta: Float64[np.ndarray, "k subject"] | None = None,
     *,
-    error: float = 1e-2,
+    error: float = 3e-2,
     start: Accuracy | None = None,
 ) -> Accuracy:
     """The coarsest grid on which halving the steps changes no prediction by more than `error` residual

@@ -1,0 +1,169 @@
+"""Variational fits and evidence, against closed forms."""
+
+from pathlib import Path
+from typing import ClassVar
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from covary import nlme
+from covary.errors import UserError
+from covary.nlme.evidence import difference, evidence, first_visits
+from covary.nlme.variational import bound_of, fit_variational, variational_posterior
+
+TIMES = np.arange(4.0)
+X = np.stack([np.ones(4), TIMES], axis=1)
+
+
+class Line(nlme.ClosedFormModel):
+    """y = a + u + (b + v) t: linear in its random effects."""
+
+    fixed_effects: ClassVar = {"a": "real", "b": "real"}
+    random_effects = ("u", "v")
+
+    def individual(self, theta, eta, covariates):
+        return {"a": theta["a"] + eta[0], "b": theta["b"] + eta[1]}
+
+    def closed_form(self, time_h, doses, p):
+        return p["a"] + p["b"] * time_h
+
+
+@pytest.fixture(scope="module")
+def line():
+    model = Line()
+    parameters = model.parameters([1.0, -0.5], [[0.5, 0.2], [0.2, 0.3]], nlme.Additive(0.4))
+    eta = np.random.default_rng(1).multivariate_normal([0.0, 0.0], parameters.omega, 12)
+    design = nlme.Design.regular(TIMES, n_subjects=12)
+    observation = nlme.simulate(model, parameters, eta, design, 1).observation
+    return model, parameters, nlme.Records.of(design, observation)
+
+
+def log_density(parameters, observation, times=slice(None)):
+    """ln p(y) of each subject in closed form."""
+    x = X[times]
+    covariance = x @ parameters.omega @ x.T + parameters.residual.sd**2 * np.eye(len(x))
+    deviation = observation[:, times] - x @ [parameters.theta["a"], parameters.theta["b"]]
+    square = np.einsum("si,ij,sj->s", deviation, np.linalg.inv(covariance), deviation)
+    return -0.5 * (square + np.linalg.slogdet(covariance)[1] + len(x) * np.log(2 * np.pi))
+
+
+def test_every_estimate_of_a_linear_models_evidence_is_the_closed_form(line):
+    model, parameters, records = line
+    found = evidence(model, parameters, records, draws=1024)
+    exact = log_density(parameters, records.observation)
+    for method in ("foce", "laplace", "quadrature", "elbo", "iwae"):
+        np.testing.assert_allclose(found.value[method], exact, atol=2e-6, err_msg=method)
+    error = found.error["importance_sampling"].to_numpy()
+    assert np.all(np.abs(found.value["importance_sampling"] - exact) < 5 * error + 1e-6)
+    assert "elbo" in repr(found)
+
+
+def test_the_second_half_given_the_first(line):
+    model, parameters, records = line
+    whole, first = (
+        evidence(model, parameters, some, methods=("laplace",)).value["laplace"]
+        for some in (records, first_visits(records, 2))
+    )
+    exact = log_density(parameters, records.observation)
+    early = log_density(parameters, records.observation, slice(2))
+    np.testing.assert_allclose(whole - first, exact - early, atol=1e-6)
+
+
+def test_independent_random_effects_cost_what_their_correlation_says(line):
+    model, parameters, records = line
+    exact = log_density(parameters, records.observation)
+    precision = X.T @ X / parameters.residual.sd**2 + np.linalg.inv(parameters.omega)
+    r = precision[0, 1] / np.sqrt(precision[0, 0] * precision[1, 1])
+    q = variational_posterior(model, parameters, records, mean_field=True, evaluation_draws=8).posterior
+    assert np.all(q.factor[:, 1, 0] == 0)
+    # The bound of a normal q is known: no draws.
+    residual = records.observation - (X @ [1.0, -0.5]) - q.mean @ X.T
+    covariance = q.covariance()
+    inverse = np.linalg.inv(parameters.omega)
+    quadratic = (residual**2).sum(1) / 0.16 + np.einsum("ti,sij,tj->s", X, covariance, X) / 0.16
+    prior = np.einsum("ij,sij->s", inverse, covariance + q.mean[:, :, None] * q.mean[:, None])
+    bound = -0.5 * (
+        quadratic + prior + 4 * np.log(2 * np.pi * 0.16) + np.linalg.slogdet(parameters.omega)[1]
+    ) + 0.5 * (2 + np.linalg.slogdet(covariance)[1])
+    np.testing.assert_allclose(2 * (exact - bound), -np.log(1 - r**2), atol=1e-5)
+    # More draws of the same q come closer to ln p, from below.
+    rising = [
+        np.mean([bound_of(model, parameters, records, q, n_draws=k, seed=s).iwae.sum() for s in range(20)])
+        for k in (2, 16)
+    ]
+    last = bound_of(model, parameters, records, q, n_draws=4096).iwae.sum()
+    assert bound.sum() < rising[0] < rising[1] < last < exact.sum() + 0.1
+    assert last == pytest.approx(exact.sum(), abs=0.5)
+
+
+def test_a_variational_fit_of_a_linear_model_is_maximum_likelihood(line):
+    model, _, records = line
+    start = model.parameters([0.5, 0.0], [[0.7, 0.1], [0.1, 0.7]], nlme.Additive(0.6))
+    fit = nlme.fit_population(model, records, start, method="elbo")
+    exact = nlme.fit_population(model, records, start)
+    assert -2 * fit.bound.elbo.sum() == pytest.approx(exact.minus_two_log_likelihood, abs=1e-3)
+    found, expected = (np.array(list(f.parameters.natural().values())) for f in (fit, exact))
+    np.testing.assert_allclose(found, expected, atol=5e-3)
+    assert "ELBO" in repr(fit) and "OFV" not in repr(fit)
+
+
+def test_a_bound_is_never_above_the_quadrature():
+    records = nlme.read_nonmem(Path(__file__).parents[1] / "data" / "theoph_nonmem.csv")
+    model = nlme.OneCompartmentOral()
+    found = evidence(
+        model, model.default_parameters(), records, methods=("quadrature", "elbo", "iwae"), points=9
+    )
+    gap = found.value["quadrature"] - found.value["elbo"]
+    assert np.all(gap > -4 * found.error["elbo"]) and 0 < gap.sum() < 2
+    assert np.all(found.value["iwae"] - found.value["quadrature"] < 5 * found.error["iwae"] + 1e-3)
+
+
+def test_draws_are_those_of_the_seed_and_the_subject(line):
+    model, parameters, records = line
+    few = variational_posterior(model, parameters, records[:5], evaluation_draws=16).bound
+    all_ = variational_posterior(model, parameters, records, evaluation_draws=16).bound
+    np.testing.assert_allclose(few.iwae, all_.iwae[:5], atol=1e-5)
+
+
+def test_a_network_is_fitted_in_batches(caplog):
+    model = nlme.LatentRecord(1, width=3, prior_sd=np.inf, time_scale_h=3.0)
+    design = nlme.Design.regular(TIMES, n_subjects=7)
+    curves = np.outer(np.linspace(-1, 1, 7), np.sin(TIMES))
+    fit = fit_variational(
+        model, nlme.Records.of(design, curves), model.default_parameters(),
+        steps=300, batch=3, final_draws=8, final_steps=50, evaluation_draws=32,
+    )  # fmt: skip
+    error = nlme.predictions(fit.model, fit.parameters, fit.posterior.mean, design) - curves
+    assert np.sqrt(np.mean(error**2)) < 0.15
+    assert not caplog.records  # 25 weights, 28 observations
+
+
+def test_bad_input_is_one_line(line, caplog):
+    model, parameters, records = line
+    with pytest.raises(UserError, match=r"methods of evidence are .*, got waic"):
+        evidence(model, parameters, records, methods=("waic",))
+    with pytest.raises(UserError, match="bounds, priors and fixed are not used by method elbo"):
+        nlme.fit_population(model, records, parameters, method="elbo", fixed=("a",))
+    with pytest.raises(UserError, match="the same subjects, two or more, got 1 and 1"):
+        difference(np.zeros(1), np.zeros(1))
+
+    class Broken(Line):
+        def closed_form(self, time_h, doses, p):
+            return jnp.log(-jnp.exp(p["a"]) * time_h)
+
+    with pytest.raises(UserError, match="the bound is not a finite number at the initial values"):
+        fit_variational(Broken(), records, parameters, steps=100)
+    wide = nlme.LatentRecord(1, width=7, prior_sd=np.inf)
+    fit_variational(
+        wide, records, wide.default_parameters(), steps=0, final_draws=4, final_steps=1, evaluation_draws=4
+    )
+    assert "weights without a prior are more than the 48 observations" in caplog.text
+
+
+def test_paired_differences():
+    a, b = np.array([1.0, 2.0, 3.0, 4.0]), np.array([0.0, 1.5, 2.0, 4.5])
+    found = difference(a, b)
+    assert found.sum == pytest.approx(2.0)
+    assert found.low < 2.0 < found.high
+    assert found.high - found.low == pytest.approx(2 * 3.182446 * np.std(a - b, ddof=1) * 2)

@@ -1,0 +1,484 @@
+"""Variational fits: a lower bound of log p(records) is raised instead of an approximation of it.
+
+Each subject has a Gaussian q(η) = N(μ, L L') of full rank. The bound is
+
+    ELBO = Σ_i E_q[ln p(y_i | η) + ln p(η) − ln q(η)] ≤ Σ_i ln p(y_i),
+
+and the gap is the Kullback-Leibler divergence from q to the posterior. First Adam climbs with fresh draws and
+path-derivative gradients (Roeder, Wu and Duvenaud 2017, "Sticking the landing"); then L-BFGS finishes on many
+fixed draws whose mean and covariance are exactly 0 and I, so that the bound of a linear model is exact. Ω is
+the mean of S + μμ' over subjects, in closed form. Network weights carry their Gaussian prior: the population
+parameters are those of the largest penalised bound.
+"""
+
+import dataclasses
+import logging
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Float, Float64, Int
+from scipy.optimize import minimize
+
+from covary import rng
+from covary.errors import UserError
+from covary.nlme import joint
+from covary.nlme.arrays import Array
+from covary.nlme.check import check_model
+from covary.nlme.design import Records
+from covary.nlme.grid import fine_grid
+from covary.nlme.lane_algebra import log_determinant, solve
+from covary.nlme.lanes import Accuracy, ObservedLanes, observed_lanes_of
+from covary.nlme.model import ClosedFormModel, OdeModel
+from covary.nlme.neural import prior_precision, weights_of, with_weights
+from covary.nlme.parameters import Parameters
+
+log = logging.getLogger(__name__)
+
+_LOG_2PI = float(np.log(2 * np.pi))
+_CHUNK = 100  # steps of Adam in one program
+_FIRST_SPREAD = 0.3  # of Ω: the covariance of q at the start
+_WARM_UP = 0.1  # of the steps, in which Ω keeps its initial value
+_DRAWS_AT_ONCE = 64
+_CHECK_EVERY = 5  # chunks, after which the grid is tried again
+_FLAT = 1e-9  # a relative gain of the bound that ends the search
+
+
+class Normal(NamedTuple):
+    """q of each subject: its mean, and the lower Cholesky factor of its covariance."""
+
+    mean: Float[Array, "subject k"]
+    factor: Float[Array, "subject k k"]
+
+    def covariance(self) -> Float[Array, "subject k k"]:
+        """S of each subject."""
+        return self.factor @ self.factor.swapaxes(1, 2)
+
+
+class Bound(NamedTuple):
+    """How well q bounds log p(y) of each subject, from independent draws.
+
+    IWAE, the logarithm of the mean weight, lies between the ELBO and log p(y) in expectation. Errors are
+    standard errors of Monte Carlo.
+    """
+
+    elbo: Float64[np.ndarray, " subject"]
+    elbo_error: Float64[np.ndarray, " subject"]
+    iwae: Float64[np.ndarray, " subject"]
+    iwae_error: Float64[np.ndarray, " subject"]
+    n_draws: int
+
+    def __repr__(self) -> str:
+        error = float(np.sqrt(np.sum(self.elbo_error**2)))
+        return (
+            f"Bound({len(self.elbo)} subjects, ELBO {self.elbo.sum():.2f} ± {error:.2f}, IWAE of "
+            f"{self.n_draws} draws {self.iwae.sum() - self.elbo.sum():.2f} above it)"
+        )
+
+
+class VariationalFit(NamedTuple):
+    """A population model fitted by its variational bound. It has no OFV: the bound is no likelihood."""
+
+    model: OdeModel | ClosedFormModel  # with the fitted weights
+    parameters: Parameters
+    posterior: Normal
+    bound: Bound
+    penalty: float  # −ln of the prior of the weights, constants apart
+    history: Float64[np.ndarray, " step"]  # the bound of each step of Adam, from its few draws
+    converged: bool
+    verdict: str
+    accuracy: Accuracy  # the grid of the solver
+
+    def __repr__(self) -> str:
+        return f"VariationalFit({type(self.model).__name__}, {self.bound!r}; {self.verdict})"
+
+
+class _Population(NamedTuple):
+    """What the gradient moves, besides q."""
+
+    theta: Float[Array, " fixed"]  # on the unconstrained scale
+    log_sd: Float[Array, " residual"]
+    weights: Float[Array, " weight"]
+
+
+class _Free(NamedTuple):
+    """q without constraints: the diagonal of the factor as logarithms."""
+
+    mean: Float[Array, "subject k"]
+    raw: Float[Array, "subject k k"]
+
+    def normal(self) -> Normal:
+        diagonal = jnp.exp(jnp.diagonal(self.raw, axis1=1, axis2=2))
+        return Normal(self.mean, jnp.tril(self.raw, -1) + jax.vmap(jnp.diag)(diagonal))
+
+
+class _Problem(NamedTuple):
+    """What stays the same during a fit."""
+
+    model: OdeModel | ClosedFormModel
+    structure: Parameters
+    lanes: ObservedLanes
+    constant: Float[Array, " subject"]  # what Φ leaves out of −ln p(y, η): the factors 2π
+    precision: Float[Array, " weight"]  # of the prior of the weights
+    movable: Float[Array, "k k"]  # entries of the factor of q that are not kept at 0
+
+
+_State = tuple[_Population, _Free]
+
+
+def fit_variational(
+    model: OdeModel | ClosedFormModel,
+    records: Records,
+    initial: Parameters,
+    *,
+    seed: int = 0,
+    steps: int = 2000,
+    draws: int = 4,
+    batch: int | None = None,
+    rate: float = 0.01,
+    final_draws: int = 32,
+    final_steps: int = 200,
+    evaluation_draws: int = 256,
+    report=None,
+) -> VariationalFit:
+    """Raise the bound over the population parameters, the network weights and q, from `initial`.
+
+    `steps` of Adam take `draws` per subject and the subjects of one `batch` (default: all); its rate falls
+    from `rate` to 0. At most `final_steps` of L-BFGS follow on `final_draws` fixed draws. Draws are keyed by
+    (seed, step, subject). `report(step, bound)` is called as the fit goes.
+
+    Raises UserError if the arguments do not fit together, the model has no random effects or some per
+    occasion, nothing was observed, or the bound cannot be computed at the initial values.
+    """
+    problem = _problem(model, initial, records)
+    n = problem.lanes.y.shape[1]
+    weights = len(problem.precision)
+    if np.any(problem.precision == 0) and weights > (observed := int(problem.lanes.present.sum())):
+        log.warning(
+            "%s: %d weights without a prior are more than the %d observations; set prior_sd",
+            type(model).__name__, weights, observed,
+        )  # fmt: skip
+    state = _start(problem)
+    accuracy = fine_grid(model, problem.structure, problem.lanes)
+    state, accuracy, history = _climb(
+        problem, state, accuracy, seed, steps, draws, min(batch or n, n), rate, report, learn=True
+    )
+    return _finish(
+        problem, state, accuracy, history, seed, final_draws, final_steps, evaluation_draws, records
+    )
+
+
+def variational_posterior(
+    model: OdeModel | ClosedFormModel,
+    parameters: Parameters,
+    records: Records,
+    *,
+    seed: int = 0,
+    steps: int = 0,
+    draws: int = 4,
+    final_draws: int = 32,
+    final_steps: int = 500,
+    evaluation_draws: int = 256,
+    mean_field: bool = False,
+) -> VariationalFit:
+    """The best q of each subject under given population parameters, and its bound: the evidence of subjects
+    that the fit did not see. With `mean_field` the random effects are independent in q, which costs
+    −ln(1 − r²)/2 of the bound for two of them whose posterior correlates by r.
+
+    Raises UserError as `fit_variational` does."""
+    problem = _problem(model, parameters, records, mean_field)
+    accuracy = fine_grid(model, problem.structure, problem.lanes)
+    n = problem.lanes.y.shape[1]
+    state, accuracy, history = _climb(
+        problem, _start(problem), accuracy, seed, steps, draws, n, 0.05, None, learn=False
+    )
+    return _finish(
+        problem,
+        state,
+        accuracy,
+        history,
+        seed,
+        final_draws,
+        final_steps,
+        evaluation_draws,
+        records,
+        learn=False,
+    )
+
+
+def bound_of(
+    model: OdeModel | ClosedFormModel,
+    parameters: Parameters,
+    records: Records,
+    posterior: Normal,
+    *,
+    n_draws: int = 256,
+    seed: int = 0,
+    accuracy: Accuracy | None = None,
+) -> Bound:
+    """ELBO and IWAE of each subject with a given q, from `n_draws` draws keyed by (seed, subject)."""
+    problem = _problem(model, parameters, records)
+    if accuracy is None:
+        accuracy = fine_grid(model, problem.structure, problem.lanes)
+    (n, k), population = posterior.mean.shape, _start(problem)[0]
+    log_weight = []
+    for start in range(0, n_draws, _DRAWS_AT_ONCE):
+        noise = rng.normal(seed, f"bound/{start}", 0, n, (_DRAWS_AT_ONCE, k))
+        log_weight.append(
+            np.asarray(_log_weights(accuracy, problem, population, posterior, jnp.asarray(noise)))
+        )
+    w = np.nan_to_num(np.concatenate(log_weight, axis=1)[:, :n_draws], nan=-np.inf)
+    top = w.max(axis=1)
+    share = np.exp(w - top[:, None])
+    mean = share.mean(axis=1)
+    root = np.sqrt(n_draws)
+    elbo_error, iwae_error = w.std(axis=1, ddof=1) / root, share.std(axis=1, ddof=1) / root / mean
+    return Bound(w.mean(axis=1), elbo_error, top + np.log(mean), iwae_error, n_draws)
+
+
+def _problem(model, parameters: Parameters, records: Records, mean_field: bool = False) -> _Problem:
+    check_model(model, parameters, records.design)
+    if not parameters.random_effects:
+        raise UserError(f"{type(model).__name__} has no random effects, so there is no posterior to fit")
+    if parameters.occasions is not None:
+        raise UserError("method elbo takes no random effects per occasion; use focei")
+    lanes = observed_lanes_of(model, records)
+    if not lanes.present.any():
+        raise UserError("no subject has an observation, so there is nothing to fit")
+    exact = lanes.present if lanes.bounds is None else lanes.present & np.isnan(lanes.bounds.low)
+    constant = 0.5 * _LOG_2PI * (exact.sum(axis=0) + len(parameters.random_effects))
+    k = len(parameters.random_effects)
+    movable = np.eye(k) if mean_field else np.ones((k, k))
+    return _Problem(model, parameters.concrete(), lanes, constant, prior_precision(model), movable)
+
+
+def _start(problem: _Problem) -> _State:
+    structure, n = problem.structure, problem.lanes.y.shape[1]
+    vector, residual = structure.to_vector(), len(structure.residual.standard_deviations())
+    factor = np.linalg.cholesky(_FIRST_SPREAD * structure.omega)
+    raw = problem.movable * np.tril(factor, -1) + np.diag(np.log(np.diag(factor)))
+    return (
+        _Population(
+            vector[: len(structure.domains)], vector[len(vector) - residual :], weights_of(problem.model)
+        ),
+        _Free(np.zeros((n, len(factor))), np.broadcast_to(raw, (n, *raw.shape)).copy()),
+    )
+
+
+def _parameters(structure: Parameters, population: _Population, omega) -> Parameters:
+    """The parameters in the middle of a fit; differentiable."""
+    sds = dict(zip(structure.residual.standard_deviations(), jnp.exp(population.log_sd), strict=True))
+    return dataclasses.replace(
+        structure,
+        theta=structure.theta_from(population.theta),
+        omega=omega,
+        residual=structure.residual.with_standard_deviations(sds),
+    )
+
+
+def _omega(structure: Parameters, q: Normal) -> Float[Array, "k k"]:
+    """The Ω of the largest bound: the mean of S + μμ' within each block."""
+    k = structure.omega.shape[0]
+    mask = np.zeros((k, k))
+    for block in structure.blocks:
+        mask[np.ix_(block, block)] = 1.0
+    return mask * jnp.mean(q.covariance() + q.mean[:, :, None] * q.mean[:, None, :], axis=0)
+
+
+def _log_joint(accuracy, problem: _Problem, population, omega, eta, index) -> Float[Array, "subject draw"]:
+    """ln p(y, η) of some subjects at several points (subject, draw, k)."""
+    subjects, draws, k = eta.shape
+    parameters = _parameters(problem.structure, population, omega)
+    lanes = problem.lanes.select(jnp.repeat(index, draws))
+    points = eta.reshape(subjects * draws, k).T
+    model = with_weights(problem.model, population.weights)
+    phi = joint.joint(model, parameters, points, lanes, None, accuracy)
+    value = -phi - 0.5 * log_determinant(omega)
+    return value.reshape(subjects, draws) - jnp.asarray(problem.constant)[index][:, None]
+
+
+def _log_q(q: Normal, noise) -> Float[Array, "subject draw"]:
+    """ln q at the points that standard normal noise (subject, draw, k) gives."""
+    k = noise.shape[-1]
+    determinant = jnp.sum(jnp.log(jnp.diagonal(q.factor, axis1=1, axis2=2)), axis=1)
+    return -0.5 * (jnp.sum(noise**2, axis=-1) + k * _LOG_2PI) - determinant[:, None]
+
+
+def _points(q: Normal, noise) -> Float[Array, "subject draw k"]:
+    return q.mean[:, None] + jnp.einsum("sij,sdj->sdi", q.factor, noise)
+
+
+@partial(jax.jit, static_argnames="accuracy")
+def _log_weights(accuracy, problem: _Problem, population, q: Normal, noise) -> Float[Array, "subject draw"]:
+    """ln p(y, η) − ln q(η) at draws of q."""
+    index = jnp.arange(len(noise))
+    omega = jnp.asarray(problem.structure.omega)
+    return _log_joint(accuracy, problem, population, omega, _points(q, noise), index) - _log_q(q, noise)
+
+
+def _path_bound(accuracy, problem, state: _State, omega, noise, index) -> Float[Array, ""]:
+    """The bound of some subjects whose gradient goes through the draws alone, not through ln q."""
+    population, free = state
+    q = _Free(free.mean[index], free.raw[index]).normal()
+    eta = _points(q, noise)
+    covariance = jnp.moveaxis(q.covariance(), 0, -1)
+    spread = jnp.moveaxis(jnp.einsum("sij,sdj->sdi", q.factor, noise), 2, 0)  # (k, subject, draw)
+    pull = jax.vmap(lambda b: solve(covariance, b), -1, -1)(spread)  # −∇ ln q
+    pull, entropy = lax.stop_gradient((jnp.moveaxis(pull, 0, 2), -_log_q(q, noise)))
+    entropy = entropy + jnp.sum((eta - lax.stop_gradient(eta)) * pull, axis=2)
+    return jnp.sum(jnp.mean(_log_joint(accuracy, problem, population, omega, eta, index) + entropy, axis=1))
+
+
+def _penalty(problem, population) -> Float[Array, ""]:
+    return 0.5 * jnp.sum(problem.precision * population.weights**2)
+
+
+def _of_what_moves(problem, gradient: _State, learn) -> _State:
+    """The gradient, 0 for what keeps its value."""
+    population, q = gradient
+    return jax.tree.map(lambda g: jnp.where(learn, g, 0.0), population), _Free(
+        q.mean, q.raw * problem.movable
+    )
+
+
+def _optimizer(rate: float, steps: int):
+    return optax.chain(
+        optax.clip_by_global_norm(100.0), optax.adam(optax.cosine_decay_schedule(rate, max(steps, 1)))
+    )
+
+
+@partial(jax.jit, static_argnames=("accuracy", "steps"))
+def _chunk(accuracy, steps, rate, problem, state, moments, noise, index, learn, learn_omega):
+    """Some steps of Adam: the state, the moments, and the bound before each step."""
+    n = state[1].mean.shape[0]
+    optimizer = _optimizer(1.0, steps)
+
+    def loss(state, noise, index):
+        given = jnp.asarray(problem.structure.omega)
+        omega = jnp.where(learn_omega, lax.stop_gradient(_omega(problem.structure, state[1].normal())), given)
+        bound = _path_bound(accuracy, problem, state, omega, noise[index], index) * (n / len(index))
+        return _penalty(problem, state[0]) - bound, bound
+
+    def step(carry, now):
+        state, moments = carry
+        (_, bound), gradient = jax.value_and_grad(loss, has_aux=True)(state, *now)
+        gradient = _of_what_moves(problem, gradient, learn)
+        usable = jnp.all(jnp.stack([jnp.all(jnp.isfinite(g)) for g in jax.tree.leaves((gradient, bound))]))
+        gradient = jax.tree.map(lambda g: jnp.where(usable, g, 0.0), gradient)
+        updates, new = optimizer.update(gradient, moments, state)
+        updates = jax.tree.map(lambda u: rate * u, updates)
+        moved = optax.apply_updates(state, updates)
+        kept = jax.tree.map(lambda a, b: jnp.where(usable, a, b), (moved, new), carry)
+        return kept, jnp.where(usable, bound, jnp.nan)
+
+    (state, moments), bounds = lax.scan(step, (state, moments), (noise, index))
+    return state, moments, bounds
+
+
+def _climb(problem, state, accuracy, seed, steps, draws, batch, rate, report, *, learn):
+    """Adam: the state, the grid that it needed last, and the bound of each step."""
+    name, (n, k) = type(problem.model).__name__, state[1].mean.shape
+    state = jax.tree.map(jnp.asarray, state)
+    moments, history = _optimizer(1.0, steps).init(state), []
+    for start in range(0, steps, _CHUNK):
+        noise = rng.normal(seed, f"elbo/{start}", 0, n, (_CHUNK, draws, k)).swapaxes(0, 1)
+        index = _batches(seed, start, n, batch)
+        state, moments, bounds = _chunk(
+            accuracy, steps, rate, problem, state, moments, jnp.asarray(noise), jnp.asarray(index),
+            learn, learn and start >= _WARM_UP * steps,
+        )  # fmt: skip
+        bounds = np.asarray(bounds)
+        if not np.isfinite(bounds).any():
+            where = f"after {start} steps" if start else "at the initial values"
+            raise UserError(
+                f"{name}: the bound is not a finite number {where}: look at the vector field there"
+            )
+        history.append(bounds)
+        if learn and (start // _CHUNK) % _CHECK_EVERY == _CHECK_EVERY - 1:
+            accuracy = _still_fine(problem, state, accuracy)
+        if report is not None:
+            report(start + _CHUNK, float(np.nanmean(bounds[-20:])))
+    return state, accuracy, np.concatenate([np.zeros(0), *history])
+
+
+def _still_fine(problem, state: _State, accuracy: Accuracy) -> Accuracy:
+    """The grid, or a finer one if the equations became faster while the fit went on."""
+    population, q = state
+    model = with_weights(problem.model, np.asarray(population.weights))
+    parameters = _parameters(problem.structure, population, problem.structure.omega)
+    return fine_grid(model, parameters, problem.lanes, np.asarray(q.mean).T, start=accuracy)
+
+
+def _batches(seed: int, start: int, n: int, batch: int) -> Int[np.ndarray, "step subject"]:
+    """The subjects of each of the steps from `start`: in a random order, each as often as any other."""
+    if batch == n:
+        return np.broadcast_to(np.arange(n), (_CHUNK, n)).copy()
+    rounds = -(-_CHUNK * batch // n)
+    random = rng.generator(seed, "elbo/batch", start)
+    return np.concatenate([random.permutation(n) for _ in range(rounds)])[: _CHUNK * batch].reshape(-1, batch)
+
+
+@partial(jax.jit, static_argnames="accuracy")
+def _fixed_draws(accuracy, problem, state, noise, learn):
+    """The penalised loss on fixed draws and its gradient: Ω is optimal, so its own derivative is 0."""
+
+    def loss(state):
+        population, q = state[0], state[1].normal()
+        best = lax.stop_gradient(_omega(problem.structure, q))
+        omega = jnp.where(learn, best, jnp.asarray(problem.structure.omega))
+        index = jnp.arange(len(noise))
+        value = _log_joint(accuracy, problem, population, omega, _points(q, noise), index) - _log_q(q, noise)
+        return _penalty(problem, population) - jnp.sum(jnp.mean(value, axis=1))
+
+    value, gradient = jax.value_and_grad(loss)(state)
+    return value, _of_what_moves(problem, gradient, learn)
+
+
+def _finish(
+    problem, state, accuracy, history, seed, draws, steps, evaluation_draws, records, *, learn=True
+) -> VariationalFit:
+    """L-BFGS on fixed draws, and the bound from others."""
+    n, k = state[1].mean.shape
+    noise = jnp.asarray(_matched(rng.normal(seed, "elbo/final", 0, n, (draws, k))))
+    vector, back = ravel_pytree(jax.tree.map(jnp.asarray, state))
+
+    def slope(x):
+        value, gradient = _fixed_draws(accuracy, problem, back(jnp.asarray(x)), noise, learn)
+        slope = np.asarray(ravel_pytree(gradient)[0])
+        usable = np.isfinite(value) and np.isfinite(slope).all()
+        return (float(value), slope) if usable else (np.inf, np.zeros_like(slope))
+
+    found = minimize(
+        slope, np.asarray(vector), jac=True, method="L-BFGS-B",
+        options={"maxiter": steps, "ftol": _FLAT, "gtol": 1e-4 * np.sqrt(n), "maxcor": 30},
+    )  # fmt: skip
+    population, free = jax.tree.map(np.asarray, back(jnp.asarray(found.x)))
+    posterior = Normal(*(np.asarray(part) for part in free.normal()))
+    omega = np.asarray(_omega(problem.structure, posterior)) if learn else problem.structure.omega
+    parameters = _parameters(problem.structure, population, omega).concrete()
+    model = with_weights(problem.model, population.weights)
+    bound = bound_of(
+        model, parameters, records, posterior, n_draws=evaluation_draws, seed=seed, accuracy=accuracy
+    )
+    last = "converged" if found.success else "not converged"
+    verdict = f"{last}: {found.nit} steps of L-BFGS on {draws} draws"
+    penalty = float(_penalty(problem, population))
+    return VariationalFit(
+        model, parameters, posterior, bound, penalty, history, bool(found.success), verdict, accuracy
+    )
+
+
+def _matched(noise: Float64[np.ndarray, "subject draw k"]) -> Float64[np.ndarray, "subject draw k"]:
+    """Draws of each subject with mean exactly 0 and covariance exactly I. Raises UserError if they are too
+    few for it."""
+    draws, k = noise.shape[1:]
+    if draws <= k:
+        raise UserError(f"final_draws must be more than the {k} random effects, got {draws}")
+    noise = noise - noise.mean(axis=1, keepdims=True)
+    factor = np.linalg.cholesky(np.einsum("sdi,sdj->sij", noise, noise) / draws)
+    return np.linalg.solve(factor, noise.swapaxes(1, 2)).swapaxes(1, 2)

@@ -40,6 +40,7 @@ localrules:
     plot_training,
     plot_evaluation,
     plot_quality,
+    plot_visits_worth,
     describe_dataset,
     write_provenance,
     write_report,
@@ -52,6 +53,7 @@ include: "workflow/rules/generator.smk"
 include: "workflow/rules/dataset.smk"
 include: "workflow/rules/longitudinal.smk"
 include: "workflow/rules/predictor.smk"
+include: "workflow/rules/visits.smk"
 include: "workflow/rules/phenotypes.smk"
 include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/publication.smk"

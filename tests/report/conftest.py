@@ -6,6 +6,7 @@ import pytest
 
 from covary import evaluate, nlme, rng
 from covary.dataset.association import blur
+from covary.evaluate.visits_worth import VisitForecasts, visits_worth_table
 from covary.resampling import Resamples
 
 NOISES = (0.0, 1.0, 9.0)
@@ -80,6 +81,7 @@ def run(predictors=("network",), skill=0.8, error=0.4, reading=0.9):
             records, prediction, samples, residual=nlme.Additive(SD)
         ),
         "outcomes": evaluate.outcome_table(forecasts, samples),
+        "visits_worth": visits_worth(predictors),
         "association_ledger": ledger,
         "learning_curve": learning_curve,
         "power": power,
@@ -90,6 +92,22 @@ def run(predictors=("network",), skill=0.8, error=0.4, reading=0.9):
         "latent_ranking": latent_ranking(),
     }
     return {name: pd.read_csv(io.StringIO(table.to_csv(index=False))) for name, table in tables.items()}
+
+
+def visits_worth(predictors, worth=2.0):
+    """The CRPS halves with each visit; images of the first level are worth so many visits, others less."""
+    levels = []
+    for v in NOISES:
+        crps = {"no_image": 0.0} | dict.fromkeys(predictors, worth / (1 + v))
+        scores = {
+            m: {
+                name: np.column_stack([np.ones(N), 0.1 * 2.0 ** -(m + visits) * np.ones(N), np.ones(N)])
+                for name, visits in crps.items()
+            }
+            for m in (0, 1, 2, 3)
+        }
+        levels.append(VisitForecasts(v, rng.normal(1, "later", 0, N, (4,)), scores))
+    return visits_worth_table(levels, seed=1, resamples=100)
 
 
 def generator_quality(precision=0.8, recall=0.75, readback=0.8):

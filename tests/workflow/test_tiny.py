@@ -160,6 +160,7 @@ def test_sampling_settings_do_not_retrain_the_generator(finished):
 AFTER_PREDICTION = {
     *("finalise_dataset", "describe_dataset", "write_provenance"),
     *("evaluate", "plot_association", "plot_evaluation", "plot_training", "plot_workflow", "write_report"),
+    *("measure_visits_worth", "plot_visits_worth"),
 }
 
 

@@ -1,8 +1,9 @@
 """Settings of the evaluation and of the measures of image quality."""
 
+from itertools import pairwise
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from covary.config.base import Positive, Section
 
@@ -22,6 +23,24 @@ class Quality(Section):
     )
 
 
+class VisitsWorth(Section):
+    """Forecasts given the first visits, with and without the image."""
+
+    subjects: Positive = Field(250, description="Test subjects used (all, if there are fewer)")
+    first_visits: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=2)] | None = Field(
+        None,
+        description="Numbers of first visits, from 0; the visits after the most of them are forecast; null: "
+        "0, 1, 2, 3, 5, 8, … up to half of the schedule",
+    )
+
+    @model_validator(mode="after")
+    def _numbers_increase_from_0(self):
+        numbers = self.first_visits
+        if numbers and (numbers[0] != 0 or any(b <= a for a, b in pairwise(numbers))):
+            raise ValueError(f"first_visits must start with 0 and increase, got {numbers}")
+        return self
+
+
 class Evaluation(Section):
     """How results are summarised."""
 
@@ -35,4 +54,7 @@ class Evaluation(Section):
     )
     privacy_images: Positive = Field(
         2000, description="Generated images (the last; all, if there are fewer) checked for copies"
+    )
+    visits_worth: VisitsWorth = Field(
+        default_factory=VisitsWorth, description="What an image is worth in visits"
     )

@@ -79,6 +79,12 @@ class Config(Section):
         compared = self.phenotypes.families if self.images.source == "cells" else []
         return [family for family in compared if family != self.vae.family]
 
+    @property
+    def visits_worth_levels(self) -> list[float]:
+        """The noise levels at which an image is measured in visits: the two lowest and the highest."""
+        chosen = sorted(self.association.noise_variances)
+        return chosen if len(chosen) <= 3 else [*chosen[:2], chosen[-1]]
+
     def without_effect(self) -> dict[str, str]:
         """Only marginal likelihood needs draws from posteriors; only cells have phenotypes."""
         idle = {}

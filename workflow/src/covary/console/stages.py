@@ -14,6 +14,7 @@ DEMO_S = {
     "train_generator": 210, "check_generator": 18, "generate_images": 55, "measure_generator": 10,
     "check_privacy": 8, "fit_population": 30, "train_predictor": 27, "train_reader": 25, "train_oracle": 15,
     "measure_learning_curve": 35, "evaluate": 11, "plot_images": 9, "plot_association": 7,
+    "measure_visits_worth": 60,
 }  # fmt: skip
 _OTHERS_S = 5.0
 

@@ -24,6 +24,7 @@ from covary.figures.records import association, spread_subjects, trajectories
 from covary.figures.rulegraph import parse_rulegraph, workflow_dag
 from covary.figures.style import save
 from covary.figures.training import training_curves
+from covary.figures.visits import visits_worth
 
 __all__ = [
     "ClosestPairs",
@@ -56,5 +57,6 @@ __all__ = [
     "training_curves",
     "trajectories",
     "traversals",
+    "visits_worth",
     "workflow_dag",
 ]

@@ -23,6 +23,7 @@ from covary.report.environment import environment
 from covary.report.fits import fits_in_words
 from covary.report.model import model_source
 from covary.report.runtime import read_benchmarks
+from covary.report.visits import visits_worth_in_words
 from covary.wording import image_in_words, population_label, predictor_label
 
 FIGURES = (
@@ -36,6 +37,7 @@ FIGURES = (
     "goodness_of_fit",
     "predictive_checks",
     "trajectories",
+    "visits_worth",
     "r2_against_explainable_fraction",
     "calibration",
     "association_ledger",
@@ -51,6 +53,7 @@ TABLES = (
     "calibration",
     "longitudinal_nll",
     "outcomes",
+    "visits_worth",
     "association_ledger",
     "learning_curve",
     "population_parameters",
@@ -138,6 +141,7 @@ def render(
         comparison_in_words=answers.comparison_in_words(shown["comparison"]),
         fits_in_words=fits_in_words(tables["population_fits"]),
         calibration_in_words=answers.calibration_in_words(shown["calibration"]),
+        visits_worth_in_words=visits_worth_in_words(tables["visits_worth"]),
         power_in_words=answers.power_in_words(shown["power"], smallest),
         smallest=smallest,
         privacy_verdict=answers.privacy_verdict(tables["privacy"]),

@@ -1,0 +1,64 @@
+"""
+What an image is worth in visits: forecasts of the last visits given the first ones, with and without the image.
+
+In: the finished dataset. Out: `<results>/tables/visits_worth.csv` and its figure.
+"""
+
+
+rule measure_visits_worth:
+    """Forecast the last visits of test subjects given the first ones, with and without the image."""
+    input:
+        manifest="<results>/manifest.json",
+        model_file=model_file(),
+    output:
+        table=report(
+            "<results>/tables/visits_worth.csv",
+            caption="../report/visits_worth.rst",
+            category="Association",
+        ),
+    log:
+        "<logs>/measure_visits_worth.log",
+    benchmark:
+        "<benchmarks>/measure_visits_worth.tsv"
+    conda:
+        "../../envs/covary.yaml"
+    resources:
+        mem_mb=growing(3000),
+        runtime=120,
+    params:
+        dataset=DATASET,
+        model=settings.longitudinal.model,
+        predictors=PREDICTED_BY,
+        noise_variances=settings.visits_worth_levels,
+        settings=section("evaluation.visits_worth"),
+        resamples=settings.evaluation.bootstrap_resamples,
+        draws=settings.evaluation.predictive_draws,
+        seed=settings.seed,
+        code=code("measure_visits_worth"),
+    script:
+        "../scripts/measure_visits_worth.py"
+
+
+rule plot_visits_worth:
+    """Forecasts against the number of first visits, with and without the image."""
+    input:
+        table="<results>/tables/visits_worth.csv",
+    output:
+        figure=report(
+            "<results>/figures/visits_worth.svg",
+            caption="../report/visits_worth.rst",
+            category="Association",
+        ),
+    log:
+        "<logs>/plot_visits_worth.log",
+    benchmark:
+        "<benchmarks>/plot_visits_worth.tsv"
+    conda:
+        "../../envs/covary.yaml"
+    resources:
+        mem_mb=growing(2000),
+        runtime=30,
+    params:
+        code=code("plot_visits_worth"),
+    script:
+        "../scripts/plot_visits_worth.py"

@@ -40,7 +40,7 @@ def level():
     told = np.sqrt(0.8) * eta_hat + np.sqrt(0.2) * rng.normal(1, "error", 0, N, (3,))
     seen = {"clear": np.sqrt(0.8) * told, "blank": np.zeros((N, 3))}
     covariance = {"clear": 0.2 * np.eye(3), "blank": np.eye(3)}
-    effects = RandomEffects(0.0, eta_hat, eta_hat, seen, covariance)
+    effects = RandomEffects(0.0, ["ka", "cl", "v"], eta_hat, eta_hat, seen, covariance)
     observation = study.simulate(eta_hat, seed=1, stream="y")
     observation[rng.uniform(1, "missing", 0, N, (7,)) < 0.1] = np.nan
     return forecast_after_visits(study, effects, observation, VISITS, 39, seed=1, start=0)
@@ -81,7 +81,7 @@ def test_forecasts_are_of_the_same_visits():
 
 def test_subjects_without_later_visits_are_left_out_and_named_if_none_is_left():
     study = Study.planned(Longitudinal(times_h=[1.0, 2.0]), 2, 1)
-    effects = RandomEffects(9.0, np.zeros((2, 3)), np.zeros((2, 3)), {}, {})
+    effects = RandomEffects(9.0, list("abc"), np.zeros((2, 3)), np.zeros((2, 3)), {}, {})
     y = np.array([[0.1, 0.2], [0.1, np.nan]])
     assert len(forecast_after_visits(study, effects, y, [0, 1], 2, seed=1, start=0).later) == 1
     with pytest.raises(UserError, match="σ² = 9, no subject has a visit after the first 2"):

@@ -160,10 +160,10 @@ def test_a_missing_script_is_an_error():
 
 
 ENGINE = {"draw_posteriors", "estimate_random_effects", "evaluate", "fit_population",
-          "measure_learning_curve", "plot_association", "plot_population", "prepare_records",
-          "simulate_longitudinal", "train_oracle", "train_predictor"}  # fmt: skip
+          "measure_learning_curve", "measure_visits_worth", "plot_association", "plot_population",
+          "prepare_records", "simulate_longitudinal", "train_oracle", "train_predictor"}  # fmt: skip
 DRAWING = {"plot_association", "plot_evaluation", "plot_images", "plot_phenotypes", "plot_population",
-           "plot_quality", "plot_training", "plot_workflow"}  # fmt: skip
+           "plot_quality", "plot_training", "plot_visits_worth", "plot_workflow"}  # fmt: skip
 # For each room an edited definition, and the rules that run again.
 RERUN = {
     "config.records.Longitudinal": ENGINE | {"describe_dataset", "write_provenance", "write_report"},
@@ -171,6 +171,7 @@ RERUN = {
     "dataset.association.blur": {"simulate_longitudinal"},
     "diffusion.train.train_generator": {"train_generator"},
     "evaluate.power.learning_curves": {"evaluate"},
+    "evaluate.visits_worth.equivalent_visits": {"measure_visits_worth"},
     "export.folders.export": set(),
     "figures.style.save": DRAWING,
     "figures.training.training_curves": {"plot_training"},
@@ -184,7 +185,7 @@ RERUN = {
     "jobs.resources.fetch": {"download_resource"},
     "jobs.resumable.RowWriter": {"cache_latents", "prepare_images"},
     "nlme.fit.fit_population": {"fit_population"},
-    "nlme.posterior.posterior_draws": {"draw_posteriors"},
+    "nlme.posterior.posterior_draws": {"draw_posteriors", "measure_visits_worth"},
     "nlme.simulate.predictions": ENGINE,
     "nlme.solvers.lanes.solve": ENGINE,
     "phantom.render.render": {"draw_phantoms"},
@@ -194,7 +195,7 @@ RERUN = {
     "quality.privacy.privacy_table": {"check_privacy"},
     "records.study.Study": ENGINE,
     "report.page.render": {"write_report"},
-    "resampling.Resamples": {"evaluate"},
+    "resampling.Resamples": {"evaluate", "measure_visits_worth"},
     "store.arrays.write_image_shard": {"generate_images"},
     "training.checkpoint.Checkpoint": {"measure_learning_curve", "train_generator", "train_image_vae",
                                        "train_oracle", "train_predictor", "train_reader"},

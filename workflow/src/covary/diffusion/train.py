@@ -8,12 +8,13 @@ import pandas as pd
 import torch
 from accelerate import Accelerator
 from diffusers.optimization import get_constant_schedule, get_cosine_schedule_with_warmup
-from diffusers.training_utils import EMAModel, compute_snr
+from diffusers.training_utils import EMAModel
 from jaxtyping import Bool, Float, Float32, Int64, Shaped
 from torch import Tensor
 
 from covary.config.generator import Generator
 from covary.diffusion.generator import ImageGenerator
+from covary.diffusion.loss import squared_errors
 from covary.jobs.progress import progress
 from covary.training.checkpoint import Checkpoint, fingerprint
 from covary.training.device import device_of, fixed_threads
@@ -90,7 +91,8 @@ def train_generator(
             share = slice(accelerator.process_index, None, accelerator.num_processes)
             drawn = _draw(generator, data, mean, log_variance, batch, config, draws, device, gate).of(share)
             # Processes add up to the mean over the whole batch, of which each may have another share.
-            loss = _squared_errors(generator, drawn, config.min_snr_gamma).sum() / len(batch)
+            errors = squared_errors(generator, **vars(drawn), min_snr_gamma=config.min_snr_gamma)
+            loss = errors.sum() / len(batch)
             optimiser.zero_grad(set_to_none=True)
             accelerator.backward(loss * accelerator.num_processes)
             accelerator.clip_grad_norm_(unet.parameters(), config.max_gradient_norm)
@@ -163,31 +165,6 @@ def _stratified_timesteps(n: int, timesteps: int, draws: torch.Generator) -> Int
     """A uniform draw from each of n equal parts of the schedule: less noisy gradients than n free draws."""
     drawn = (torch.arange(n) + torch.rand(n, generator=draws, dtype=torch.float64)) / n * timesteps
     return drawn.long().clamp(max=timesteps - 1)
-
-
-def _squared_errors(
-    generator: ImageGenerator, drawn: _Drawn, min_snr_gamma: float | None
-) -> Float[Tensor, " batch"]:
-    """Mean squared error of the prediction for each image, with min-SNR weights (arXiv:2303.09556) if asked.
-
-    Without z, the network sees zeros in its place and in that of the decoding.
-    """
-    scheduler = generator.scheduler
-    decoding = generator.decoding(drawn.z)
-    x_0 = generator.diffusable(drawn.x, decoding)
-    x_t = scheduler.add_noise(x_0, drawn.noise, drawn.t)
-    z = drawn.z.masked_fill(drawn.without_z[:, None], 0)
-    if decoding is not None:
-        decoding = decoding.masked_fill(drawn.without_z[:, None, None, None], 0)
-    predicted = generator.predict(x_t, drawn.t, z, decoding).float()
-    target = generator.target(x_0, drawn.noise, drawn.t)
-    squared_error = (predicted - target).square().mean(dim=(1, 2, 3))
-    if min_snr_gamma is not None:
-        snr = compute_snr(scheduler, drawn.t)
-        to_error_of_x_0 = {"sample": 1, "epsilon": snr, "v_prediction": snr + 1}
-        weight = snr.clamp(max=min_snr_gamma) / to_error_of_x_0[scheduler.config.prediction_type]
-        squared_error = squared_error * weight
-    return squared_error
 
 
 def _precision(config: Generator) -> str:

@@ -1,0 +1,60 @@
+"""An attack on the generator: was it trained on this image?
+
+A network denoises what it was trained on better than other images (loss-based membership inference: Carlini et
+al. 2023, arXiv:2301.13188). The attacker has the image, the generator and its VAE. Nobody who has less can do
+better with this attack.
+"""
+
+import numpy as np
+import torch
+from jaxtyping import Float64, UInt8
+
+from covary.diffusion.generator import ImageGenerator
+from covary.diffusion.loss import squared_errors
+from covary.diffusion.spaces import LatentSpace
+from covary.training.device import device_of, fixed_threads
+from covary.training.draws import keyed_generator
+from covary.vae import encode
+
+# Shares of the noise schedule. Later, little of the image is left; earlier, the noise is too weak to hide it.
+_TIMES = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6)
+_BATCH = 64
+
+
+@fixed_threads()
+@torch.no_grad()
+def denoising_errors(
+    generator: ImageGenerator,
+    images: UInt8[np.ndarray, "n c h w"],
+    vae_images: UInt8[np.ndarray, "n c h2 w2"],
+    seed: int,
+) -> Float64[np.ndarray, " n"]:
+    """Geometric mean over times of the squared error of the generator's prediction, for each image.
+
+    `images` have the generator's size, and `vae_images` are the same ones in the size of the VAE, whose
+    posterior mean is the condition. At each time, all images get the same noise: it is no reason for their
+    errors to differ.
+    """
+    generator.unet.eval()
+    space, device = generator.space, device_of(generator.unet)
+    mean, _ = encode(generator.vae, vae_images)
+    z = torch.from_numpy(mean)
+    logs = np.zeros(len(images))
+    for i, time in enumerate(_TIMES):
+        for start in range(0, len(images), _BATCH):
+            rows = slice(start, start + _BATCH)
+            stored = space.encode(images[rows]) if isinstance(space, LatentSpace) else images[rows]
+            draws = keyed_generator(seed, "membership", i)
+            x = space.read(stored, draws, device)
+            noise = torch.randn(x.shape[1:], generator=keyed_generator(seed, "membership_noise", i))
+            t = torch.full((len(x),), int(time * len(generator.scheduler.alphas_cumprod)), device=device)
+            errors = squared_errors(
+                generator,
+                x,
+                z[rows].to(device),
+                noise.to(device).expand_as(x),
+                t,
+                torch.zeros(len(x), dtype=torch.bool, device=device),
+            )
+            logs[rows] += errors.double().log().cpu().numpy()
+    return np.exp(logs / len(_TIMES))

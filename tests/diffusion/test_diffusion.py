@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from covary import rng
 from covary.config.generator import Generator, Sampling
 from covary.diffusion import ImageGenerator, PixelSpace, generate, initial_noise, train_generator
-from covary.diffusion.train import _draw, _squared_errors, _stratified_timesteps
+from covary.diffusion.loss import squared_errors
+from covary.diffusion.train import _draw, _stratified_timesteps
 from covary.vae import VAE
 
 SIZE_PX, LATENT_DIM = 16, 3
@@ -161,7 +162,7 @@ def test_without_z_the_network_sees_neither_it_nor_its_decoding():
     drawn = _draw(
         generator, images, mean, mean, np.arange(6), config, torch.Generator().manual_seed(1), device
     )
-    _squared_errors(generator, drawn, None)
+    squared_errors(generator, **vars(drawn))
     ((x, _), conditions), hidden = seen[0], drawn.without_z
     assert 0 < hidden.sum() < 6
     for value in (x[:, 16:], conditions["encoder_hidden_states"], conditions["class_labels"]):
@@ -200,7 +201,8 @@ def test_min_snr_weights_are_those_of_the_prediction(prediction_type):
     draws = torch.Generator().manual_seed(1)
     drawn = _draw(generator, images, mean, mean, np.arange(8), SMALL, draws, torch.device("cpu"))
     with torch.no_grad():
-        weight = _squared_errors(generator, drawn, 5.0) / _squared_errors(generator, drawn, None)
+        weight = squared_errors(generator, **vars(drawn), min_snr_gamma=5.0)
+        weight = weight / squared_errors(generator, **vars(drawn))
     kept = generator.scheduler.alphas_cumprod[drawn.t]
     snr = kept / (1 - kept)
     clipped = snr.clamp(max=5.0)

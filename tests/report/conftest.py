@@ -7,6 +7,7 @@ import pytest
 from covary import evaluate, nlme, rng
 from covary.dataset.association import blur
 from covary.evaluate.visits_worth import VisitForecasts, visits_worth_table
+from covary.quality.privacy import ATTACK
 from covary.resampling import Resamples
 
 NOISES = (0.0, 1.0, 9.0)
@@ -137,7 +138,12 @@ def population():
 
 
 def privacy(**values):
-    """Nothing copied; `values` replace a measure in the features of the encoder."""
+    """Nothing copied; `values` replace a measure in the features of the encoder, or `attack_auc`."""
+    auc = values.get("attack_auc", 0.5)
+    attack = [
+        (ATTACK, "membership_auc", auc, 0.9 * auc, 1.1 * auc, 0.5),
+        (ATTACK, "true_positives", 0.01, 0.002, 0.03, 0.01),
+    ]
     measures = {"closer_than_held_out": 0.5, "near_copies": 0.01, "membership_auc": 0.5}
     rows = [
         (space, name, value, 0.9 * value, 1.1 * value, expected)
@@ -145,7 +151,7 @@ def privacy(**values):
         for name, expected in measures.items()
         for value in [values.get(name, expected) if space != "pixels" else expected]
     ]
-    return pd.DataFrame(rows, columns=["space", "measure", "value", "low", "high", "expected"])
+    return pd.DataFrame([*attack, *rows], columns=["space", "measure", "value", "low", "high", "expected"])
 
 
 def latent_ranking():

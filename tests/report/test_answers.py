@@ -124,16 +124,16 @@ def test_the_verdict_on_the_pictures_is_plain(quality_of, values, start, poor):
 
 
 @pytest.mark.parametrize(
-    "found, start, poor",
+    "found, said, poor",
     [
-        ({}, "No sign of copying", False),
-        ({"closer_than_held_out": 0.8}, "No sign that particular images were copied", False),
-        ({"near_copies": 0.2}, "No sign that particular images were copied", False),
-        ({"membership_auc": 0.62}, "Yes, to some degree", True),
+        ({}, ["No sign of it", "curve 0.50 [0.45, 0.55]", "finds 1.0 % [0.2 %, 3.0 %] of them"], False),
+        ({"closer_than_held_out": 0.8}, ["No sign of it", "smoother or more typical"], False),
+        ({"near_copies": 0.2}, ["No sign of it", "smoother or more typical"], False),
+        ({"membership_auc": 0.62}, ["Yes, to some degree", "0.62 by encoder features"], True),
+        ({"attack_auc": 0.7}, ["Yes, to some degree", "curve 0.70 [0.63, 0.77]"], True),
     ],
 )
-def test_the_privacy_verdict_is_plain(privacy_of, found, start, poor):
+def test_the_privacy_verdict_is_plain(privacy_of, found, said, poor):
     verdict = privacy_verdict(privacy_of(**found))
-    assert verdict.text.startswith(start) and verdict.poor is poor
-    if poor:
-        assert "0.62 by encoder features" in verdict.text
+    text = plain(verdict.text)
+    assert text.startswith(said[0]) and all(part in text for part in said) and verdict.poor is poor

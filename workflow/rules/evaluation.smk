@@ -295,10 +295,10 @@ rule plot_population:
 
 
 rule check_privacy:
-    """Distances to the nearest training and held-out images, membership inference, the closest pairs."""
+    """A membership attack on the generator, distances to the nearest images, and the closest pairs."""
     input:
         index="<results>/images/index.parquet",
-        weights="<results>/vae/weights.safetensors",
+        unet="<results>/generator/unet/diffusion_pytorch_model.safetensors",
         images=marker(names.IMAGES),
     output:
         table=report(
@@ -319,6 +319,7 @@ rule check_privacy:
         gpu=1,
     params:
         dataset=DATASET,
+        generator=generator_folder,
         privacy_images=settings.evaluation.privacy_images,
         resamples=settings.evaluation.bootstrap_resamples,
         seed=settings.seed,

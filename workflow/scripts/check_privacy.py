@@ -1,18 +1,20 @@
-"""Are generated images copies of training images?"""
+"""Are generated images copies of training images, and can the generator be asked who was in them?"""
 
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
-from covary import images, quality, store, vae
+from covary import diffusion, images, quality, store
 from covary.dataset import names
+from covary.diffusion.membership import denoising_errors
 from covary.jobs.run import run
 from covary.quality import privacy
 
 
 def check_privacy(
     index: Path,
-    weights: Path,
+    generator: Path,
     dataset: Path,
     table: Path,
     pairs: Path,
@@ -20,9 +22,10 @@ def check_privacy(
     resamples: int,
     seed: int,
 ) -> None:
-    """Write distances to the nearest training and held-out images, and the closest pairs."""
+    """Write how well the attack does, distances to the nearest images, and the closest pairs."""
     prepared = images.load(index.parent)
-    encoder = quality.encoder_features(vae.VAE.load(weights.parent))
+    network = diffusion.ImageGenerator.load(generator)
+    encoder = quality.encoder_features(network.vae)
     train, held_out = prepared.generator_train, prepared.generator_test
     generated = store.read(dataset, names.IMAGES)["image"][-privacy_images:].values
     spaces = {"encoder features": encoder.of, "pixels": quality.pixels}
@@ -30,7 +33,15 @@ def check_privacy(
         name: privacy.Proximity.between(*(space(stack) for stack in (generated, train, held_out)))
         for name, space in spaces.items()
     }
-    privacy.privacy_table(found, seed=seed, resamples=resamples).to_csv(table, index=False)
+    others = quality.spread(len(held_out), privacy_images)
+    some = quality.spread(len(train), len(others))
+    errors = (
+        denoising_errors(network, train[some], prepared.train[some], seed),
+        denoising_errors(network, held_out[others], prepared.test[others], seed),
+    )
+    attack = privacy.attack_table(*errors, seed=seed, resamples=resamples)
+    distances = privacy.privacy_table(found, seed=seed, resamples=resamples)
+    pd.concat([attack, distances]).to_csv(table, index=False)
     np.savez(pairs, **privacy.closest_pairs(found, {"generated": generated, "held_out": held_out}, train))
 
 

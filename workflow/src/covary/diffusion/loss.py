@@ -1,6 +1,5 @@
 """How far the generator's prediction is from what it should predict."""
 
-import torch
 from diffusers.training_utils import compute_snr
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor

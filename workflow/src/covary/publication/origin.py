@@ -21,7 +21,8 @@ def personal_data_in_words(images: Images) -> str:
         return "None. No image or record is of a person, nor was any used to make them."
     return (
         "No image or record is of a person. The generator learned from images of the user’s own, and the "
-        "table privacy.csv says whether it copied them; if they were of patients, read it before publication."
+        "table privacy.csv says whether it gives them away. If they were of patients, read it before you "
+        "publish."
     )
 
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from covary.quality.privacy import ATTACK
 from covary.report.comparisons import compared, direction
 from covary.wording import joined, levels, noise_label, percent
 
@@ -161,34 +162,41 @@ def limit_in_words(limit: float, low: float, high: float, bound: float) -> str:
 
 
 def privacy_verdict(privacy: pd.DataFrame) -> Answer:
-    """Whether anything seems to be copied from the training images."""
-    measure = {name: rows.set_index("space") for name, rows in privacy.groupby("measure")}
-    above = {
-        name: rows[direction(rows["low"] - rows["expected"], rows["high"] - rows["expected"]) > 0]
-        for name, rows in measure.items()
-    }
-    told = above["membership_auc"]
-    if len(told):
-        aucs = joined([f"{row.value:.2f} by {row.Index}" for row in told.itertuples()])
+    """Whether the generator or its images give away what it was trained on, from `privacy.csv`."""
+    attack = privacy[privacy["space"] == ATTACK].set_index("measure")
+    auc, found = attack.loc["membership_auc"], attack.loc["true_positives"]
+    numbers = (
+        f"(area under the curve {auc.value:.2f} [{auc.low:.2f}, {auc.high:.2f}], where 0.50 is chance; with "
+        f"1\u00a0% of false alarms it finds {percent(found.value, 1)} [{percent(found.low, 1)}, "
+        f"{percent(found.high, 1)}] of them)"
+    )
+    above = privacy[
+        direction(privacy["low"] - privacy["expected"], privacy["high"] - privacy["expected"]) > 0
+    ]
+    if (above["space"] == ATTACK).any():
         return Answer(
-            "Yes, to some degree: training images lie closer to the generated images than held-out images "
-            f"do, so that membership in the training set can be inferred (area under the curve {aucs}, where "
-            "0.50 is chance). Look at the closest pairs, and do not publish images learned from patients "
+            "Yes, to some degree: who has the generator can tell its training images from held-out ones by "
+            f"how well it denoises them {numbers}. Do not publish a generator that learned from patients "
             "unless this is acceptable.",
             poor=True,
         )
-    if len(above["near_copies"]) or len(above["closer_than_held_out"]):
+    nothing = f"the generator denoises its training images no better than held-out ones {numbers}"
+    told = above[above["measure"] == "membership_auc"]
+    if len(told):
+        aucs = joined([f"{row.value:.2f} by {row.space}" for row in told.itertuples()])
         return Answer(
-            "No sign that particular images were copied: training images lie no closer to the generated "
-            "images than held-out images do. Generated images are, however, closer to training images than "
-            "held-out ones are, which is what smoother or more typical images do. Look at the closest pairs.",
-            poor=False,
+            "Yes, to some degree: training images lie closer to the generated images than held-out images "
+            f"do (area under the curve {aucs}, where 0.50 is chance), although {nothing}. Look at the "
+            "closest pairs, and do not publish images learned from patients unless this is acceptable.",
+            poor=True,
         )
-    return Answer(
-        "No sign of copying: generated images are no closer to training images than held-out images are, and "
-        "membership in the training set cannot be inferred from them.",
-        poor=False,
-    )
+    text = f"No sign of it: {nothing}. "
+    if above["measure"].isin(["near_copies", "closer_than_held_out"]).any():
+        text += (
+            "Generated images are, however, closer to training images than held-out ones are, which is what "
+            "smoother or more typical images do. "
+        )
+    return Answer(text + "Numbers do not show everything: look at the closest pairs.", poor=False)
 
 
 def pictures_verdict(quality: pd.DataFrame, chosen: Sequence[int], phantoms: bool) -> Answer:

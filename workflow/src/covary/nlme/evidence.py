@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float64
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from covary.errors import UserError
 from covary.nlme.design import Records
@@ -140,5 +140,5 @@ def difference(
             f"a paired difference needs the same subjects, two or more, got {len(a)} and {len(b)}"
         )
     n, gap = len(a), a - b
-    half = float(student.ppf(0.975, n - 1) * gap.std(ddof=1) * np.sqrt(n))
+    half = float(stdtrit(n - 1, 0.975) * gap.std(ddof=1) * np.sqrt(n))
     return Difference(float(gap.sum()), float(gap.sum()) - half, float(gap.sum()) + half)

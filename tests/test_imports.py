@@ -20,7 +20,7 @@ LOW_TO_HIGH = """
     dataset.scenario  phantom  training
     dataset  vae
     records  diffusion  phenotypes
-    predict  quality
+    predict  quality  amortised
     evaluate  preflight
     export  publication  figures
     report

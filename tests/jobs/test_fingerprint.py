@@ -166,6 +166,7 @@ DRAWING = {"plot_association", "plot_evaluation", "plot_images", "plot_phenotype
            "plot_quality", "plot_training", "plot_visits_worth", "plot_workflow"}  # fmt: skip
 # For each room an edited definition, and the rules that run again.
 RERUN = {
+    "amortised.weights.smoothed": set(),
     "config.records.Longitudinal": ENGINE | {"describe_dataset", "write_provenance", "write_report"},
     "console.stages.expected_seconds": set(),
     "dataset.association.blur": {"simulate_longitudinal"},

@@ -83,6 +83,29 @@ def test_sampling(run, finished, tmp_path):
     assert all(c["readback_r2"] < 1 and 0 <= c["precision"] <= 1 for c in found.values())
 
 
+def test_spirals(run, tmp_path):
+    output = tmp_path / "spirals.json"
+    few = {"POINTS": 40, "EPOCHS": 1}
+    arguments = ("spirals", "--seeds", 1, 2, "--methods", "plain", "armed", "--output", output)
+    printed = run(*arguments, **few)
+    rows = json.loads(output.read_text())
+    assert len(rows) == 8 and all(0 <= row["accuracy"] <= 1 for row in rows)
+    assert all(("reliance" in row) is (row["variant"] == "confounded") for row in rows)
+    assert run(*arguments, **few) == printed  # nothing twice
+
+
+def test_spirals_are_the_paper_s(run):
+    """Radii of the paper's random seed, and equal classes."""
+    spec = importlib.util.spec_from_file_location("spirals", BENCHMARKS / "spirals.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    x, y, site = module.spirals(confounded=False)
+    assert x.shape == (10_000, 2) and (np.bincount(site) == 1000).all() and y.mean() == 0.5
+    radii = [0.702, 0.681, 0.809, 1.318, 0.953, 1.328, 0.378, 1.210, 1.502, 0.881]
+    reach = [np.quantile(np.linalg.norm(x[site == i], axis=1), 0.95) for i in range(10)]
+    np.testing.assert_allclose(reach, radii, atol=0.1)
+
+
 @pytest.mark.parametrize("contender", ["covary", "covary_zstd", "memmap", "naive_zarr"])
 def test_storage(run, contender, tmp_path):
     source = tmp_path / "images.npy"

@@ -109,7 +109,11 @@ def network_files(predictor):
     """What a predictor's network needs beside images: the image VAE, or the user's own file."""
     file = plugins.file_of(predictor.network)
     encoder = ["<results>/vae/weights.safetensors"]
-    return [file] if file else encoder * (predictor.network in ("linear_probe", "perceptron"))
+    return (
+        [file]
+        if file
+        else encoder * (predictor.network in ("linear_probe", "perceptron"))
+    )
 
 
 def files_of_predictor(wildcards):

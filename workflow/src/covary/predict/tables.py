@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from jaxtyping import Float, Float32, Int64, Shaped
 
 from covary.config.predictors import Predictor
@@ -47,7 +48,8 @@ class SiteModel:
     `method` is a name out of `covary.config.site_methods.METHODS` or a `SiteMethod`. `task` is `regression`
     (one or several targets) or `classification`. `training` replaces settings of the training by name, such
     as `epochs`, `width`, `batch_size`, `learning_rate` or `ema_decay`; see
-    `covary.config.predictors.Predictor`. Features and targets are standardised inside. The result depends
+    `covary.config.predictors.Predictor`. With `new_sites`, `fit` also trains the classifier that predicts
+    the site of subjects at new sites. Features and targets are standardised inside. The result depends
     on the data, the settings and the seed only. Raises UserError for an unknown method or setting.
     """
 
@@ -57,6 +59,7 @@ class SiteModel:
         task: str = "regression",
         *,
         seed: int,
+        new_sites: bool = True,
         **training: Any,
     ):
         self.method = method if isinstance(method, SiteMethod) else SiteMethod.model_validate(method)
@@ -65,6 +68,7 @@ class SiteModel:
         if task == "classification" and self.method.effects == "lmmnn":
             raise UserError("method: lmmnn is for regression; its likelihood is that of normal errors")
         self.task, self.seed = task, seed
+        self.new_sites = new_sites and self.method.uses_sites
         self.config = Predictor.model_validate(_USUAL | training)
 
     def fit(
@@ -95,7 +99,7 @@ class SiteModel:
                 SiteExamples(features, evidence, code), None, likelihood, self.config, self.method,
                 len(self.sites), self.seed, folder / "network",
             )  # fmt: skip
-            if self.method.uses_sites:
+            if self.new_sites:
                 config = self.config.model_copy(update=_SITE_PREDICTOR)
                 labels = SiteExamples(features, Classes(code, len(self.sites)), code)
                 self.site_predictor, _ = train_with_sites(
@@ -125,10 +129,20 @@ class SiteModel:
         return self._result(predict_with_sites(self.network, features, weights)[1])
 
     def site_probabilities(self, x: Features) -> Float32[np.ndarray, "subject site"]:
-        """The probabilities of the training sites. Raises UserError if the method has no use for sites."""
-        if not self.method.uses_sites:
-            raise UserError(f"site_probabilities: the method has no effects of sites: {self.method}")
+        """The probabilities of the training sites. Raises UserError if no classifier was trained."""
+        if not self.new_sites:
+            raise UserError("the site predictor needs new_sites=True and a method with effects of sites")
         return _probabilities(predict_with_sites(self.site_predictor, self._standardised(x))[0])
+
+    def sensitivity(self, x: Features) -> Float[np.ndarray, " feature"]:
+        """Mean |∂η_F/∂x| of each feature over subjects and outputs: how much η_F relies on it.
+
+        Outputs are log odds, or targets in standard deviations; features are in their own units.
+        """
+        features = torch.from_numpy(self._standardised(x)).requires_grad_()
+        output = self.network(features).fixed
+        slopes = [torch.autograd.grad(column.sum(), features, retain_graph=True)[0] for column in output.T]
+        return torch.stack(slopes).abs().mean(dim=(0, 1)).double().numpy() / self._scale
 
     def intercepts(self) -> SiteIntercepts:
         """Random intercepts of the training sites, in the units of y (regression) or log odds."""

@@ -20,6 +20,7 @@ from covary.phenotypes.profiles import (
     cell_table,
     features_of,
     normalised,
+    sphered,
     treatment_profiles,
     well_profiles,
 )
@@ -84,6 +85,17 @@ def test_control_wells_have_mean_zero_and_unit_variance_on_each_plate_after_norm
     with pytest.raises(ValueError, match="plate p9 has no well with DMSO"):
         normalised(wells.assign(Metadata_Plate=wells["Metadata_Plate"].replace("p1", "p9"))
                    .query("Metadata_Compound != 'DMSO'"))  # fmt: skip
+
+
+def test_sphered_features_are_nearly_uncorrelated_over_control_wells():
+    draw = np.random.default_rng(2)
+    rows = [("DMSO", 0.0, "DMSO", "w", "p", f"A{i}", 1) for i in range(400)]
+    values = draw.normal(size=(401, 2)) @ [[2.0, 1.9], [0.0, 0.3]]
+    wells = normalised(well_profiles(profiles_of([*rows, ("a", 1.0, "x", "w", "p", "B1", 1)], values)))
+    controls = wells["Metadata_Compound"] == "DMSO"
+    before, after = (of.loc[controls, features_of(of)].corr().iloc[0, 1] for of in (wells, sphered(wells)))
+    assert before > 0.95 and abs(after) < 0.4  # not 0: the covariance is shrunk
+    assert list(sphered(wells).columns) == list(wells.columns)
 
 
 def treatments(rows: list[tuple[str, str, str, list[float]]]) -> pd.DataFrame:

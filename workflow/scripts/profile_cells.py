@@ -10,7 +10,7 @@ from covary.jobs.run import run
 from covary.phenotypes import baselines
 from covary.phenotypes.families import family_row, with_published
 from covary.phenotypes.not_same_compound import confusion, nearest_modes
-from covary.phenotypes.profiles import cell_table, normalised, treatment_profiles, well_profiles
+from covary.phenotypes.profiles import cell_table, normalised, sphered, treatment_profiles, well_profiles
 from covary.phenotypes.table import accuracies, precisions
 from covary.vae import VAE, encode
 
@@ -48,7 +48,7 @@ def profile_cells(
     latents = of_wells[trained[0]]
     latents.to_parquet(wells, index=False)
     treatment_profiles(latents).to_parquet(treatments, index=False)
-    confusion(nearest_modes(treatment_profiles(normalised(latents)))).to_csv(confusions)
+    confusion(nearest_modes(treatment_profiles(sphered(normalised(latents))))).to_csv(confusions)
 
 
 if __name__ == "__main__":

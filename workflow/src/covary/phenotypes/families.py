@@ -25,7 +25,7 @@ def family_row(
 
     `history` is that of the training, `accuracies` has the rows of this family's latents. The squared error
     and β are those of images of 3 · 68² values, as in the paper. The accuracy is that of the paper's question
-    (not same compound) for 103 treatments, of profiles that are normalised to DMSO, by cosine.
+    (not same compound) for 103 treatments, of sphered profiles, by cosine.
     readback_r2_1 … 3: of the three latents that are best read back from decodings, which as random effects
     could carry so much of a record.
     """
@@ -54,7 +54,7 @@ def family_row(
 def main_accuracy(accuracies: pd.DataFrame) -> pd.Series:
     """The row of a table of accuracies that words and figures speak of."""
     return accuracies.query(
-        "normalisation == 'plate' and metric == 'cosine' and neighbour == 'other_compound' "
+        "normalisation == 'sphered' and metric == 'cosine' and neighbour == 'other_compound' "
         "and not with_control"
     ).iloc[0]
 

@@ -30,15 +30,14 @@ def cell_table(
     `index` is that of prepared cells; `features` has those of the train and the test images.
     """
     used = index[index["row"].notna()]
+    kinds = dict.fromkeys(_OF_WELL.values(), str) | {"Metadata_Concentration": float}
     parts = []
     for split, rows in used.groupby("split", sort=True):
         values = np.asarray(features[split])[rows["row"].astype(int)]
         columns = [f"{name}_{i:03d}" for i in range(values.shape[1])]
-        metadata = rows[list(_OF_WELL)].rename(columns=_OF_WELL).reset_index(drop=True)
+        metadata = rows[list(_OF_WELL)].rename(columns=_OF_WELL).reset_index(drop=True).astype(kinds)
         parts.append(pd.concat([metadata, pd.DataFrame(values, columns=columns)], axis=1))
-    cells = pd.concat(parts, ignore_index=True)
-    text = [column for column in _OF_WELL.values() if column != "Metadata_Concentration"]
-    return cells.astype(dict.fromkeys(text, str))
+    return pd.concat(parts, ignore_index=True)
 
 
 def well_profiles(cells: pd.DataFrame) -> pd.DataFrame:
@@ -77,7 +76,7 @@ def normalised(wells: pd.DataFrame) -> pd.DataFrame:
     centred = wells[names] - means.loc[wells["Metadata_Plate"]].to_numpy()
     freedom = max(int(is_control.sum()) - len(means), 1)
     sd = np.sqrt(centred[is_control].pow(2).sum() / freedom)
-    return wells.assign(**(centred / sd.where(sd > 0, 1.0)))
+    return _with(centred / sd.where(sd > 0, 1.0), wells)
 
 
 def sphered(wells: pd.DataFrame) -> pd.DataFrame:
@@ -90,4 +89,10 @@ def sphered(wells: pd.DataFrame) -> pd.DataFrame:
     controls = wells.loc[wells["Metadata_Compound"] == CONTROL, names].to_numpy(float)
     values, vectors = np.linalg.eigh(LedoitWolf(assume_centered=True).fit(controls).covariance_)
     whitening = vectors / np.sqrt(values.clip(min=1e-12)) @ vectors.T
-    return wells.assign(**dict(zip(names, (wells[names].to_numpy(float) @ whitening).T, strict=True)))
+    whitened = wells[names].to_numpy(float) @ whitening
+    return _with(pd.DataFrame(whitened, columns=names, index=wells.index), wells)
+
+
+def _with(features: pd.DataFrame, wells: pd.DataFrame) -> pd.DataFrame:
+    """The wells with other values of their features."""
+    return pd.concat([wells.drop(columns=features.columns), features], axis=1)

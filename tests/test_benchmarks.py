@@ -176,3 +176,12 @@ def test_cells(run, tmp_path):
     stored = json.loads((tmp_path / "cells.json").read_text())
     assert [row["alpha"] for row in stored] == [None, 0.2] and all(row["spectrum"] > 0 for row in stored)
     assert run("cells", *arguments, ROWS=rows) == printed
+
+
+def test_deep(run, tmp_path):
+    small = {"steps": 0, "draws": 2, "final_draws": 8, "final_steps": 2, "evaluation_draws": 8}
+    output = tmp_path / "ladder.csv"
+    arguments = ("ladder", "--models", "latent", "--effects", 1, "--subjects", 2, "--seeds", 1)
+    run("deep", *arguments, "--output", output, FIT=small, TEST_SUBJECTS=2)
+    row = pd.read_csv(output).iloc[0]
+    assert row["random_effects"] == 1 and row["seen_ratio"] > 1

@@ -12,6 +12,7 @@ from published_models import OralEquations
 from covary import nlme
 from covary.errors import UserError
 from covary.nlme import joint
+from covary.nlme.grid import fine_grid
 from covary.nlme.lanes import lanes_of, observed_lanes_of, predict
 from covary.nlme.neural import NeuralElimination, weights_of, with_weights
 from covary.nlme.solvers.adjoint import Grid
@@ -131,3 +132,33 @@ def test_a_steady_state_on_top_of_what_is_there_is_refused(network):
     lanes = lanes_of(network, design)
     with pytest.raises(UserError, match="needs the adaptive solver"):
         predict(network, {"tvKa": 1.0}, jnp.zeros((3, 1)), lanes, Grid((1,)))
+
+
+def test_the_grid_is_fine_where_the_record_is_fast_and_skips_what_takes_no_time():
+    model = nlme.load_model("neural_indirect_response")
+    parameters = model.default_parameters()
+    times = np.array([0.0, 1.0, 2.0, 10.0, 11.0, 12.0])
+    design = nlme.Design.regular(times, n_subjects=3, dose=1.0, outputs=(1, 2))
+    records = nlme.Records.of(design, np.zeros((3, 12)))
+    lanes = observed_lanes_of(model, records)
+    grid = fine_grid(model, parameters, lanes, error=1e-3)
+    steps = dict(
+        zip(design.time_h[0, ::2], np.add.reduceat(grid.steps[-12:], np.arange(0, 12, 2)), strict=True)
+    )
+    assert steps[1.0] > steps[11.0] >= 1  # the dose is at 0
+    assert 0 in grid.steps  # the second output is observed at the same time
+    eta = 0.3 * np.random.default_rng(5).normal(size=(3, 5))
+    f = predict(model, parameters.concrete().theta, jnp.asarray(eta.T), lanes, grid).prediction
+    np.testing.assert_allclose(np.asarray(f).T, nlme.predictions(model, parameters, eta, design), atol=2e-4)
+
+
+def test_equations_too_stiff_for_a_grid_are_one_line():
+    class Stiff(OralEquations):
+        def vector_field(self, t, y, p):
+            return -1e7 * y[0], 1e7 * y[0] - y[1]
+
+    model = Stiff()
+    design = nlme.Design.regular(TIMES, n_subjects=1, dose=1.0)
+    lanes = observed_lanes_of(model, nlme.Records.of(design, np.zeros((1, 7))))
+    with pytest.raises(UserError, match="the equations are stiff"):
+        fine_grid(model, nlme.OneCompartmentOral().default_parameters(), lanes)

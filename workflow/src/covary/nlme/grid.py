@@ -3,6 +3,7 @@
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float64
 
@@ -17,6 +18,7 @@ from covary.nlme.solvers.adjoint import Grid
 from covary.nlme.solvers.lanes import DEFAULT
 
 _SUBJECTS = 32  # at which a grid is tried
+_SHARE = 0.1  # of the error allowed: a segment in which more arises gets shorter steps
 _FIRST, _MOST = 24, 10_000  # steps of a record: where the search starts, and where it gives up
 
 
@@ -45,41 +47,66 @@ def fine_grid(
         eta = np.linalg.cholesky(np.asarray(parameters.omega)) @ z.T
     some = np.unique(np.linspace(0, n - 1, _SUBJECTS).round().astype(int))
     part, eta = lanes.select(some), eta[:, some]
-    grid = start if isinstance(start, Grid) else _first(model, parameters, part, eta)
-    coarse = _in_sds(model, parameters, eta, part, grid)
+    schedule = _schedule(model, parameters, part, eta)
+    grid = start if isinstance(start, Grid) else _first(schedule)
+    coarse = _predicted(model, parameters.concrete(), eta, part, grid)
     while grid.n_steps <= _MOST:
-        finer = grid.twice()
-        fine = _in_sds(model, parameters, eta, part, finer)
-        if np.max(np.abs(fine[0] - coarse[0]) / fine[1], initial=0.0) < error:
+        finer = grid.finer()
+        fine = _predicted(model, parameters.concrete(), eta, part, finer)
+        off = np.asarray(jnp.where(part.present, fine[0] - coarse[0], 0.0) / jnp.sqrt(fine[1]))
+        off = np.where(np.isfinite(off), off, np.where(part.present, np.inf, 0.0))
+        if np.max(np.abs(off), initial=0.0) < error:
             return grid
-        grid, coarse = finer, fine
+        where = _where_it_arises(schedule, off) > _SHARE * error
+        grid = grid.finer(where) if where.any() else finer
+        coarse = fine if grid == finer else _predicted(model, parameters.concrete(), eta, part, grid)
     raise UserError(
         f"{type(model).__name__}: {_MOST:,} steps of equal length are too few for a record; the equations "
         "are stiff: use method focei or laplacei, or a network whose output is bounded"
     )
 
 
-def _first(model, parameters: Parameters, lanes: ObservedLanes, eta: Float64[np.ndarray, "k lane"]) -> Grid:
-    """About as many steps as segments, longer segments divided."""
-    schedule = lanes.plan
-    if isinstance(schedule, Plan):
+def _schedule(model, parameters: Parameters, lanes: ObservedLanes, eta) -> Schedule:
+    """The schedule at some random effects."""
+    plan = lanes.plan
+    if isinstance(plan, Plan):
         theta = parameters.concrete().theta
         covariates = jax.tree.map(lambda v: np.broadcast_to(v, eta.shape[1:]), lanes.covariates)
         p = jax.vmap(lambda e, c: model.individual(theta, e, c), (-1, -1))(eta, covariates)
-        schedule = schedule.schedule(jax.vmap(model.dosing)(p), eta.shape[1])
-    assert isinstance(schedule, Schedule)
+        plan = plan.schedule(jax.vmap(model.dosing)(p), eta.shape[1])
+    assert isinstance(plan, Schedule)
+    return plan
+
+
+def _first(schedule: Schedule) -> Grid:
+    """About as many steps as segments, longer segments divided."""
     span = np.max(np.asarray(schedule.end_h)) - np.min(np.asarray(schedule.start_h))
     return Grid.of(schedule, span / _FIRST if span > 0 else 1.0)
 
 
+def _where_it_arises(
+    schedule: Schedule, off: Float64[np.ndarray, "time lane"]
+) -> Float64[np.ndarray, " segment"]:
+    """The error that arises in each segment: by how much it changes until the next observation, the most of
+    all lanes."""
+    n, lanes = len(schedule.end_h), np.arange(off.shape[1])
+    record = np.asarray(schedule.record).reshape(n, -1)
+    record = np.broadcast_to(record, (n, len(lanes)))
+    arises, after = np.zeros(n), np.zeros((n, len(lanes)))
+    upcoming = np.zeros(len(lanes))
+    for k in range(n - 1, -1, -1):
+        upcoming = np.where(record[k] >= 0, off[record[k], lanes], upcoming)
+        after[k] = upcoming
+    before = np.zeros(len(lanes))
+    for k in range(n):
+        with np.errstate(invalid="ignore"):
+            arises[k] = np.max(np.nan_to_num(np.abs(after[k] - before), nan=np.inf))
+        before = np.where(record[k] >= 0, off[record[k], lanes], before)
+    return arises
+
+
 @partial(jax.jit, static_argnames="grid")
 def _predicted(model, parameters, eta, lanes, grid):
+    """Predictions and residual variances."""
     f = predict(model, parameters.theta, eta, lanes, grid)[0]
-    return f, parameters.residual.of(lanes.output).variance(f)
-
-
-def _in_sds(model, parameters, eta, lanes, grid) -> tuple[np.ndarray, np.ndarray]:
-    """Predictions and residual standard deviations of the observations that exist; NaN counts as far off."""
-    f, variance = map(np.asarray, _predicted(model, parameters.concrete(), eta, lanes, grid))
-    there = np.asarray(lanes.present)
-    return np.nan_to_num(f[there], nan=np.inf), np.sqrt(np.nan_to_num(variance[there], nan=1.0))
+    return f, parameters.residual.of(lanes.output).variance(jnp.where(lanes.present, f, 1.0))

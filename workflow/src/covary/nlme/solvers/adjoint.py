@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from covary.errors import UserError
 from covary.nlme.arrays import Array
@@ -36,7 +36,7 @@ _B = (35 / 384, 0.0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84)
 
 
 class Grid(eqx.Module):
-    """How many equal steps divide each segment of a schedule, for all lanes alike."""
+    """How many equal steps divide each segment of a schedule, for all lanes alike; 0 if nothing happens."""
 
     steps: tuple[int, ...] = eqx.field(static=True)
 
@@ -44,12 +44,20 @@ class Grid(eqx.Module):
     def of(cls, schedule: Schedule, step_h: float) -> "Grid":
         """Steps that are nowhere longer than `step_h`. The schedule holds numbers, not tracers."""
         begin, end = begin_and_end(schedule)
-        longest = np.asarray(end - begin).reshape(len(end), -1).max(axis=1)
-        return cls(tuple(int(n) for n in np.maximum(np.ceil(longest / step_h - 1e-9), 1)))
+        n = len(end)
+        longest = np.asarray(end - begin).reshape(n, -1).max(axis=1)
+        acts = np.asarray(schedule.amount).reshape(n, -1).any(axis=1)
+        if schedule.rate is not None:
+            acts |= np.asarray(schedule.rate).reshape(n, -1).any(axis=1)
+        if schedule.restart_h is not None:
+            acts |= ~np.isnan(schedule.restart_h).reshape(n, -1).all(axis=1)
+        least = np.where((longest == 0) & ~acts & (np.arange(n) > 0), 0, 1)
+        return cls(tuple(int(m) for m in np.maximum(np.ceil(longest / step_h - 1e-9), least)))
 
-    def twice(self) -> "Grid":
-        """The same with steps half as long."""
-        return Grid(tuple(2 * n for n in self.steps))
+    def finer(self, where: Bool[np.ndarray, " segment"] | bool = True) -> "Grid":
+        """The same with steps half as long in some segments."""
+        doubled = np.where(where, 2, 1) * self.steps
+        return Grid(tuple(int(n) for n in doubled))
 
     @property
     def n_steps(self) -> int:
@@ -111,7 +119,7 @@ def solve(
     state_index = jnp.arange(len(initial))[:, None]
     tables = {
         "begin": begin,
-        "h": (end - begin) / jnp.asarray(grid.steps, dtype=float)[:, None],
+        "h": (end - begin) / jnp.maximum(jnp.asarray(grid.steps, dtype=float), 1.0)[:, None],
         "amount": wide(schedule.amount),
         "compartment": wide(schedule.compartment),
     }

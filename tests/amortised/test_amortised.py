@@ -17,6 +17,7 @@ from covary.amortised.problem import (
     simulated,
     uniform_number_missing,
 )
+from covary.amortised.store import load, save
 from covary.amortised.train import Training, train
 from covary.amortised.weights import sample_size, smoothed
 from covary.config.visits import CompletelyAtRandom
@@ -48,6 +49,18 @@ def test_the_density_integrates_to_one_and_is_that_of_the_draws(trained):
     phi, log_q = network.sample(y, 50, seed=1, stream="s")
     np.testing.assert_allclose(network.log_density(phi[0], np.repeat(y, 50, axis=0)), log_q[0], atol=2e-4)
     assert history["validation_loss"].iloc[-1] < history["validation_loss"].iloc[0]
+
+
+def test_a_network_that_is_stored_comes_back(trained, tmp_path):
+    network, _ = trained
+    save(tmp_path / "network.npz", network, SMALL, np.diag([1.0, 2.0]))
+    found, factor = load(tmp_path / "network.npz")
+    phi, y = simulated(line(), 0, 6, seed=2, stream="t")
+    np.testing.assert_array_equal(found.log_density(phi, y), network.log_density(phi, y))
+    np.testing.assert_array_equal(factor, np.diag([1.0, 2.0]))
+    (tmp_path / "other.npz").write_bytes(b"text")
+    with pytest.raises(UserError, match=r"other\.npz: not a posterior network"):
+        load(tmp_path / "other.npz")
 
 
 def test_draws_belong_to_their_subject_and_not_to_their_batch(trained):

@@ -159,14 +159,15 @@ def test_a_missing_script_is_an_error():
         fingerprint(Path("nowhere.py"))
 
 
-ENGINE = {"draw_posteriors", "estimate_random_effects", "evaluate", "fit_population",
+ENGINE = {"draw_amortised", "draw_posteriors", "estimate_random_effects", "evaluate", "fit_population",
           "measure_learning_curve", "measure_visits_worth", "plot_association", "plot_population",
-          "prepare_records", "simulate_longitudinal", "train_oracle", "train_predictor"}  # fmt: skip
+          "prepare_records", "simulate_longitudinal", "train_oracle", "train_posterior_network",
+          "train_predictor"}  # fmt: skip
 DRAWING = {"plot_association", "plot_evaluation", "plot_images", "plot_phenotypes", "plot_population",
            "plot_quality", "plot_training", "plot_visits_worth", "plot_workflow"}  # fmt: skip
 # For each room an edited definition, and the rules that run again.
 RERUN = {
-    "amortised.weights.smoothed": set(),
+    "amortised.weights.smoothed": {"draw_amortised"},
     "config.records.Longitudinal": ENGINE | {"describe_dataset", "write_provenance", "write_report"},
     "console.stages.expected_seconds": set(),
     "dataset.association.blur": {"simulate_longitudinal"},

@@ -49,6 +49,9 @@ class EngineSimulator:
             raise UserError(f"the prior of the training must have a width > 0, got {width:g}")
         if not design.shared:
             raise UserError("a posterior network needs a design that all subjects share")
+        own = [name for name, values in design.covariates.items() if len(values) > 1]
+        if own:
+            raise UserError(f"a posterior network needs subjects with the same covariates; {own[0]} differs")
         self.model, self.parameters, self.missing = model, parameters.concrete(), list(missing)
         self._design = design
         self.times_h = design.time_h[0]

@@ -29,7 +29,8 @@ _FAMILIES = {
     "longitudinal records": (ORANGE, {"simulate_longitudinal", "fit_population", "estimate_random_effects"}),
     "predictors": (
         VERMILION,
-        {"draw_posteriors", "train_predictor", "train_reader", "train_oracle", "measure_learning_curve"},
+        {"draw_posteriors", "train_posterior_network", "draw_amortised", "train_predictor", "train_reader",
+         "train_oracle", "measure_learning_curve"},
     ),
 }  # fmt: skip
 _OTHERS = "evaluation and report"

@@ -37,6 +37,7 @@ from covary.nlme.neural import MLP, LatentRecord, NeuralElimination, NeuralIndir
 from covary.nlme.nonmem import read_design, read_nonmem, write_nonmem
 from covary.nlme.occasions import with_occasions
 from covary.nlme.parameters import Parameters, parameters_from_json, parameters_to_json
+from covary.nlme.penalised import PenalisedFit, fit_penalised
 from covary.nlme.posterior import posterior_draws
 from covary.nlme.quadrature import adaptive_quadrature, normal_quadrature
 from covary.nlme.residual import Additive, Combined, LogNormal, Proportional, ResidualError
@@ -66,6 +67,7 @@ __all__ = [
     "OdeModel",
     "OneCompartmentOral",
     "Parameters",
+    "PenalisedFit",
     "PopulationFit",
     "PredictiveCheck",
     "Prior",
@@ -87,6 +89,7 @@ __all__ = [
     "empirical_bayes",
     "epsilon_shrinkage",
     "evidence",
+    "fit_penalised",
     "fit_population",
     "fit_variational",
     "individual_curves",

@@ -46,6 +46,8 @@ _FIRST_SPREAD = 0.3  # of Ω: the covariance of q at the start
 _WARM_UP = 0.1  # of the steps, in which Ω keeps its initial value
 _DRAWS_AT_ONCE = 64
 _CHECK_EVERY = 5  # chunks, after which the grid is tried again
+_ROUND = 200  # steps of L-BFGS, after which it is tried too
+_GRADIENT, _MEMORY = 1e-4, 30  # of L-BFGS: the gradient per √subject that ends it, and its pairs
 _FLAT = 1e-9  # a relative gain of the bound that ends the search
 
 
@@ -164,7 +166,7 @@ def fit_variational(
             type(model).__name__, weights, observed,
         )  # fmt: skip
     state = _start(problem)
-    accuracy = fine_grid(model, problem.structure, problem.lanes)
+    accuracy = _fine(problem, state, None)
     state, accuracy, history = _climb(
         problem, state, accuracy, seed, steps, draws, min(batch or n, n), rate, report, learn=True
     )
@@ -192,10 +194,10 @@ def variational_posterior(
 
     Raises UserError as `fit_variational` does."""
     problem = _problem(model, parameters, records, mean_field)
-    accuracy = fine_grid(model, problem.structure, problem.lanes)
-    n = problem.lanes.y.shape[1]
+    n, state = problem.lanes.y.shape[1], _start(problem)
+    accuracy = _fine(problem, state, None)
     state, accuracy, history = _climb(
-        problem, _start(problem), accuracy, seed, steps, draws, n, 0.05, None, learn=False
+        problem, state, accuracy, seed, steps, draws, n, 0.05, None, learn=False
     )
     return _finish(
         problem,
@@ -223,9 +225,9 @@ def bound_of(
 ) -> Bound:
     """ELBO and IWAE of each subject with a given q, from `n_draws` draws keyed by (seed, subject)."""
     problem = _problem(model, parameters, records)
-    if accuracy is None:
-        accuracy = fine_grid(model, problem.structure, problem.lanes)
     (n, k), population = posterior.mean.shape, _start(problem)[0]
+    if accuracy is None:
+        accuracy = fine_grid(model, problem.structure, problem.lanes, _one_draw(posterior))
     log_weight = []
     for start in range(0, n_draws, _DRAWS_AT_ONCE):
         noise = rng.normal(seed, f"bound/{start}", 0, n, (_DRAWS_AT_ONCE, k))
@@ -400,18 +402,24 @@ def _climb(problem, state, accuracy, seed, steps, draws, batch, rate, report, *,
             )
         history.append(bounds)
         if learn and (start // _CHUNK) % _CHECK_EVERY == _CHECK_EVERY - 1:
-            accuracy = _still_fine(problem, state, accuracy)
+            accuracy = _fine(problem, state, accuracy)
         if report is not None:
             report(start + _CHUNK, float(np.nanmean(bounds[-20:])))
     return state, accuracy, np.concatenate([np.zeros(0), *history])
 
 
-def _still_fine(problem, state: _State, accuracy: Accuracy) -> Accuracy:
-    """The grid, or a finer one if the equations became faster while the fit went on."""
-    population, q = state
-    model = with_weights(problem.model, np.asarray(population.weights))
+def _fine(problem, state: _State, accuracy: Accuracy | None) -> Accuracy:
+    """The grid, or a finer one if the equations became faster while the fit went on, at a draw of each q."""
+    population, q = jax.tree.map(np.asarray, state)
+    model = with_weights(problem.model, population.weights)
     parameters = _parameters(problem.structure, population, problem.structure.omega)
-    return fine_grid(model, parameters, problem.lanes, np.asarray(q.mean).T, start=accuracy)
+    return fine_grid(model, parameters, problem.lanes, _one_draw(q.normal()), start=accuracy)
+
+
+def _one_draw(q: Normal) -> Float64[np.ndarray, "k subject"]:
+    n, k = q.mean.shape
+    noise = jnp.asarray(rng.normal(0, "elbo/grid", 0, n, (1, k)))
+    return np.asarray(_points(Normal(jnp.asarray(q.mean), jnp.asarray(q.factor)), noise)[:, 0].T)
 
 
 def _batches(seed: int, start: int, n: int, batch: int) -> Int[np.ndarray, "step subject"]:
@@ -446,6 +454,7 @@ def _finish(
     n, k = state[1].mean.shape
     noise = jnp.asarray(_matched(rng.normal(seed, "elbo/final", 0, n, (draws, k))))
     vector, back = ravel_pytree(jax.tree.map(jnp.asarray, state))
+    x, taken, done = np.asarray(vector), 0, False
 
     def slope(x):
         value, gradient = _fixed_draws(accuracy, problem, back(jnp.asarray(x)), noise, learn)
@@ -453,11 +462,21 @@ def _finish(
         usable = np.isfinite(value) and np.isfinite(slope).all()
         return (float(value), slope) if usable else (np.inf, np.zeros_like(slope))
 
-    found = minimize(
-        slope, np.asarray(vector), jac=True, method="L-BFGS-B",
-        options={"maxiter": steps, "ftol": _FLAT, "gtol": 1e-4 * np.sqrt(n), "maxcor": 30},
-    )  # fmt: skip
-    population, free = jax.tree.map(np.asarray, back(jnp.asarray(found.x)))
+    # The grid is tried again in between: where the search goes, the equations may be faster.
+    while taken < steps and not done:
+        options = {
+            "maxiter": min(steps - taken, _ROUND),
+            "ftol": _FLAT,
+            "gtol": 1e-4 * np.sqrt(n),
+            "maxcor": 30,
+        }
+        found = minimize(slope, x, jac=True, method="L-BFGS-B", options=options)
+        x, taken = found.x, taken + found.nit
+        finer = _fine(problem, back(jnp.asarray(x)), accuracy)
+        done, accuracy = bool(found.success) and finer == accuracy, finer
+        if found.nit == 0 and not done:
+            break
+    population, free = jax.tree.map(np.asarray, back(jnp.asarray(x)))
     posterior = Normal(*(np.asarray(part) for part in free.normal()))
     omega = np.asarray(_omega(problem.structure, posterior)) if learn else problem.structure.omega
     parameters = _parameters(problem.structure, population, omega).concrete()
@@ -465,12 +484,9 @@ def _finish(
     bound = bound_of(
         model, parameters, records, posterior, n_draws=evaluation_draws, seed=seed, accuracy=accuracy
     )
-    last = "converged" if found.success else "not converged"
-    verdict = f"{last}: {found.nit} steps of L-BFGS on {draws} draws"
+    verdict = f"{'converged' if done else 'not converged'}: {taken} steps of L-BFGS on {draws} draws"
     penalty = float(_penalty(problem, population))
-    return VariationalFit(
-        model, parameters, posterior, bound, penalty, history, bool(found.success), verdict, accuracy
-    )
+    return VariationalFit(model, parameters, posterior, bound, penalty, history, done, verdict, accuracy)
 
 
 def _matched(noise: Float64[np.ndarray, "subject draw k"]) -> Float64[np.ndarray, "subject draw k"]:

@@ -197,7 +197,7 @@ RERUN = {
     "quality.privacy.privacy_table": {"check_privacy"},
     "records.study.Study": ENGINE,
     "report.page.render": {"write_report"},
-    "resampling.Resamples": {"evaluate", "measure_visits_worth"},
+    "resampling.Resamples": {"evaluate", "measure_generator", "measure_visits_worth"},
     "store.arrays.write_image_shard": {"generate_images"},
     "training.checkpoint.Checkpoint": {"measure_learning_curve", "train_generator", "train_image_vae",
                                        "train_oracle", "train_predictor", "train_reader"},

@@ -7,8 +7,8 @@ import pytest
 from covary import evaluate, nlme, rng
 from covary.dataset.association import blur
 from covary.evaluate.visits_worth import VisitForecasts, visits_worth_table
-from covary.quality.privacy import ATTACK
 from covary.resampling import Resamples
+from covary.wording import ATTACK
 
 NOISES = (0.0, 1.0, 9.0)
 EFFECTS = ("eta_ka", "eta_cl", "eta_v")
@@ -90,6 +90,7 @@ def run(predictors=("network",), skill=0.8, error=0.4, reading=0.9):
         "population_fits": population()[1],
         "privacy": privacy(),
         "generator_quality": generator_quality(),
+        "counterfactuals": counterfactuals(),
         "latent_ranking": latent_ranking(),
     }
     return {name: pd.read_csv(io.StringIO(table.to_csv(index=False))) for name, table in tables.items()}
@@ -154,6 +155,13 @@ def privacy(**values):
     return pd.DataFrame([*attack, *rows], columns=["space", "measure", "value", "low", "high", "expected"])
 
 
+def counterfactuals(own=1.9, other=0.1):
+    """Each of three random effects moves its own reading, and the others a little."""
+    rows = [(a, 2.0, b, 48, own if a == b else other) for a in EFFECTS for b in EFFECTS]
+    table = pd.DataFrame(rows, columns=["moved", "by", "read", "n", "shift"])
+    return table.assign(low=table["shift"] - 0.05, high=table["shift"] + 0.05, largest=table["shift"])
+
+
 def latent_ranking():
     """Four latents, three of them active and chosen."""
     return pd.DataFrame(
@@ -174,6 +182,11 @@ def latent_ranking():
 @pytest.fixture(scope="session")
 def privacy_of():
     return privacy
+
+
+@pytest.fixture(scope="session")
+def counterfactuals_of():
+    return counterfactuals
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ from covary.report.answers import (
     comparison_in_words,
     ledger_in_words,
     limit_in_words,
+    minimality,
     negative_parts_in_words,
     pictures_verdict,
     power_in_words,
@@ -121,6 +122,16 @@ def test_the_verdict_on_the_pictures_is_plain(quality_of, values, start, poor):
     assert plain(verdict.text).startswith(start) and verdict.poor is poor
     assert "real" not in pictures_verdict(quality_of(), [0], phantoms=True).text.lower().split()
     assert "the drawn phantoms" in pictures_verdict(quality_of(), [0], phantoms=True).text
+
+
+def test_minimality_is_plain(counterfactuals_of):
+    good = minimality(counterfactuals_of())
+    assert "moves by 1.90 to 1.90, and what is read of another by at most 0.10" in good.text and not good.poor
+    for values in ({"own": 1.6}, {"own": 2.4}, {"other": -0.4}):
+        bad = minimality(counterfactuals_of(**values))
+        assert bad.poor and bad.text.endswith(
+            "The images do not show the random effects one by one as they should."
+        )
 
 
 @pytest.mark.parametrize(

@@ -126,7 +126,7 @@ rule plot_images:
 
 
 rule measure_generator:
-    """How good the generated images are: what can be read back, distances to real images, copies."""
+    """How good the generated images are: what can be read back, counterfactuals, distances to real images, copies."""
     input:
         index="<results>/images/index.parquet",
         encodings="<results>/vae/encodings.npz",
@@ -138,6 +138,11 @@ rule measure_generator:
         table=report(
             "<results>/tables/generator_quality.csv",
             caption="../report/generator_quality.rst",
+            category="Images",
+        ),
+        counterfactuals=report(
+            "<results>/tables/counterfactuals.csv",
+            caption="../report/counterfactuals.rst",
             category="Images",
         ),
         neighbours="<results>/quality/nearest_images.npz",
@@ -154,9 +159,11 @@ rule measure_generator:
     params:
         dataset=DATASET,
         generator=generator_folder,
+        random_effects=RANDOM_EFFECTS,
         settings=section("quality"),
         sampling=section("sampling"),
         readback_draws=settings.ranking.readback_draws,
+        resamples=settings.evaluation.bootstrap_resamples,
         seed=settings.seed,
         code=code("measure_generator"),
     script:
@@ -442,6 +449,7 @@ rule write_report:
             rules.measure_visits_worth.output.table,
             rules.check_privacy.output.table,
             rules.measure_generator.output.table,
+            rules.measure_generator.output.counterfactuals,
             rules.rank_latents.output.ranking,
             rules.plot_population.output.population_parameters,
             rules.plot_population.output.population_fits,

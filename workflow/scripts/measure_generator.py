@@ -1,4 +1,4 @@
-"""Read-back, distances, reconstructions and nearest training images of the generator."""
+"""Read-back, counterfactuals, distances, reconstructions and nearest training images of the generator."""
 
 from pathlib import Path
 
@@ -22,13 +22,16 @@ def measure_generator(
     generator: Path,
     dataset: Path,
     table: Path,
+    counterfactuals: Path,
     neighbours: Path,
+    random_effects: list[str],
     settings: Quality,
     sampling: Sampling,
     readback_draws: int,
+    resamples: int,
     seed: int,
 ) -> None:
-    """Write the table of quality, and the training images nearest to the first generated ones."""
+    """Write both tables, and the training images nearest to the first generated ones."""
     network = diffusion.ImageGenerator.load(generator)
     subjects = store.read(dataset, names.SUBJECTS)
     test = members(subjects, "test")
@@ -37,8 +40,19 @@ def measure_generator(
     sets = quality.collect(prepared, np.load(encodings), generated, network, settings, sampling, seed)
     z, z_read = subjects["z"][test][: settings.images].values, quality.read_back(network.vae, generated)
     spaces = quality.feature_spaces(network.vae, settings.inception_file)
-    measured = quality.generator_quality(sets, spaces, z, z_read, pd.read_csv(ranking), readback_draws)
-    measured.to_csv(table, index=False)
+    ranked = pd.read_csv(ranking)
+    quality.generator_quality(sets, spaces, z, z_read, ranked, readback_draws).to_csv(table, index=False)
+    shifts = quality.counterfactuals(
+        network,
+        subjects["eta"].attrs["latents"],
+        random_effects,
+        ranked["open_share"].to_numpy(float),
+        settings.counterfactuals,
+        sampling,
+        seed,
+        resamples,
+    )
+    shifts.to_csv(counterfactuals, index=False)
     shown = generated[:N_SHOWN]
     numbers, mse = quality.nearest_by_pixels(shown, sets.real_train)
     np.savez(neighbours, generated=shown, nearest=sets.real_train[numbers], mse=mse)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+ATTACK = "denoising error"  # what the membership attack compares images by, in `privacy.csv`
 _TRAINED_ON = {"ebe_mse": "EBE", "marginal_likelihood": "likelihood"}
 _FORECASTS = {"ideal": "knowing η", "no_image": "without the image"}
 _POPULATIONS = {

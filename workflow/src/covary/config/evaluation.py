@@ -16,6 +16,9 @@ class Quality(Section):
         10_000, description="At most so many training images, among which the nearest are sought"
     )
     reconstructions: Positive = Field(200, description="At most so many test images are reconstructed")
+    counterfactuals: Positive = Field(
+        48, description="Subjects of which images are drawn anew with one random effect moved"
+    )
     inception_file: str | None = Field(
         None,
         description="Weights of torchvision's Inception v3 for a second feature space beside the VAE's "

@@ -1,5 +1,6 @@
 """Quality of generated images: what can be read back from them, and how near they are to real images."""
 
+from covary.quality.counterfactuals import counterfactuals
 from covary.quality.distances import frechet_distance, kernel_distance, precision_and_recall
 from covary.quality.features import (
     FeatureSpace,
@@ -17,6 +18,7 @@ __all__ = [
     "FeatureSpace",
     "ImageSets",
     "collect",
+    "counterfactuals",
     "encoder_features",
     "feature_spaces",
     "frechet_distance",

@@ -22,8 +22,8 @@ from covary import rng
 from covary.errors import UserError
 from covary.quality.neighbours import Neighbours, nearest
 from covary.resampling import percentile_interval
+from covary.wording import ATTACK
 
-ATTACK = "denoising error"  # the space of the membership attack in the table
 NEAR_COPY = 0.01  # near copies are as close to a training image as the closest 1 % of held-out images
 
 _COLUMNS = ["space", "measure", "value", "low", "high", "expected"]

@@ -6,9 +6,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from covary.quality.privacy import ATTACK
 from covary.report.comparisons import compared, direction
-from covary.wording import joined, levels, noise_label, percent
+from covary.wording import ATTACK, joined, levels, noise_label, percent
 
 PART_NAMES = {
     "lost_in_image": "Lost in image",
@@ -22,6 +21,7 @@ _COVERAGE = 0.95
 _CALIBRATED = (0.93, 0.97)
 _ALIKE = 0.8  # of the precision and recall of training images
 _AT_BOUND = 1e-6
+_MOST_ASTRAY = 0.3  # of readings, in standard deviations, when one random effect moves by 2
 
 
 class Answer(NamedTuple):
@@ -227,6 +227,28 @@ def pictures_verdict(quality: pd.DataFrame, chosen: Sequence[int], phantoms: boo
     else:
         text += f"Not every random effect can be read back from them (R² as low as {weakest:.2f})."
     return Answer(text.replace("-", "−"), poor=bool(not alike or weakest < LOW_READBACK_R2))
+
+
+def minimality(counterfactuals: pd.DataFrame) -> Answer:
+    """Whether a random effect changes its own reading and nothing else, from `counterfactuals.csv`."""
+    same = counterfactuals["moved"] == counterfactuals["read"]
+    own, other = counterfactuals[same], counterfactuals[~same]
+    by, least, most = own["by"].iloc[0], own["shift"].min(), own["shift"].max()
+    text = (
+        f"If one random effect moves by {by:g} standard deviations, what is read of it in the image moves "
+        f"by {least:.2f} to {most:.2f}"
+    )
+    poor = bool((own["shift"] - own["by"]).abs().max() > _MOST_ASTRAY)
+    if len(other):
+        worst = other.loc[other["shift"].abs().idxmax()]
+        poor = poor or bool(abs(worst["shift"]) > _MOST_ASTRAY)
+        text += (
+            f", and what is read of another by at most {abs(worst['shift']):.2f} ({worst['read']}, when "
+            f"{worst['moved']} moves)"
+        )
+    if poor:
+        text += ". The images do not show the random effects one by one as they should"
+    return Answer(f"{text}.", poor)
 
 
 def _parts(share: float) -> str:

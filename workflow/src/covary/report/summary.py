@@ -103,10 +103,11 @@ def concerns(config: Config, index: pd.DataFrame, tables: Mapping[str, pd.DataFr
     notes += calibration_concerns(tables["calibration"])
     ranking = tables["latent_ranking"]
     chosen = ranking[ranking["random_effect"] >= 0].sort_values("random_effect")
+    names = nlme.load_model(config.longitudinal.model).random_effects
     weak = chosen[chosen["readback_r2"] < LOW_READBACK_R2]
     notes += [
-        f"Random effect η{row.random_effect + 1} (latent {row.latent}) can hardly be read back from decoded "
-        f"images: R² is {row.readback_r2:.2f}. No predictor can make up for this."
+        f"The random effect {names[row.random_effect]} (latent {row.latent}) can hardly be read back from "
+        f"decoded images: R² is {row.readback_r2:.2f}. No predictor can make up for this."
         for row in weak.itertuples()
     ]
     return notes

@@ -32,7 +32,6 @@ FIGURES = (
     "reconstructions",
     "traversals",
     "generator_quality",
-    "counterfactuals",
     "latent_ranking",
     "association",
     "goodness_of_fit",
@@ -62,6 +61,7 @@ TABLES = (
     "power",
     "privacy",
     "generator_quality",
+    "counterfactuals",
     "latent_ranking",
 )
 FITS = "population_fits"  # shown as sentences, hence without a caption

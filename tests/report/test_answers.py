@@ -137,7 +137,7 @@ def test_minimality_is_plain(counterfactuals_of):
 @pytest.mark.parametrize(
     "found, said, poor",
     [
-        ({}, ["No sign of it", "curve 0.50 [0.45, 0.55]", "finds 1.0 % [0.2 %, 3.0 %] of them"], False),
+        ({}, ["No sign of it", "curve 0.50 [0.45, 0.55]", "picks out 1.0 % [0.2 %, 3.0 %] of them"], False),
         ({"closer_than_held_out": 0.8}, ["No sign of it", "smoother or more typical"], False),
         ({"near_copies": 0.2}, ["No sign of it", "smoother or more typical"], False),
         ({"membership_auc": 0.62}, ["Yes, to some degree", "0.62 by encoder features"], True),

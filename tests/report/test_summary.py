@@ -170,7 +170,10 @@ def test_missing_visits_are_no_fault_of_the_simulator(good):
 def test_a_random_effect_that_images_do_not_show_is_reported(good):
     weak = good["latent_ranking"].assign(readback_r2=[0.3, 0.0, 0.9, 0.8])
     (note,) = worries(good | {"latent_ranking": weak})
-    assert note.startswith("The random effect eta_IC50 (latent 0) can hardly be read back") and "R² is 0.30" in note
+    assert (
+        note.startswith("The random effect eta_IC50 (latent 0) can hardly be read back")
+        and "R² is 0.30" in note
+    )
 
 
 def test_intervals_that_do_not_hold_what_they_promise_are_reported(good):

@@ -167,7 +167,7 @@ def privacy_verdict(privacy: pd.DataFrame) -> Answer:
     auc, found = attack.loc["membership_auc"], attack.loc["true_positives"]
     numbers = (
         f"(area under the curve {auc.value:.2f} [{auc.low:.2f}, {auc.high:.2f}], where 0.50 is chance; with "
-        f"1\u00a0% of false alarms it finds {percent(found.value, 1)} [{percent(found.low, 1)}, "
+        f"1\u00a0% of false alarms it picks out {percent(found.value, 1)} [{percent(found.low, 1)}, "
         f"{percent(found.high, 1)}] of them)"
     )
     above = privacy[

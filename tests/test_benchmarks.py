@@ -11,6 +11,7 @@ import pytest
 import torch
 import yaml
 
+from covary.amortised.train import Training
 from covary.config.experiment import Config
 
 TESTS = Path(__file__).parent
@@ -37,6 +38,12 @@ def run(monkeypatch, capsys):
 def test_bootstrap(run):
     printed = run("bootstrap", "--subjects", 200, "--resamples", 10)
     assert printed.splitlines()[-1].startswith("all")
+
+
+def test_amortised(run):
+    small = {"augment": Training(layers=2, width=16, batch=64, steps=4)}
+    printed = run("amortised", 1, "augment", TEST=20, GRID=61, SETTINGS=small).splitlines()
+    assert printed[0].startswith("exact optimum") and printed[1].startswith("augment")
 
 
 def test_conditioning(run, tmp_path):

@@ -19,6 +19,7 @@ from covary.nlme.solvers.lanes import DEFAULT
 
 _SUBJECTS = 32  # at which a grid is tried
 _SHARE = 0.1  # of the error allowed: a segment in which more arises gets shorter steps
+_HELP = 0.5  # of the error before: what is left after a step that helped
 _FIRST, _MOST = 24, 10_000  # steps of a record: where the search starts, and where it gives up
 
 
@@ -50,16 +51,19 @@ def fine_grid(
     schedule = _schedule(model, parameters, part, eta)
     grid = start if isinstance(start, Grid) else _first(schedule)
     coarse = _predicted(model, parameters.concrete(), eta, part, grid)
+    last = np.inf
     while grid.n_steps <= _MOST:
         finer = grid.finer()
         fine = _predicted(model, parameters.concrete(), eta, part, finer)
         off = np.asarray(jnp.where(part.present, fine[0] - coarse[0], 0.0) / jnp.sqrt(fine[1]))
         off = np.where(np.isfinite(off), off, np.where(part.present, np.inf, 0.0))
-        if np.max(np.abs(off), initial=0.0) < error:
+        if (worst := np.max(np.abs(off), initial=0.0)) < error:
             return grid
+        # Shorter steps where much of the error arises; everywhere, if that was no help.
         where = _where_it_arises(schedule, off) > _SHARE * error
-        grid = grid.finer(where) if where.any() else finer
+        grid = grid.finer(where) if where.any() and not worst > _HELP * last else finer
         coarse = fine if grid == finer else _predicted(model, parameters.concrete(), eta, part, grid)
+        last = worst
     raise UserError(
         f"{type(model).__name__}: {_MOST:,} steps of equal length are too few for a record; the equations "
         "are stiff: use method focei or laplacei, or a network whose output is bounded"

@@ -113,6 +113,33 @@ def test_spirals_are_the_paper_s(run):
     np.testing.assert_allclose(reach, radii, atol=0.1)
 
 
+def test_sites(run, tmp_path):
+    output = tmp_path / "sites.json"
+    arguments = (
+        "sites",
+        "--seeds",
+        1,
+        "--confounding",
+        0.9,
+        "--methods",
+        "plain",
+        "armed",
+        "--output",
+        output,
+    )
+    printed = run(*arguments, EPOCHS=1, PER_SITE=20)
+    plain, armed = json.loads(output.read_text())
+    assert "correlation" in armed and "correlation" not in plain
+    assert all(row["seen"] < 1 and 0 <= row["site_found"] <= 1 for row in (plain, armed))
+    assert run(*arguments) == printed  # nothing twice
+
+
+def test_lmmnn(run):
+    few = {"SUBJECTS": 1000, "TRAINING": {"epochs": 1, "batch_size": 100}}
+    printed = run("lmmnn", "--between", 1, "--sites", 100, "--methods", "plain", "lmmnn", **few)
+    assert "1.100" in printed and "2.090" in printed  # the published errors
+
+
 @pytest.mark.parametrize("contender", ["covary", "covary_zstd", "memmap", "naive_zarr"])
 def test_storage(run, contender, tmp_path):
     source = tmp_path / "images.npy"

@@ -10,12 +10,16 @@ from torch.distributions import Normal as TorchNormal
 from torch.distributions import kl_divergence
 
 from covary import rng
+from covary.config.predictors import Predictor
 from covary.config.site_methods import METHODS, SiteMethod
 from covary.errors import UserError
 from covary.predict.adversary import Adversary, observe
 from covary.predict.armed import Normal, SiteNetwork
+from covary.predict.evidence import Targets
 from covary.predict.lmmnn import LmmnnEffects
 from covary.predict.network import PredictorNetwork
+from covary.predict.objectives.likelihoods import NormalLikelihood
+from covary.predict.site_training import SiteExamples, predict_with_sites, train_with_sites
 from covary.predict.tables import SiteModel
 from covary.training.checkpoint import Checkpoint
 from covary.training.draws import seeded
@@ -167,6 +171,21 @@ def test_the_site_may_be_an_input_of_images():
     assert not torch.allclose(found[0], found[1])
     equal = network(x, torch.full((2, 3), 1 / 3)).mixed
     torch.testing.assert_close(network(x).fixed, equal)
+
+
+def test_the_best_epoch_on_validation_subjects_is_kept(tmp_path):
+    x, y, site, _ = table(20, 3, between_sd=1.0)
+    x, y, odd = x.astype(np.float32), y[:, None].astype(np.float32), np.arange(60) % 2 == 1
+    config = Predictor(
+        network="perceptron", width=4, epochs=4, patience_epochs=4, batch_size=10, ema_decay=0.5
+    )
+    network, history = train_with_sites(
+        *(SiteExamples(x[part], Targets(y[part]), site[part]) for part in (~odd, odd)),
+        lambda: NormalLikelihood(1), config, SiteMethod.model_validate("armed"), 3, 1, tmp_path,
+    )  # fmt: skip
+    _, mixed = predict_with_sites(network, x[odd], np.eye(3)[site[odd]])
+    loss = 0.5 * (1 + np.log(np.square(y[odd] - mixed).mean()))
+    assert loss == pytest.approx(history["validation_loss"].min(), rel=1e-4)
 
 
 @pytest.mark.parametrize("name", METHODS)

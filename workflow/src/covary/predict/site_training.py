@@ -186,12 +186,15 @@ def train_with_sites(
             if validation is None:
                 is_best = True
             else:
-                mixed = predict_with_sites(
-                    average.module, validation.inputs, one_hot_rows(validation.site, sites)
-                )[1]
-                row["validation_loss"] = of_mixed.validate(
-                    torch.from_numpy(mixed).to(device), validation.evidence
+                fixed, mixed = (
+                    torch.from_numpy(values).to(device)
+                    for values in predict_with_sites(
+                        average.module, validation.inputs, one_hot_rows(validation.site, sites)
+                    )
                 )
+                row["validation_loss"] = of_mixed.validate(mixed, validation.evidence)
+                if variational:  # `marginal_likelihood` fits its V here
+                    of_fixed.validate(fixed, validation.evidence)
                 is_best = row["validation_loss"] < min(
                     (r["validation_loss"] for r in history), default=np.inf
                 )

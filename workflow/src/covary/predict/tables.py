@@ -134,6 +134,11 @@ class SiteModel:
             raise UserError("the site predictor needs new_sites=True and a method with effects of sites")
         return _probabilities(predict_with_sites(self.site_predictor, self._standardised(x))[0])
 
+    def hidden(self, x: Features) -> Float32[np.ndarray, "subject activation"]:
+        """Activations of all hidden layers of the fixed-effects network, which the adversary sees."""
+        with torch.no_grad():
+            return self.network(torch.from_numpy(self._standardised(x))).hidden.numpy()
+
     def sensitivity(self, x: Features) -> Float[np.ndarray, " feature"]:
         """Mean |∂η_F/∂x| of each feature over subjects and outputs: how much η_F relies on it.
 

@@ -196,8 +196,9 @@ def visits_worth_table(levels: Sequence[VisitForecasts], *, seed: int, resamples
     One row per noise level, number of first visits and forecaster, with 95 % bootstrap intervals over
     subjects. Columns: noise_variance, visits, predictor, those of `outcome_table`, subjects, and alone,
     alone_low, alone_high, beyond. `alone` is the number of visits with which the forecast from visits alone
-    has the same CRPS (`equivalent_visits`). `beyond` says that the CRPS is lower than that of the largest
-    number of visits alone; `alone` is then that number, and the truth is more.
+    has the same CRPS (`equivalent_visits`), interpolated between numbers of visits that are shown to help.
+    `beyond` says that the CRPS is lower than that of the largest number of visits alone; `alone` is then
+    that number, and the truth is more.
     """
     tables = []
     for level in levels:
@@ -216,11 +217,14 @@ def _visits_alone(table: pd.DataFrame, level: VisitForecasts, resamples: Resampl
     visits = np.array(list(level.scores), dtype=np.float64)
     without = (table["predictor"] == NO_IMAGE).to_numpy()
 
+    replicates = resamples.means(columns)
+    helpful = _helpful(replicates[:, :-1][:, without])
+
     def alone(means: np.ndarray) -> Float64[np.ndarray, "resample row"]:
         crps = means[:, :-1] / means[:, -1:]
-        return np.stack([equivalent_visits(visits, one[without], one) for one in crps])
+        return np.stack([equivalent_visits(visits[helpful], one[without][helpful], one) for one in crps])
 
-    low, high = percentile_interval(alone(resamples.means(columns)))
+    low, high = percentile_interval(alone(replicates))
     crps = table["crps"].to_numpy()
     return {
         "alone": alone(columns.mean(axis=0)[None])[0],
@@ -228,6 +232,19 @@ def _visits_alone(table: pd.DataFrame, level: VisitForecasts, resamples: Resampl
         "alone_high": high,
         "beyond": crps < crps[without].min(),
     }
+
+
+def _helpful(replicates: Float64[np.ndarray, "resample number"]) -> list[int]:
+    """Which numbers of visits are shown to have a lower CRPS than those before.
+
+    Visits that tell nothing, for instance one before the dose, would make any gain look like so many visits.
+    """
+    kept = [0]
+    for i in range(1, replicates.shape[1]):
+        low, _ = percentile_interval(replicates[:, kept[-1]] - replicates[:, i])
+        if low > 0:
+            kept.append(i)
+    return kept
 
 
 def equivalent_visits(

@@ -38,7 +38,7 @@ def _mean_of(random_effect: str) -> str:
 
 @cache
 def _centred(cls: type[StructuralModel]) -> Callable[..., OdeModel | ClosedFormModel]:
-    class Centred(cls):
+    class Centred(cls):  # type: ignore[valid-type,misc]  # known only when it runs
         def individual(self, theta, eta, covariates):
             means = [covariates[_mean_of(name)] for name in self.random_effects]
             return super().individual(theta, eta + jnp.stack(means), covariates)

@@ -9,8 +9,9 @@ from tiny import SCHEDULE
 
 from covary.config.generator import Generator, Sampling
 from covary.diffusion import ImageGenerator, LatentSpace, generate
+from covary.diffusion.loss import squared_errors
 from covary.diffusion.spaces import PixelSpace
-from covary.diffusion.train import _draw, _squared_errors
+from covary.diffusion.train import _draw
 from covary.vae import VAE
 
 SIZE_PX, LATENT_DIM = 512, 128
@@ -63,7 +64,7 @@ def test_the_unet_trains_a_step_and_draws_an_image():
     before = unet.conv_in.weight.detach().clone()
     # Not AdamW, whose state alone takes twice the memory of the weights.
     optimiser = torch.optim.SGD(unet.train().parameters(), lr=1e-3, foreach=False)
-    loss = _squared_errors(generator, drawn, CONFIG.min_snr_gamma).mean()
+    loss = squared_errors(generator, **vars(drawn), min_snr_gamma=CONFIG.min_snr_gamma).mean()
     loss.backward()
     optimiser.step()
     assert loss.isfinite() and not torch.equal(unet.conv_in.weight, before)

@@ -187,7 +187,7 @@ RERUN = {
     "jobs.resources.fetch": {"download_resource"},
     "jobs.resumable.RowWriter": {"cache_latents", "prepare_images"},
     "nlme.fit.fit_population": {"fit_population"},
-    "nlme.posterior.posterior_draws": {"draw_posteriors", "measure_visits_worth"},
+    "nlme.posterior.posterior_draws": {"draw_amortised", "draw_posteriors", "measure_visits_worth"},
     "nlme.simulate.predictions": ENGINE,
     "nlme.solvers.lanes.solve": ENGINE,
     "phantom.render.render": {"draw_phantoms"},
@@ -242,7 +242,7 @@ def test_an_edit_reruns_exactly_the_rules_that_use_it(edited, before, copied, pa
     file = copied.joinpath(*module.split(".")).with_suffix(".py")
     original = file.read_text()
     tree = ast.parse(original)
-    (definition,) = (node for node in tree.body if getattr(node, "name", None) == name)
+    *_, definition = (node for node in tree.body if getattr(node, "name", None) == name)
     definition.body.append(ast.parse("edited = True").body[0])
     file.write_text(ast.unparse(tree))
     package = Package(copied)

@@ -53,7 +53,7 @@ def test_croissant_says_how_the_data_were_made_and_what_they_are_not(dataset):
     own = check({"images": {"source": "folder", "folder": "scans"}})
     for settings, source, person in (
         (SETTINGS, "drawn phantoms of OCT scans", "None. No image or record is of a person"),
-        (own, "images in a folder of the user’s own", "read it before publication"),
+        (own, "images in a folder of the user’s own", "read it before you publish"),
     ):
         metadata = publication.croissant(settings, dataset.with_name("manifest.json"), dataset, CEILING)
         parsed = mlcroissant.Dataset(jsonld=metadata).metadata

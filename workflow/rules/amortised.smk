@@ -1,5 +1,5 @@
 """
-Amortised posteriors, where `posterior.source` is `amortised`: one network per study, and its draws for each scenario.
+Amortised posteriors: one network per study and its draws for each scenario, where `posterior.source` is `amortised`.
 
 In: records, and the population fitted to them. Out: `<results>/posterior_network/`, and the draws in
 `<results>/posteriors/` that `draw_posteriors` writes otherwise.

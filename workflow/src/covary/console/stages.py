@@ -29,7 +29,7 @@ class Stages:
         for path in (snakefile.parent / name for name in included):
             text = path.read_text(encoding="utf-8")
             name = text.lstrip('"\n').partition(":")[0]
-            rules = re.findall(r"^(?:use rule \w+ as|rule) (\w+)", text, re.MULTILINE)
+            rules = re.findall(r"^ *(?:use rule \w+ as|rule) (\w+)", text, re.MULTILINE)
             if rules:
                 self.names.append(name)
                 self._of |= dict.fromkeys(rules, name)

@@ -180,7 +180,7 @@ def privacy_verdict(privacy: pd.DataFrame) -> Answer:
             "unless this is acceptable.",
             poor=True,
         )
-    nothing = f"the generator denoises its training images no better than held-out ones {numbers}"
+    nothing = "the generator is not shown to denoise its training images better than held-out ones " + numbers
     told = above[above["measure"] == "membership_auc"]
     if len(told):
         aucs = joined([f"{row.value:.2f} by {row.space}" for row in told.itertuples()])

@@ -123,6 +123,10 @@ def test_weighted_draws_are_those_of_the_exact_posterior_whatever_the_network_ha
     np.testing.assert_allclose(found.log_marginal[good], engine.log_marginal[good], atol=0.3)
     # What the network cannot do, the engine does.
     exact = exact_draws(network, simulator.factor, model, truth, records, 50, 3)
+    part = exact_draws(
+        network, simulator.factor, model, truth, records[np.arange(8, 24)], 50, 3, first_subject=8
+    )
+    np.testing.assert_allclose(part.draws.eta, exact.draws.eta[8:], atol=1e-5)  # the network rounds by batch
     assert exact.draws.eta.shape == (24, 50, 3) and np.isfinite(exact.draws.eta).all()
     assert set(np.unique(exact.source)) <= {Source.NETWORK, Source.ENGINE}
     centred = (exact.draws.eta.mean(axis=1) - engine.eta.mean(axis=1)) / engine.eta.std(axis=1)

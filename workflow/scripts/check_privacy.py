@@ -1,4 +1,4 @@
-"""Are generated images copies of training images, and can the generator be asked who was in them?"""
+"""Are generated images copies of training images, and does the generator give its training images away?"""
 
 from pathlib import Path
 

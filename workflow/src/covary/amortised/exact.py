@@ -122,8 +122,9 @@ def exact_draws(
         some = records[poor]
         modes = nlme.empirical_bayes(model, parameters, some)
         engine = nlme.posterior_draws(
-            model, parameters, some, modes, n_draws, seed, stream=f"{stream}/engine"
-        )
+            model, parameters, some, modes, n_draws, seed, stream=f"{stream}/engine",
+            subjects=first_subject + poor,
+        )  # fmt: skip
         eta[poor], log_marginal[poor] = engine.eta, engine.log_marginal
         found = np.isfinite(engine.log_marginal)
         source[poor] = np.where(found, Source.ENGINE, Source.NONE)

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Int64
 from scipy.special import chdtri, gammaln
 
 from covary import rng
@@ -33,14 +34,17 @@ def posterior_draws(
     *,
     stream: str = "posterior_draws",
     first_subject: int = 0,
+    subjects: Int64[np.ndarray, " subject"] | None = None,
 ) -> Draws:
     """`n_draws` draws per subject by importance resampling around its mode.
 
     Proposals are Student-t, wider than the curvature at the mode; where the effective sample size is low,
     as many more come from a Student-t with the weighted moments of the first, and both are weighted as one
     mixture. Proposals are kept for so many subjects at once that memory is bounded.
-    Draws of a subject are keyed by (seed, stream, its number), subjects counting from `first_subject`.
-    Subjects whose mode was not found get NaN. Raises ValueError if the arguments do not fit together.
+    Draws of a subject are keyed by (seed, stream, its number). Numbers count from `first_subject`, or are
+    those in `subjects`. Subjects whose mode was not found get NaN.
+
+    Raises ValueError if the arguments do not fit together.
     """
     check_model(model, parameters, records.design)
     n = len(modes.eta)
@@ -48,24 +52,24 @@ def posterior_draws(
         raise ValueError(f"modes must be those of {records.design.n_subjects} subjects, got {n}")
     if n_draws < 1:
         raise ValueError(f"n_draws must be ≥ 1, got {n_draws}")
+    numbers = first_subject + np.arange(n) if subjects is None else subjects
     drawn = []
     for start in range(0, n, _SUBJECTS_AT_ONCE):
         part = slice(start, start + _SUBJECTS_AT_ONCE)
         some = EmpiricalBayes(*(column[part] for column in modes))
-        span = (first_subject + start, first_subject + start + len(some.eta))
-        drawn.append(_draw(model, parameters, records[part], some, n_draws, seed, stream, span))
+        drawn.append(_draw(model, parameters, records[part], some, n_draws, seed, stream, numbers[part]))
     return Draws(*(np.concatenate(column) for column in zip(*drawn, strict=True)))
 
 
-def _draw(model, parameters, records, modes, n_draws, seed, stream, span) -> Draws:
-    """The draws of the subjects numbered from span[0] to before span[1]."""
+def _draw(model, parameters, records, modes, n_draws, seed, stream, numbers) -> Draws:
+    """The draws of the subjects with these numbers."""
     k = modes.eta.shape[1]
     positive = np.isfinite(modes.objective) & (np.linalg.eigvalsh(np.nan_to_num(modes.precision))[:, 0] > 0)
     m = _PROPOSALS_PER_DRAW * n_draws
     target = LogJoint(model, parameters.concrete(), records)
     covariance = np.linalg.inv(np.where(positive[:, None, None], modes.precision, np.eye(k)))
     first = _Student.around(modes.eta, _INFLATION * covariance)
-    eta = first.draw(seed, f"{stream}/first", span, m)
+    eta = first.draw(seed, f"{stream}/first", numbers, m)
     log_target = target(eta)
     weight, size, log_mean = _normalise(log_target - first.log_density(eta))
     # Every subject has the same number of columns, so that the resampling below is one array operation.
@@ -79,14 +83,14 @@ def _draw(model, parameters, records, modes, n_draws, seed, stream, span) -> Dra
         spread = np.einsum("sm,smi,smj->sij", some_weight, centred, centred)
         spread = spread + 0.1 * covariance[low]  # a single dominating weight leaves no spread
         second = _Student.around(mean, spread)
-        more = second.draw(seed, f"{stream}/second", span, m, low)
+        more = second.draw(seed, f"{stream}/second", numbers[low], m)
         both = np.concatenate([some, more], axis=1)
         log_both = np.concatenate([log_target[low], target(more, low)], axis=1)
         mixture = np.logaddexp(first.rows(low).log_density(both), second.log_density(both)) - np.log(2)
         eta[low] = both
         weight[low], size[low], log_mean[low] = _normalise(log_both - mixture)
     # Systematic resampling, then a shuffle so that draws are exchangeable.
-    offset = rng.uniform(seed, f"{stream}/resample", span[0], span[1], (1 + n_draws,))
+    offset = _keyed(rng.uniform, seed, f"{stream}/resample", numbers, (1 + n_draws,))
     grid = (np.arange(n_draws) + offset[:, :1]) / n_draws
     cumulative = np.cumsum(weight, axis=1)
     chosen = np.stack([np.searchsorted(c / c[-1], g) for c, g in zip(cumulative, grid, strict=True)])
@@ -112,11 +116,10 @@ class _Student(NamedTuple):
     def rows(self, subjects):
         return _Student(self.mean[subjects], self.factor[subjects])
 
-    def draw(self, seed, stream, span, m, subjects=slice(None)) -> np.ndarray:
+    def draw(self, seed, stream, numbers, m) -> np.ndarray:
         k = self.mean.shape[1]
-        start, stop = span
-        normal = rng.normal(seed, f"{stream}/normal", start, stop, (m, k))[subjects]
-        uniform = rng.uniform(seed, f"{stream}/chi_square", start, stop, (m,))[subjects]
+        normal = _keyed(rng.normal, seed, f"{stream}/normal", numbers, (m, k))
+        uniform = _keyed(rng.uniform, seed, f"{stream}/chi_square", numbers, (m,))
         chi_square = chdtri(_DEGREES, uniform)
         scaled = normal / np.sqrt(chi_square / _DEGREES)[..., None]
         return self.mean[:, None] + np.einsum("sij,smj->smi", self.factor, scaled)
@@ -129,6 +132,12 @@ class _Student(NamedTuple):
         return (
             constant - determinant[:, None] - (_DEGREES + k) / 2 * np.log1p(np.sum(z**2, axis=1) / _DEGREES)
         )
+
+
+def _keyed(draw, seed, stream, numbers, shape) -> np.ndarray:
+    """Draws of subjects with any numbers; those that follow each other are drawn at once."""
+    runs = np.split(numbers, np.flatnonzero(np.diff(numbers) != 1) + 1)
+    return np.concatenate([draw(seed, stream, int(run[0]), int(run[-1]) + 1, shape) for run in runs])
 
 
 def _normalise(log_weight) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

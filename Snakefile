@@ -27,6 +27,7 @@ wildcard_constraints:
     predictor="|".join(PREDICTORS),
     network="|".join(READERS),
     family="|".join(settings.other_families) or "none",
+    method="|".join(METHODS) or "none",
     resource=r"[a-z0-9_.-]+",
 
 
@@ -41,6 +42,7 @@ localrules:
     plot_evaluation,
     plot_quality,
     plot_visits_worth,
+    plot_sites,
     describe_dataset,
     write_provenance,
     write_report,
@@ -56,6 +58,7 @@ include: "workflow/rules/predictor.smk"
 include: "workflow/rules/amortised.smk"
 include: "workflow/rules/visits.smk"
 include: "workflow/rules/phenotypes.smk"
+include: "workflow/rules/sites.smk"
 include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/publication.smk"
 

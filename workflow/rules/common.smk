@@ -32,7 +32,7 @@ SCENARIOS = {
 VARIANCES = [scenario.noise_variance for scenario in SCENARIOS.values()]
 SHARDS = {
     f"{shard.index:05d}": shard
-    for shard in partition(settings.subjects.total, settings.store.shard_subjects)
+    for shard in partition(settings.n_subjects, settings.store.shard_subjects)
 }
 PREDICTORS = {predictor.name: predictor for predictor in settings.predictors}
 READERS = settings.readers
@@ -45,6 +45,13 @@ PREDICTED_BY = [
     predictor.model_dump(include={"network", "objective", "name"})
     for predictor in settings.predictors
 ]
+# What makes the data of sites; how methods are trained on them does not.
+SITES_OF_DATA = settings.sites and settings.sites.model_dump(
+    exclude={"methods", "training"}
+)
+METHODS = (
+    {method.name: method for method in settings.sites.methods} if settings.sites else {}
+)
 RESULTS = f"results/{settings.experiment}"
 DATASET = f"{RESULTS}/{names.DATASET}"
 
@@ -119,6 +126,11 @@ def network_files(predictor):
 def files_of_predictor(wildcards):
     """What the network of this predictor needs beside images."""
     return network_files(PREDICTORS[wildcards.predictor])
+
+
+def files_of_site_network(wildcards):
+    """What the network of the methods for sites needs beside images."""
+    return network_files(settings.sites.training)
 
 
 def files_of_reader(wildcards):

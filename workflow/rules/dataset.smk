@@ -53,6 +53,7 @@ rule sample_subjects:
     params:
         dataset=DATASET,
         settings=section("subjects"),
+        sites=SITES_OF_DATA,
         seed=settings.seed,
         code=code("sample_subjects"),
     script:
@@ -84,6 +85,9 @@ rule generate_images:
         generator=generator_folder,
         sampling=section("sampling"),
         layout=LAYOUT,
+        sites=SITES_OF_DATA,
+        random_effects=len(RANDOM_EFFECTS),
+        first_unseen=settings.subjects.total,
         subjects=shard_subjects,
         seed=settings.seed,
         code=code("generate_images"),
@@ -108,7 +112,7 @@ rule gather_images:
         runtime=120,
     params:
         dataset=DATASET,
-        n_subjects=settings.subjects.total,
+        n_subjects=settings.n_subjects,
         code=code("gather_images"),
     script:
         "../scripts/gather_images.py"

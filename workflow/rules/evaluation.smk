@@ -454,6 +454,7 @@ rule write_report:
             rules.plot_population.output.population_parameters,
             rules.plot_population.output.population_fits,
             *PHENOTYPE_TABLES,
+            *SITE_TABLES,
         ],
         figures=[
             *rules.plot_images.output,
@@ -466,6 +467,7 @@ rule write_report:
             *rules.plot_training.output,
             rules.plot_workflow.output.workflow_dag,
             *PHENOTYPE_FIGURES,
+            *SITE_FIGURES,
         ],
         captions=relative("workflow/report/*.rst"),
         index="<results>/images/index.parquet",

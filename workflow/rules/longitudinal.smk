@@ -26,7 +26,7 @@ rule prepare_records:
     params:
         dataset=DATASET,
         longitudinal=planned_records(),
-        n_subjects=settings.subjects.total,
+        n_subjects=settings.n_subjects,
         seed=settings.seed,
         code=code("prepare_records"),
     script:

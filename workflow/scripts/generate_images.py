@@ -7,7 +7,9 @@ import pandas as pd
 
 from covary import diffusion, store
 from covary.config.generator import Sampling
+from covary.config.sites import Sites
 from covary.dataset.shards import Shard
+from covary.dataset.sites import draw_sites, scan, sites_of
 from covary.dataset.subjects import latent_vectors
 from covary.jobs.run import run
 
@@ -19,13 +21,16 @@ def generate_images(
     shard: int,
     subjects: list[int],
     sampling: Sampling,
+    sites: Sites | None,
+    random_effects: int,
+    first_unseen: int,
     marker: Path,
     seed: int,
     code: str,
 ) -> None:
     """Draw the images of the subjects from subjects[0] to before subjects[1] and write their shard.
 
-    Without a `ranking`, the prior has no gates.
+    Without a `ranking`, the prior has no gates. With `sites`, images pass through the scanners of the sites.
     """
     part = Shard(shard, *subjects)
     network = diffusion.ImageGenerator.load(generator)
@@ -39,6 +44,10 @@ def generate_images(
         sampling,
         seed,
     )
+    if sites:
+        table = draw_sites(sites, random_effects, seed=seed)
+        site = sites_of(sites, part.start, part.stop, first_unseen=first_unseen, seed=seed)
+        images = scan(images, table, site, part.start, sites, seed=seed)
     store.write_image_shard(dataset, part, images, marker, {"seed": seed, "code": code})
 
 

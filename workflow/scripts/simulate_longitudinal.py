@@ -8,6 +8,7 @@ from covary.dataset import names
 from covary.dataset.association import blur
 from covary.dataset.groups import label_records
 from covary.dataset.scenario import Scenario
+from covary.dataset.sites import case_mix_of
 from covary.jobs.run import run
 from covary.records.study import Study
 
@@ -26,7 +27,8 @@ def simulate_longitudinal(
     """Write the records of one noise level, part by part."""
     scenario = Scenario(noise_variance)
     study = Study.of(dataset, model)
-    every_eta = store.read(dataset, names.SUBJECTS)["eta"]
+    group = store.read(dataset, names.SUBJECTS)
+    every_eta, case_mix = group["eta"], case_mix_of(group) if "site" in group else None
     stream = f"residual_error/{scenario.name}"
 
     def simulate(part):
@@ -34,6 +36,8 @@ def simulate_longitudinal(
         eta = every_eta[some].values
         r = rng.normal(seed, f"association/{scenario.name}", part.start, part.stop, eta.shape[1:])
         eta_hat = blur(eta, noise_variance, r)
+        if case_mix is not None:
+            eta_hat = eta_hat + case_mix[some]
         observation = study.simulate(eta_hat, some, seed=seed, stream=stream, start=part.start)
         observed = study.observed(observation, eta_hat, missing, seed=seed, start=part.start)
         return label_records(eta_hat, observed, study.times_h, study.model)

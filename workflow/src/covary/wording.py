@@ -7,6 +7,14 @@ import pandas as pd
 ATTACK = "denoising error"  # what the membership attack compares images by, in `privacy.csv`
 _TRAINED_ON = {"ebe_mse": "EBE", "marginal_likelihood": "likelihood"}
 _FORECASTS = {"ideal": "knowing η", "no_image": "without the image"}
+_SITE_METHODS = {
+    "plain": "ignoring sites",
+    "site_input": "site as input",
+    "domain_adversarial": "adversary alone",
+    "armed": "ARMED",
+    "armed_without_adversary": "ARMED, no adversary",
+    "lmmnn": "LMMNN",
+}
 _POPULATIONS = {
     "true": "as observed",
     "predicted": "from the image",
@@ -42,6 +50,14 @@ def predictor_label(name: str) -> str:
         if name.endswith(f"_{objective}"):
             return f"{name.removesuffix(f'_{objective}')} ({target})"
     return name
+
+
+def site_method_label(name: str) -> str:
+    """The name of a method for sites in figures: that of a shipped combination, and how it is trained."""
+    for objective, target in _TRAINED_ON.items():
+        if name.endswith(f"_{objective}"):
+            return f"{site_method_label(name.removesuffix(f'_{objective}'))} ({target})"
+    return _SITE_METHODS.get(name, name.replace("_", " "))
 
 
 def population_label(name: str) -> str:

@@ -5,6 +5,7 @@ The defaults are the demo. `config/config.yaml` and the other shipped files hold
 
 import hashlib
 import json
+import math
 from typing import Annotated, ClassVar
 
 from pydantic import Field, model_validator
@@ -19,6 +20,7 @@ from covary.config.inference import Posterior
 from covary.config.phenotypes import Phenotypes
 from covary.config.predictors import Predictor, default_predictors
 from covary.config.records import Longitudinal
+from covary.config.sites import Sites
 from covary.config.vae import Family, Ranking, Vae
 
 
@@ -46,6 +48,7 @@ class Config(Section):
     quality: Quality = Field(default_factory=Quality)
     gates: Gates = Field(default_factory=Gates)
     subjects: Subjects = Field(default_factory=Subjects)
+    sites: Sites | None = Field(None, description="Sites that subjects come from; left out, there are none")
     store: Store = Field(default_factory=Store)
     association: Association = Field(default_factory=Association)
     longitudinal: Longitudinal = Field(default_factory=Longitudinal)
@@ -56,6 +59,11 @@ class Config(Section):
         description="Predictors to train; left out, resnet18 with each of the two objectives",
     )
     evaluation: Evaluation = Field(default_factory=Evaluation)
+
+    @property
+    def n_subjects(self) -> int:
+        """Subjects over all splits, with those at unseen sites."""
+        return self.subjects.total + (self.sites.unseen_subjects if self.sites else 0)
 
     @property
     def readers(self) -> dict[str, Predictor]:
@@ -87,8 +95,9 @@ class Config(Section):
 
     def without_effect(self) -> dict[str, str]:
         """Only marginal likelihood needs draws from posteriors; only cells have phenotypes."""
-        idle = {}
-        if "marginal_likelihood" not in self.oracles:
+        idle = {} if self.sites else {"sites": "with null"}
+        of_methods = {method.objective for method in self.sites.methods} if self.sites else set()
+        if "marginal_likelihood" not in {*self.oracles, *of_methods}:
             idle["posterior"] = "without a predictor by marginal_likelihood"
         if self.images.source != "cells":
             idle["phenotypes"] = f"with images.source {self.images.source}"
@@ -108,7 +117,20 @@ class Config(Section):
                              f"got {self.vae.crop_rows}")  # fmt: skip
         self._generator_fits()
         self._predictors_differ()
+        if self.sites:
+            self._sites_fit(self.sites)
         return self
+
+    def _sites_fit(self, sites: Sites) -> None:
+        if sites.seen > self.subjects.train:
+            raise ValueError(f"sites.seen must be at most subjects.train ({self.subjects.train}), so that "
+                             f"every seen site has training subjects, got {sites.seen}")  # fmt: skip
+        folds = sites.training.folds
+        if folds > sites.seen:
+            raise ValueError(f"sites.training.folds must be at most sites.seen ({sites.seen}), got {folds}")
+        if (remaining := sites.seen - math.ceil(sites.seen / folds)) < 2:
+            raise ValueError("sites.seen must leave 2 sites for training when a group of them is left out "
+                             f"({folds} groups leave {remaining}), got {sites.seen}")  # fmt: skip
 
     def _generator_fits(self) -> None:
         generator, drawn_px = self.generator, self.images.drawn_size_px

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from covary.config.base import Positive, Section
+from covary.config.site_methods import SiteTraining, TrainedMethod, default_methods
 
 Correlation = Annotated[float, Field(ge=-1, le=1)]
 Deviation = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -45,6 +46,19 @@ class Sites(Section):
     )
     unseen_confounding: Correlation = Field(0.0, description="The same over unseen sites")
 
+    methods: list[TrainedMethod] = Field(
+        default_factory=default_methods,
+        min_length=1,
+        description="Methods to train and to compare: names out of plain, site_input, domain_adversarial, "
+        "armed, armed_without_adversary and lmmnn, or {corrector, effects}",
+    )
+    training: SiteTraining = Field(default_factory=SiteTraining, description="How methods are trained")
+
+    def without_effect(self) -> dict[str, str]:
+        """Without a mark there is nothing to confound."""
+        keys = ("confounding", "unseen_confounding")
+        return {} if self.scanner.watermark else dict.fromkeys(keys, "with scanner.watermark 0")
+
     @property
     def total(self) -> int:
         """Seen and unseen sites."""
@@ -55,4 +69,17 @@ class Sites(Section):
         if self.unseen_subjects < self.unseen:
             raise ValueError(f"unseen_subjects must be at least the number of unseen sites ({self.unseen}), "
                              f"got {self.unseen_subjects}")  # fmt: skip
+        return self
+
+    @model_validator(mode="after")
+    def _methods_fit(self):
+        names: set[str] = set()
+        for i, method in enumerate(self.methods):
+            if method.name in names:
+                raise ValueError(f"methods[{i}].name must differ from those of other methods; give this one "
+                                 f"a `name`, got {method.name!r}")  # fmt: skip
+            names.add(method.name)
+            if method.corrector == "adversary" and self.training.network == "linear_probe":
+                raise ValueError(f"methods[{i}].corrector must be none with training.network linear_probe, "
+                                 "which has no hidden layer, got 'adversary'")  # fmt: skip
         return self

@@ -7,10 +7,11 @@ from the mark at seen sites, where ρ is high, and is misled at unseen sites, wh
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import xarray as xr
 from jaxtyping import Float64, Int64, UInt8
 from scipy.ndimage import gaussian_filter
 
@@ -81,6 +82,52 @@ def sites_of(
     return found
 
 
+_OF_SITES = {
+    "gain": ("gain of the scanner of the site", "1"),
+    "offset": ("offset of the scanner; white is 1", "1"),
+    "blur_px": ("blur of the scanner, a Gaussian's standard deviation", "pixel"),
+    "mark": ("strength of the mark that the scanner leaves", "1"),
+}
+
+
+def label_sites(
+    config: Sites, random_effects: int, first_unseen: int, n_subjects: int, *, seed: int
+) -> xr.Dataset:
+    """The part of the group `subjects` about sites: the site of each subject, and what is true of each site.
+
+    The case mix is given as deviations from its mean over seen sites, since this mean is part of the
+    population's fixed effects. Raises UserError if there are more seen sites than subjects at them.
+    """
+    table = draw_sites(config, random_effects, seed=seed)
+    site = sites_of(config, 0, n_subjects, first_unseen=first_unseen, seed=seed)
+    case_mix = table.case_mix - table.case_mix[: table.seen].mean(axis=0)
+    meaning = {"long_name": "shift of the random effects at the site", "units": "1"}
+    of_subject = {"long_name": "site, the seen ones first", "units": "1", "seen": table.seen}
+    return xr.Dataset(
+        {
+            "site": ("subject", site, of_subject),
+            "site_case_mix": (("site_number", "random_effect"), case_mix, meaning),
+        }
+        | {
+            f"site_{name}": ("site_number", getattr(table, name), {"long_name": long_name, "units": units})
+            for name, (long_name, units) in _OF_SITES.items()
+        }
+    )
+
+
+def table_of(subjects: xr.Dataset) -> SiteTable:
+    """The sites again, from the group `subjects`."""
+    return SiteTable(
+        int(subjects["site"].attrs["seen"]),
+        *(subjects[f"site_{name}"].values for name in ("case_mix", *_OF_SITES)),
+    )
+
+
+def case_mix_of(subjects: xr.Dataset) -> Float64[np.ndarray, "subject random_effect"]:
+    """The shift of every subject's random effects, from the group `subjects`."""
+    return subjects["site_case_mix"].values[subjects["site"].values]
+
+
 def mark_strength(
     table: SiteTable, site: Int64[np.ndarray, " subject"], start: int, *, seed: int
 ) -> Float64[np.ndarray, " subject"]:
@@ -115,6 +162,30 @@ def scan(
         brightness = config.scanner.watermark * (strength + _MARK_RANGE) / (2 * _MARK_RANGE)
         x[..., -side:, -side:] = brightness[:, None, None, None]
     return np.rint(255 * x.clip(0, 1)).astype(np.uint8)
+
+
+def scan_at_all(
+    images: UInt8[np.ndarray, "subject channel y x"],
+    subjects: xr.Dataset,
+    start: int,
+    config: Sites,
+    *,
+    seed: int,
+) -> dict[str, UInt8[np.ndarray, "..."]]:
+    """The images of the subjects `start …` as every scanner shows them, and with the mark of another site.
+
+    `images` have passed through no scanner. Returns `at_sites` (site, subject, channel, y, x); `home`, the
+    images at the own site; and `moved`, the same with the mark of the next seen site, with which only the
+    mark differs. `subjects` is the group of that name.
+    """
+    table = table_of(subjects)
+    own = subjects["site"].values[start : start + len(images)].astype(np.int64)
+    everywhere = [np.full(len(images), s) for s in range(len(table))]
+    at_sites = np.stack([scan(images, table, site, start, config, seed=seed) for site in everywhere])
+    other_marks = table.mark.copy()
+    other_marks[: table.seen] = np.roll(table.mark[: table.seen], 1)
+    moved = scan(images, replace(table, mark=other_marks), own, start, config, seed=seed)
+    return {"at_sites": at_sites, "home": at_sites[own, np.arange(len(images))], "moved": moved}
 
 
 def mark_side(size_px: int) -> int:
@@ -156,6 +227,22 @@ def explainable_with_sites(
     correlation = config.confounding if seen else config.unseen_confounding
     squared = correlation**2 / (random_effects * (1 + MARK_JITTER_SD**2)) if config.scanner.watermark else 0.0
     return Explainable(explainable_fraction(noise_variance) / total, squared * of_site, of_site)
+
+
+def most_at_sites(
+    noise_variance: float, case_mix: Float64[np.ndarray, "subject random_effect"], *, site_known: bool
+) -> float:
+    """The R² of the best prediction of these subjects from image and, if it is known, site, in closed form.
+
+    `case_mix` is given as in the dataset, as deviations from what the population's fixed effects hold. R² is
+    over all random effects together, and its total is the variance around the mean of these subjects. A
+    prediction that does not know the site misses the square of its case mix. Without noise,
+    R² = (1 - mean of b̄²)/(1 + Var b) for an unknown site. What marks tell is left out.
+    """
+    effects = case_mix.shape[1]
+    total = effects + case_mix.var(axis=0).sum()
+    missed = effects * (1 - explainable_fraction(noise_variance))
+    return float(1 - (missed + (0.0 if site_known else np.square(case_mix).mean(axis=0).sum())) / total)
 
 
 def encode(

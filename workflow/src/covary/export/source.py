@@ -15,7 +15,7 @@ from covary.config.experiment import Config
 from covary.config.reading import load
 from covary.dataset import names
 from covary.dataset.scenario import Scenario
-from covary.dataset.subjects import SPLITS, members
+from covary.dataset.subjects import members, splits_of
 from covary.errors import UserError
 
 _IMAGES_AT_ONCE = 4096
@@ -51,7 +51,7 @@ class Source:
     def splits(self) -> dict[str, slice]:
         """The subjects of each split, which are contiguous."""
         subjects = self.tree["subjects"].to_dataset()
-        return {split: members(subjects, split) for split in SPLITS}
+        return {split: members(subjects, split) for split in splits_of(subjects)}
 
     @property
     def channels(self) -> list[str]:

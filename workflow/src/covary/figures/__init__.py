@@ -22,6 +22,7 @@ from covary.figures.privacy import ClosestPairs, closest_pairs, pairs_of
 from covary.figures.quality import generator_quality, nearest_images
 from covary.figures.records import association, spread_subjects, trajectories
 from covary.figures.rulegraph import parse_rulegraph, workflow_dag
+from covary.figures.sites import at_sites, sites
 from covary.figures.style import save
 from covary.figures.training import training_curves
 from covary.figures.visits import visits_worth
@@ -30,6 +31,7 @@ __all__ = [
     "ClosestPairs",
     "association",
     "association_ledger",
+    "at_sites",
     "calibration",
     "cells_by_mode",
     "closest_pairs",
@@ -53,6 +55,7 @@ __all__ = [
     "r2_against_explainable_fraction",
     "reconstructions",
     "save",
+    "sites",
     "spread_subjects",
     "training_curves",
     "trajectories",

@@ -30,7 +30,7 @@ def examples(
                 show(axis, images[i])
             else:
                 axis.set_axis_off()
-    _tighten(figure)
+    tighten(figure)
     return figure
 
 
@@ -48,7 +48,7 @@ def reconstructions(
         for axis, image in zip(row, images, strict=True):
             show(axis, image)
         row[0].set_ylabel(name)
-    _tighten(figure)
+    tighten(figure)
     return figure
 
 
@@ -74,7 +74,7 @@ def traversals(
         row[0].set_ylabel(f"$z_{{{latent}}}$", rotation=0, labelpad=10, va="center")
     for axis, value in zip(axes[0], values, strict=True):
         axis.set_title(f"{value:+.2g}".replace("-", "−") if value else "0", pad=3)
-    _tighten(figure)
+    tighten(figure)
     return figure
 
 
@@ -102,5 +102,6 @@ def picture(image: UInt8[np.ndarray, "c h w"]) -> UInt8[np.ndarray, "h row"] | U
     return np.moveaxis(image, 0, -1) if len(image) == 3 else np.hstack(list(image))
 
 
-def _tighten(figure: Figure) -> None:
+def tighten(figure: Figure) -> None:
+    """Leave little space between images."""
     figure.get_layout_engine().set(w_pad=0.015, h_pad=0.015, wspace=0, hspace=0)

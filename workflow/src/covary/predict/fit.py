@@ -55,6 +55,10 @@ class Level:
             likelihood = RecordLikelihood(study.model, parameters, observed)
             self._evidence["posteriors"] = Posteriors.of(draws, log_marginal, likelihood)
 
+    def evidence(self, objective: str) -> Evidence:
+        """What the records say of the subjects, in the form that the objective needs."""
+        return self._evidence[OBJECTIVES[objective].evidence]
+
     def train(
         self,
         objective: str,
@@ -67,8 +71,7 @@ class Level:
 
         `options` are those of `train_predictor`: seed, checkpoint_dir, workers. Raises what it raises.
         """
-        row = OBJECTIVES[objective]
-        evidence = self._evidence[row.evidence]
+        row, evidence = OBJECTIVES[objective], self.evidence(objective)
         train, validation = (
             Examples(*pair) for pair in zip(inputs, map(evidence.__getitem__, parts), strict=True)
         )

@@ -1,0 +1,95 @@
+"""The part of the report about sites: what methods find at sites that they know and at new ones."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from covary.report.comparisons import compared
+from covary.wording import joined, levels, noise_label, percent, site_method_label
+
+FIGURES = ("sites", "at_sites")
+TABLES = ("sites", "sites_comparison", "site_methods")
+CAPTIONED = (*FIGURES, "sites_comparison", "site_methods")
+_WHERE = {"seen": "at known sites", "unseen": "at new sites"}
+_CLOSE = 0.05  # above chance, in balanced accuracy
+
+
+def sentences(tables: Mapping[str, pd.DataFrame]) -> list[str]:
+    """What is found at known and at new sites, what differs between methods, and what to do about it."""
+    scores, comparison, about = (tables[name] for name in TABLES)
+    return [
+        _found(scores),
+        *_compared(comparison),
+        _scanner(about),
+        _advice(scores, comparison),
+    ]
+
+
+def _found(scores: pd.DataFrame) -> str:
+    """What the first method finds at known and at new sites, beside what can be found."""
+    first = scores["method"].iloc[0]
+    rows = scores[(scores["method"] == first) & (scores["site"] == "all")]
+    parts = []
+    for noise_variance, of in rows.groupby("noise_variance", sort=False):
+        known, new = (of[of["part"] == part].iloc[0] for part in _WHERE)
+        parts.append(
+            f"{percent(known['r2'], 0)} at the sites of its training, of "
+            f"{percent(known['theoretical_max'], 0)} that image and site can tell there, and "
+            f"{percent(new['r2'], 0)} at new sites, of {percent(new['theoretical_max'], 0)} that an image "
+            f"can tell, at {noise_label(noise_variance)}"
+        )
+    return f"A network {site_method_label(first)} finds {'; '.join(parts)} (shares of the variance of η̂)."
+
+
+def _compared(comparison: pd.DataFrame) -> list[str]:
+    """One sentence per kind of site: which methods find more, or less, than the reference."""
+    said = []
+    for part, where in _WHERE.items():
+        rows = comparison[comparison["part"] == part]
+        sentences = [
+            compared(
+                site_method_label(method), site_method_label(of["reference"].iloc[0]), of,
+                relation="finds more than", measure="R²",
+            )
+            for method, of in rows.groupby("method", sort=False)
+        ]  # fmt: skip
+        if sentences:
+            said.append(f"{where[0].upper()}{where[1:]}: {'. '.join(sentences)}.")
+    return said
+
+
+def _scanner(about: pd.DataFrame) -> str:
+    """Whose hidden layers tell the site, and whose predictions follow the mark."""
+    level = about[about["noise_variance"] == about["noise_variance"].iloc[0]]
+    where = noise_label(level["noise_variance"].iloc[0])
+    told = [f"{site_method_label(r.method)} {percent(r.site_found, 0)}" for r in level.itertuples()]
+    moved = [f"{site_method_label(r.method)} {r.change:.3f}" for r in level.itertuples()]
+    chance = level["chance"].iloc[0]
+    quiet = level[level["site_found"] <= chance + _CLOSE]["method"].map(site_method_label).tolist()
+    hidden = f"The hidden layers of {joined(quiet)} hide it." if quiet else "No method hides it."
+    return (
+        f"A fresh classifier finds the site in the hidden layers ({where}; by chance {percent(chance, 0)}): "
+        f"{joined(told)}. {hidden} If the mark in the corner is that of another site and all else stays, "
+        f"predictions move by this many standard deviations: {joined(moved)}."
+    )
+
+
+def _advice(scores: pd.DataFrame, comparison: pd.DataFrame) -> str:
+    """What to do, from the paired comparisons at new sites."""
+    new = comparison[comparison["part"] == "unseen"]
+    better, worse = new[new["low"] > 0], new[new["high"] < 0]
+    parts = []
+    for method, rows in better.groupby("method", sort=False):
+        parts.append(f"for new sites, take {site_method_label(method)} at {levels(rows)}")
+    for method, rows in worse.groupby("method", sort=False):
+        parts.append(f"do not use {site_method_label(method)} at new sites at {levels(rows)}")
+    text = "; ".join(parts) if parts else (
+        "at new sites no method is shown to differ from the first one, so that the simplest will do"
+    )  # fmt: skip
+    worst = scores[(scores["site"] == "worst") & (scores["part"] == "unseen")]
+    least = worst.loc[worst["r2"].idxmin()]
+    who, where = site_method_label(least["method"]), noise_label(least["noise_variance"])
+    return (
+        f"What to do: {text}. Plan with the worst site, not with the mean: at one new site the R² of {who} "
+        f"is {least['r2']:.2f} at {where}."
+    ).replace("is -", "is −")

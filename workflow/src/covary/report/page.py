@@ -154,6 +154,7 @@ def render(
         files=tables,
         phenotypes=phenotypes.sentences(tables) if has_phenotypes else [],
         sites=sites.sentences(tables) if has_sites else [],
+        site_rows=sites.rows(tables) if has_sites else None,
         figures={name: _data_uri(figures[name]) for name in all_figures},
         captions={name: _caption(captions / f"{name}.rst") for name in captioned if name != FITS},
         runtime=read_benchmarks(benchmarks),

@@ -25,6 +25,21 @@ def sentences(tables: Mapping[str, pd.DataFrame]) -> list[str]:
     ]
 
 
+def rows(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """One row per noise level and method: `site_methods` with the scores at known and at new sites.
+
+    Columns of scores end in the kind of site: r2_seen, low_seen, …, worst_unseen.
+    """
+    table, keys = tables["site_methods"], ["noise_variance", "method"]
+    for part in _WHERE:
+        scores = tables["sites"][tables["sites"]["part"] == part].set_index("site")
+        pooled = scores.loc["all", [*keys, "r2", "low", "high", "fraction_of_max"]]
+        worst = scores.loc["worst", [*keys, "r2"]].rename(columns={"r2": "worst"})
+        both = pooled.merge(worst, on=keys).set_index(keys).add_suffix(f"_{part}").reset_index()
+        table = table.merge(both, on=keys)
+    return table
+
+
 def _found(scores: pd.DataFrame) -> str:
     """What the first method finds at known and at new sites, beside what can be found."""
     first = scores["method"].iloc[0]

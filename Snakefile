@@ -43,6 +43,7 @@ localrules:
     plot_quality,
     plot_visits_worth,
     plot_sites,
+    plot_ladder,
     describe_dataset,
     write_provenance,
     write_report,
@@ -59,6 +60,7 @@ include: "workflow/rules/amortised.smk"
 include: "workflow/rules/visits.smk"
 include: "workflow/rules/phenotypes.smk"
 include: "workflow/rules/sites.smk"
+include: "workflow/rules/ladder.smk"
 include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/publication.smk"
 

@@ -21,7 +21,8 @@ LOW_TO_HIGH = """
     dataset  vae
     records  diffusion  phenotypes
     predict  quality  amortised
-    evaluate  preflight
+    evaluate
+    preflight
     export  publication  figures
     report
     console

@@ -159,12 +159,15 @@ def test_a_missing_script_is_an_error():
         fingerprint(Path("nowhere.py"))
 
 
-ENGINE = {"draw_amortised", "draw_posteriors", "estimate_random_effects", "evaluate", "fit_population",
+ENGINE = {"compare_estimators", "compare_ladder", "draw_amortised", "draw_posteriors", "estimate_by_model",
+          "estimate_random_effects", "evaluate",
+          "fit_ladder", "fit_population",
           "measure_learning_curve", "measure_visits_worth", "plot_association", "plot_population",
           "prepare_records", "simulate_longitudinal", "train_oracle", "train_posterior_network",
           "train_predictor"}  # fmt: skip
-DRAWING = {"plot_association", "plot_evaluation", "plot_images", "plot_phenotypes", "plot_population",
-           "plot_quality", "plot_training", "plot_visits_worth", "plot_workflow"}  # fmt: skip
+DRAWING = {"plot_association", "plot_estimators", "plot_evaluation", "plot_images", "plot_ladder",
+           "plot_phenotypes", "plot_population", "plot_quality", "plot_training", "plot_visits_worth",
+           "plot_workflow"}  # fmt: skip
 # For each room an edited definition, and the rules that run again.
 RERUN = {
     "amortised.weights.smoothed": {"draw_amortised"},
@@ -187,7 +190,10 @@ RERUN = {
     "jobs.resources.fetch": {"download_resource"},
     "jobs.resumable.RowWriter": {"cache_latents", "prepare_images"},
     "nlme.fit.fit_population": {"fit_population"},
-    "nlme.posterior.posterior_draws": {"draw_amortised", "draw_posteriors", "measure_visits_worth"},
+    "nlme.variational.fit_variational": {"fit_ladder", "fit_population"},
+    "evaluate.ladder.ladder_tables": {"compare_ladder"},
+    "nlme.posterior.posterior_draws": {"compare_ladder", "draw_amortised", "draw_posteriors", "fit_ladder",
+                                       "measure_visits_worth"},
     "nlme.simulate.predictions": ENGINE,
     "nlme.solvers.lanes.solve": ENGINE,
     "phantom.render.render": {"draw_phantoms"},
@@ -197,10 +203,12 @@ RERUN = {
     "quality.privacy.privacy_table": {"check_privacy"},
     "records.study.Study": ENGINE,
     "report.page.render": {"write_report"},
-    "resampling.Resamples": {"evaluate", "measure_generator", "measure_visits_worth"},
+    "resampling.Resamples": {"compare_estimators", "compare_ladder", "evaluate", "measure_generator",
+                              "measure_visits_worth"},
     "store.arrays.write_image_shard": {"generate_images"},
     "training.checkpoint.Checkpoint": {"measure_learning_curve", "train_generator", "train_image_vae",
-                                       "train_oracle", "train_predictor", "train_reader"},
+                                       "train_oracle", "train_predictor", "train_reader",
+                                       "estimate_by_model"},
     "jobs.progress.progress": set(),
     "vae.ranking.rank_latents": {"rank_latents"},
     "wording.percent": {"describe_dataset", "plot_association", "plot_evaluation", "write_report"},

@@ -455,6 +455,7 @@ rule write_report:
             rules.plot_population.output.population_fits,
             *PHENOTYPE_TABLES,
             *SITE_TABLES,
+            *LADDER_TABLES,
         ],
         figures=[
             *rules.plot_images.output,
@@ -468,6 +469,7 @@ rule write_report:
             rules.plot_workflow.output.workflow_dag,
             *PHENOTYPE_FIGURES,
             *SITE_FIGURES,
+            *LADDER_FIGURES,
         ],
         captions=relative("workflow/report/*.rst"),
         index="<results>/images/index.parquet",

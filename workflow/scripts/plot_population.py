@@ -40,7 +40,7 @@ def plot_population(
         population = nlme.parameters_from_json(file.read_text(encoding="utf-8"))
         group = store.read(dataset, names.records(Scenario(noise_variance).name))
         records = study.records(group["observation"][chosen].values, chosen)
-        residuals[noise_variance] = residual_table(study.model, population, records, method=fit.method)
+        residuals[noise_variance] = residual_table(study.model, population, records, method=fit.residuals_by)
         checks[noise_variance] = predictive_check(study.model, population, records, seed)
     tables = dict(zip(noise_variances, map(pd.read_csv, fitted), strict=True))
     evaluate.parameter_table(tables, study.truth).to_csv(population_parameters, index=False)

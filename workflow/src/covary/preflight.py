@@ -27,6 +27,7 @@ def check(config: Config, cache: Path) -> dict[str, Any]:
     if config.images.table is not None and not Path(config.images.table).is_file():
         raise UserError(f"images.table: {config.images.table}: no such file")
     files = [plugins.file_of(config.longitudinal.model), config.longitudinal.design]
+    files += [plugins.file_of(rung.model) for rung in config.ladder.models]
     files += [plugins.file_of(predictor.network) for predictor in config.predictors]
     digest = hashlib.sha256(config.model_dump_json().encode())
     for name in filter(None, files):
@@ -56,6 +57,10 @@ def _check(config: Config) -> dict[str, Any]:
     study = Study.planned(config.longitudinal, _SUBJECTS, config.seed)
     study.check(config.longitudinal.fit)
     random_effects = list(study.model.random_effects)
+    if config.ladder.models:
+        from covary.evaluate.ladder import check_ladder
+
+        check_ladder(config.ladder, study, config.longitudinal.fit)
     if any(plugins.file_of(predictor.network) for predictor in config.predictors):
         from covary.predict.network import PredictorNetwork
 

@@ -15,6 +15,12 @@ _SITE_METHODS = {
     "armed_without_adversary": "ARMED, no adversary",
     "lmmnn": "LMMNN",
 }
+_MEASURES = {
+    "record": "from the record",
+    "carried": "images carry",
+    "found": "found",
+    "outcome": "outcomes",
+}
 _POPULATIONS = {
     "true": "as observed",
     "predicted": "from the image",
@@ -58,6 +64,16 @@ def site_method_label(name: str) -> str:
         if name.endswith(f"_{objective}"):
             return f"{site_method_label(name.removesuffix(f'_{objective}'))} ({target})"
     return _SITE_METHODS.get(name, name.replace("_", " "))
+
+
+def model_label(name: str) -> str:
+    """The name of a model of the ladder in figures: `right_structure` is "right structure"."""
+    return name.replace("_", " ")
+
+
+def measure_label(name: str) -> str:
+    """What is explained, in figures and tables about models of the estimator."""
+    return _MEASURES[name]
 
 
 def population_label(name: str) -> str:

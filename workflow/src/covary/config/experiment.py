@@ -17,6 +17,7 @@ from covary.config.gates import Gates
 from covary.config.generator import Generator, Sampling
 from covary.config.images import Images
 from covary.config.inference import Posterior
+from covary.config.ladder import Ladder
 from covary.config.phenotypes import Phenotypes
 from covary.config.predictors import Predictor, default_predictors
 from covary.config.records import Longitudinal
@@ -52,6 +53,7 @@ class Config(Section):
     store: Store = Field(default_factory=Store)
     association: Association = Field(default_factory=Association)
     longitudinal: Longitudinal = Field(default_factory=Longitudinal)
+    ladder: Ladder = Field(default_factory=Ladder)
     posterior: Posterior = Field(default_factory=Posterior)
     predictors: list[Predictor] = Field(
         default_factory=default_predictors,
@@ -80,6 +82,11 @@ class Config(Section):
         for predictor in self.predictors:
             first.setdefault(predictor.objective, predictor)
         return first
+
+    @property
+    def estimators_predictor(self) -> Predictor | None:
+        """The first predictor that learns estimates: with its settings, images are read under each model."""
+        return next((p for p in self.predictors if p.objective == "ebe_mse"), None)
 
     @property
     def other_families(self) -> list[Family]:
@@ -119,6 +126,7 @@ class Config(Section):
         self._predictors_differ()
         if self.sites:
             self._sites_fit(self.sites)
+        self._estimators_have_a_predictor()
         return self
 
     def _sites_fit(self, sites: Sites) -> None:
@@ -151,6 +159,11 @@ class Config(Section):
             raise ValueError(f"images.{key} must be a multiple of {step} (generator.patch_px and its "
                              f"resolutions), got {drawn_px}")  # fmt: skip
 
+    def _estimators_have_a_predictor(self) -> None:
+        if self.ladder.estimators and self.estimators_predictor is None:
+            raise ValueError("ladder.estimators: predictors must have one with objective `ebe_mse`, which "
+                             "learns estimates under each model from images, got none")  # fmt: skip
+
     def _predictors_differ(self) -> None:
         names: set[str] = set()
         networks: dict[str, str] = {}
@@ -172,7 +185,10 @@ def digest(config: Config) -> str:
     """SHA-256 of all settings that decide a number in the dataset."""
     settings = json.dumps(
         config.model_dump(
-            exclude={"experiment", "license", "quality", "gates", "store", "evaluation", "phenotypes"}
+            exclude={
+                *("experiment", "license", "quality", "gates", "store"),
+                *("evaluation", "phenotypes", "ladder"),
+            }
         ),
         sort_keys=True,
     )

@@ -19,8 +19,10 @@ _GRID = ("first_time_h", "last_time_h", "interval_h")
 class PopulationFit(Section):
     """Maximum-likelihood fit of the population model to the simulated records."""
 
-    method: Literal["fo", "foce", "focei", "laplace"] = Field(
-        "foce", description="Approximation of the marginal likelihood"
+    method: Literal["fo", "foce", "focei", "laplace", "elbo"] = Field(
+        "foce",
+        description="Approximation of the marginal likelihood, or a lower bound of it with a free normal "
+        "distribution per subject (elbo)",
     )
     subjects: Positive = Field(1000, description="Training subjects used (all, if there are fewer)")
     initial_fixed_effects: list[Finite] | None = Field(
@@ -30,6 +32,11 @@ class PopulationFit(Section):
     )
     initial_omega: float = Field(0.2, gt=0, description="Start of every variance on the diagonal of Ω")
     initial_sigma: float = Field(0.1, gt=0, description="Start of every residual standard deviation")
+
+    @property
+    def residuals_by(self) -> str:
+        """The approximation behind conditional weighted residuals; a bound has none of its own."""
+        return "focei" if self.method == "elbo" else self.method
 
 
 class Dose(Section):

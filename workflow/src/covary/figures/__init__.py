@@ -5,6 +5,7 @@ from covary.figures.effects import r2_against_explainable_fraction
 from covary.figures.fits import goodness_of_fit, predictive_checks
 from covary.figures.headline import headline
 from covary.figures.images import examples, reconstructions, traversals
+from covary.figures.ladder import deep_association, deep_ladder
 from covary.figures.latents import latent_ranking
 from covary.figures.ledger import association_ledger
 from covary.figures.phenotypes import (
@@ -36,6 +37,8 @@ __all__ = [
     "cells_by_mode",
     "closest_pairs",
     "confusion_matrix",
+    "deep_association",
+    "deep_ladder",
     "examples",
     "family_curves",
     "family_reconstructions",

@@ -33,7 +33,13 @@ from covary.nlme.fit import PopulationFit, fit_population
 from covary.nlme.marginal import Marginal, objective
 from covary.nlme.model import ClosedFormModel, Doses, OdeModel, StructuralModel
 from covary.nlme.models import IndirectResponse, OneCompartmentOral, SaturableElimination
-from covary.nlme.neural import MLP, LatentRecord, NeuralElimination, NeuralIndirectResponse
+from covary.nlme.neural import (
+    MLP,
+    LatentRecord,
+    NeuralCompartments,
+    NeuralElimination,
+    NeuralIndirectResponse,
+)
 from covary.nlme.nonmem import read_design, read_nonmem, write_nonmem
 from covary.nlme.occasions import with_occasions
 from covary.nlme.parameters import Parameters, parameters_from_json, parameters_to_json
@@ -62,6 +68,7 @@ __all__ = [
     "LatentRecord",
     "LogNormal",
     "Marginal",
+    "NeuralCompartments",
     "NeuralElimination",
     "NeuralIndirectResponse",
     "OdeModel",

@@ -235,17 +235,24 @@ class NeuralIndirectResponse(OdeModel):
 
 
 class NeuralElimination(OdeModel):
-    """The paper's model with an unknown elimination: dD/dt = −Ka D,  dC/dt = Ka D − C NN(C, η₂, η₃).
+    """The paper's model with an unknown elimination: dD/dt = −Ka D,  dC/dt = Ka D − C NN(C, η₂, …).
 
-    The rate that the network gives is positive. Ka = tvKa e^η₁.
+    The rate that the network gives is positive; `n_effects` random effects are among its inputs.
+    Ka = tvKa e^η₁.
     """
 
     fixed_effects: ClassVar = {"tvKa": "positive"}
-    random_effects = ("eta_Ka", "eta_network_1", "eta_network_2")
+    n_effects: int = eqx.field(static=True)
     network: MLP
 
-    def __init__(self, *, width: int = 7, prior_sd: float | int = 1.0, seed: int = 0):
-        self.network = MLP(3, width=width, range="positive", prior_sd=prior_sd, seed=seed)
+    def __init__(self, n_effects: int = 2, *, width: int = 7, prior_sd: float | int = 1.0, seed: int = 0):
+        self.n_effects = n_effects
+        self.network = MLP(1 + n_effects, width=width, range="positive", prior_sd=prior_sd, seed=seed)
+
+    @property
+    def random_effects(self) -> tuple[str, ...]:  # type: ignore[override]  # depends on `n_effects`
+        """That of the absorption, and those of the network."""
+        return ("eta_Ka", *_numbered(self.n_effects))
 
     def default_parameters(self) -> Parameters:
         """A start for amounts of order 1."""
@@ -253,7 +260,8 @@ class NeuralElimination(OdeModel):
 
     def individual(self, theta, eta, covariates):
         """Individual parameters."""
-        return {"Ka": theta["tvKa"] * jnp.exp(eta[0]), "first": eta[1], "second": eta[2]}
+        own = {f"eta_{i}": eta[1 + i] for i in range(self.n_effects)}
+        return own | {"Ka": theta["tvKa"] * jnp.exp(eta[0])}
 
     def initial_state(self, p):
         """State before the first dose."""
@@ -263,8 +271,53 @@ class NeuralElimination(OdeModel):
         """Time derivative of the state."""
         depot, central = y
         absorption = p["Ka"] * depot
-        rate = self.network(central, p["first"], p["second"])
+        rate = self.network(central, *(p[f"eta_{i}"] for i in range(self.n_effects)))
         return -absorption, absorption - rate * central
+
+    def prediction(self, t, y, p):
+        """What is observed."""
+        return y[1]
+
+
+class NeuralCompartments(OdeModel):
+    """Doses enter a depot D and leave from C; both rates are unknown: dD/dt = −a D,  dC/dt = a D − k C.
+
+    One network gives a and k, both positive, from D, C and `n_effects` random effects. Its bias holds their
+    typical values, so there are no fixed effects.
+    """
+
+    fixed_effects: ClassVar[dict[str, Literal["real", "positive"]]] = {}
+    n_effects: int = eqx.field(static=True)
+    network: MLP
+
+    def __init__(self, n_effects: int = 3, *, width: int = 7, prior_sd: float | int = 1.0, seed: int = 0):
+        self.n_effects = n_effects
+        self.network = MLP(
+            2 + n_effects, outputs=2, width=width, range="positive", prior_sd=prior_sd, seed=seed
+        )
+
+    @property
+    def random_effects(self) -> tuple[str, ...]:  # type: ignore[override]  # depends on `n_effects`
+        """Those of the network."""
+        return _numbered(self.n_effects)
+
+    def default_parameters(self) -> Parameters:
+        """A start for amounts of order 1."""
+        return self.parameters([], omega=1.0, residual=Additive(0.05))
+
+    def individual(self, theta, eta, covariates):
+        """The random effects."""
+        return {f"eta_{i}": eta[i] for i in range(self.n_effects)}
+
+    def initial_state(self, p):
+        """State before the first dose."""
+        return 0.0, 0.0
+
+    def vector_field(self, t, y, p):
+        """Time derivative of the state."""
+        depot, central = y
+        absorbed, eliminated = self.network(depot, central, *(p[f"eta_{i}"] for i in range(self.n_effects)))
+        return -absorbed * depot, absorbed * depot - eliminated * central
 
     def prediction(self, t, y, p):
         """What is observed."""

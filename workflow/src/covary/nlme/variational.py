@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pandas as pd
 from jax import lax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Float, Float64, Int
@@ -98,6 +99,21 @@ class VariationalFit(NamedTuple):
 
     def __repr__(self) -> str:
         return f"VariationalFit({type(self.model).__name__}, {self.bound!r}; {self.verdict})"
+
+    def table(self) -> pd.DataFrame:
+        """One row per parameter, in the columns of `PopulationFit.table`. A bound gives no standard errors;
+        shrinkage is that of the means of q."""
+        natural = self.parameters.natural()
+        unknown = dict.fromkeys(("se", "rse_percent", "ci_low", "ci_high", "bsv_cv_percent"), np.nan)
+        table = pd.DataFrame({"parameter": list(natural), "estimate": [float(v) for v in natural.values()]})
+        spread = np.std(self.posterior.mean, axis=0, ddof=1) / np.sqrt(np.diag(self.parameters.omega))
+        shrinkage = {
+            f"omega({name},{name})": 100 * (1 - float(share))
+            for name, share in zip(self.parameters.random_effects, spread, strict=True)
+        }
+        return table.assign(
+            **unknown, shrinkage_percent=table["parameter"].map(shrinkage), fixed=[False] * len(table)
+        )
 
 
 class _Population(NamedTuple):

@@ -22,13 +22,18 @@ def fit_in_texts(
     records = study.records(observation, subjects)
     fitted = nlme.fit_population(study.model, records, initial, method=settings.method)
     begun_at = [float(value) for value in initial.natural().values()]
+    level = (
+        {"elbo": float(fitted.bound.elbo.sum())}
+        if isinstance(fitted, nlme.VariationalFit)
+        else {"minus_two_log_likelihood": fitted.minus_two_log_likelihood}
+    )
     verdict = {
-        "method": fitted.method,
+        "method": settings.method,
         "converged": bool(fitted.converged),
         "verdict": fitted.verdict,
-        "minus_two_log_likelihood": fitted.minus_two_log_likelihood,
+        **level,
         "subjects": records.design.n_subjects,
-        "observations": fitted.n_observations,
+        "observations": int(records.present.sum()),
     }
     return [
         nlme.parameters_to_json(fitted.parameters),

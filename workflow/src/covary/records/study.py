@@ -14,6 +14,7 @@ from covary.dataset import names
 from covary.dataset.groups import design_of, label_design
 from covary.errors import UserError
 from covary.nlme.check import check_model
+from covary.nlme.neural import networks
 from covary.nlme.scaled import in_standard_units
 from covary.records.regimens import planned_design
 from covary.records.truth import initial_parameters, true_parameters
@@ -135,6 +136,9 @@ class Study:
         try:
             check_model(self.model, self.truth, self.design)
             self.initial(fit)
+            if fit.method == "elbo" and networks(self.model):
+                raise UserError("method elbo would train its network, which a run does not keep; use another "
+                                "longitudinal.fit.method, or `ladder`")  # fmt: skip
         except ValueError as error:
             raise UserError(f"longitudinal.model: {' '.join(str(error).split())}") from error
 

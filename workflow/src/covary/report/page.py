@@ -18,13 +18,20 @@ from markupsafe import Markup, escape
 from covary.config.experiment import Config
 from covary.dataset.association import explainable_fraction
 from covary.evaluate.ledger import measured_ceiling
-from covary.report import answers, phenotypes, sites, summary
+from covary.report import answers, ladder, phenotypes, sites, summary
 from covary.report.environment import environment
 from covary.report.fits import fits_in_words
 from covary.report.model import model_source
 from covary.report.runtime import read_benchmarks
 from covary.report.visits import visits_worth_in_words
-from covary.wording import image_in_words, population_label, predictor_label, site_method_label
+from covary.wording import (
+    image_in_words,
+    measure_label,
+    model_label,
+    population_label,
+    predictor_label,
+    site_method_label,
+)
 
 FIGURES = (
     "headline",
@@ -87,17 +94,18 @@ def render(
     `status` and `conversion`.
     `tables` has all of `TABLES`: those of `covary.evaluate` and the `latent_ranking` of `covary.vae`, as read
     from their files. `figures` has an SVG or PNG file for each of `FIGURES`. A run with cells also has those
-    of `covary.report.phenotypes`, a run with sites those of `covary.report.sites`. `captions` is a folder
-    with a caption `<name>.rst` for every figure and table; `benchmarks` is the folder of Snakemake's
-    benchmarks.
+    of `covary.report.phenotypes`, a run with sites those of `covary.report.sites`, and one with a ladder of
+    models those of `covary.report.ladder`. `captions` is a folder with a caption `<name>.rst` for every
+    figure and table; `benchmarks` is the folder of Snakemake's benchmarks.
 
     Raises ValueError if a table or figure is missing or of another kind, FileNotFoundError if a caption is.
     """
     has_phenotypes, has_sites = phenotypes.has_phenotypes(config), config.sites is not None
     parts = [part for part, is_there in ((phenotypes, has_phenotypes), (sites, has_sites)) if is_there]
-    all_figures = FIGURES + tuple(name for part in parts for name in part.FIGURES)
-    all_tables = TABLES + tuple(name for part in parts for name in part.TABLES)
-    captioned = (*FIGURES, *TABLES, *(name for part in parts for name in part.CAPTIONED))
+    compared = ladder.figures_of(config)
+    all_figures = FIGURES + tuple(name for part in parts for name in part.FIGURES) + compared
+    all_tables = TABLES + tuple(name for part in parts for name in part.TABLES) + ladder.tables_of(config)
+    captioned = (*FIGURES, *TABLES, *(name for part in parts for name in part.CAPTIONED), *compared)
     for kind, names, given in (("figure", all_figures, figures), ("table", all_tables, tables)):
         if missing := [name for name in names if name not in given]:
             raise ValueError(f"report: expected a file for each {kind}, got none for {', '.join(missing)}")
@@ -116,6 +124,8 @@ def render(
         "part_names": answers.PART_NAMES,
         "population": population_label,
         "site_method": site_method_label,
+        "model_label": model_label,
+        "measure_label": measure_label,
         "pooled": answers.pooled,
         "explainable_fraction": explainable_fraction,
     }
@@ -155,6 +165,7 @@ def render(
         phenotypes=phenotypes.sentences(tables) if has_phenotypes else [],
         sites=sites.sentences(tables) if has_sites else [],
         site_rows=sites.rows(tables) if has_sites else None,
+        ladder=ladder.sentences(config, tables),
         figures={name: _data_uri(figures[name]) for name in all_figures},
         captions={name: _caption(captions / f"{name}.rst") for name in captioned if name != FITS},
         runtime=read_benchmarks(benchmarks),

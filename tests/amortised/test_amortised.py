@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from covary import nlme, rng
+from covary.amortised.chain import metropolis
 from covary.amortised.encoding import Encoder
 from covary.amortised.exact import Source, exact_draws, weighted_draws
 from covary.amortised.problem import (
@@ -20,6 +21,7 @@ from covary.amortised.problem import (
 from covary.amortised.store import load, save
 from covary.amortised.train import Training, train
 from covary.amortised.weights import sample_size, smoothed
+from covary.config.reading import check
 from covary.config.visits import CompletelyAtRandom
 from covary.errors import UserError
 
@@ -58,9 +60,40 @@ def test_a_network_that_is_stored_comes_back(trained, tmp_path):
     phi, y = simulated(line(), 0, 6, seed=2, stream="t")
     np.testing.assert_array_equal(found.log_density(phi, y), network.log_density(phi, y))
     np.testing.assert_array_equal(factor, np.diag([1.0, 2.0]))
+    np.testing.assert_array_equal(found.unfamiliar(y), network.unfamiliar(y))
     (tmp_path / "other.npz").write_bytes(b"text")
     with pytest.raises(UserError, match=r"other\.npz: not a posterior network"):
         load(tmp_path / "other.npz")
+
+
+def test_records_unlike_those_of_the_training_are_noticed(trained):
+    network, _ = trained
+    _, y = simulated(line(uniform_number_missing(2)), 0, 400, seed=2, stream="t")
+    assert network.unfamiliar(y).mean() < 0.02
+    assert network.unfamiliar(np.array([[60.0, -60.0, 60.0]])).all()
+
+
+def test_a_share_of_draws_from_a_wider_distribution_has_the_density_of_the_mixture(trained):
+    network, _ = trained
+    y = np.array([[0.5, np.nan, -1.0]])
+    phi, log_q = network.sample(y, 20_000, seed=1, stream="s", wide=0.2)
+    alone = network.log_density(phi[0], np.repeat(y, 20_000, axis=0))
+    # Under a density that is right, its ratio to q averages to 1 over draws of the mixture.
+    assert np.exp(alone - log_q[0]).mean() == pytest.approx(1.0, abs=0.02)
+    assert phi[0, :4000].std() > 1.5 * phi[0, 4000:].std()
+
+
+def test_chains_reach_the_target_from_draws_of_another_distribution():
+    def target(eta):
+        return -0.5 * np.sum((eta - 1.0) ** 2 / 0.25, axis=2)
+
+    start = rng.normal(1, "start", 0, 3, (800, 2))
+    numbers = np.array([4, 7, 9])
+    eta = metropolis(target, start, seed=1, stream="c", numbers=numbers)
+    np.testing.assert_allclose(eta.mean(axis=1), 1.0, atol=0.1)
+    np.testing.assert_allclose(eta.std(axis=1), 0.5, atol=0.06)
+    part = metropolis(target, start[1:], seed=1, stream="c", numbers=numbers[1:])
+    np.testing.assert_array_equal(part, eta[1:])
 
 
 def test_draws_belong_to_their_subject_and_not_to_their_batch(trained):
@@ -128,7 +161,7 @@ def test_weighted_draws_are_those_of_the_exact_posterior_whatever_the_network_ha
     )
     np.testing.assert_allclose(part.draws.eta, exact.draws.eta[8:], atol=1e-5)  # the network rounds by batch
     assert exact.draws.eta.shape == (24, 50, 3) and np.isfinite(exact.draws.eta).all()
-    assert set(np.unique(exact.source)) <= {Source.NETWORK, Source.ENGINE}
+    assert set(np.unique(exact.source)) <= {Source.NETWORK, Source.ENGINE, Source.CHAIN}
     centred = (exact.draws.eta.mean(axis=1) - engine.eta.mean(axis=1)) / engine.eta.std(axis=1)
     assert np.abs(centred.mean(axis=0)).max() < 0.3
 
@@ -188,6 +221,12 @@ def test_a_simulator_that_makes_no_sense_is_named(returned, message):
 
     with pytest.raises(UserError, match=f"Broken.*{message}"):
         simulated(Broken(np.arange(3.0), 2, lambda phi: phi, 1.0), 0, 4, seed=1, stream="s")
+
+
+def test_a_prior_without_width_is_named_in_the_configuration():
+    network = {"prior_width": 0}
+    with pytest.raises(UserError, match=r"posterior\.network\.prior_width: must be > 0, got 0"):
+        check({"experiment": "x", "posterior": {"source": "amortised", "network": network}})
 
 
 def test_a_prior_without_width_is_named():

@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 
 from covary import rng
-from covary.evaluate.coverage import DRAWS, LEVELS, calibration_table, coverage, rank_test, ranks
+from covary.evaluate.coverage import (
+    DRAWS,
+    LEVELS,
+    calibration_table,
+    coverage,
+    joint_ranks,
+    rank_test,
+    ranks,
+)
 
 N = 3000
 THETA = rng.normal(1, "theta", 0, N, (2,))
@@ -23,7 +31,7 @@ def posterior(visits):
 
 def test_draws_of_the_posterior_are_calibrated_in_every_stratum():
     table = calibration_table(THETA, posterior(VISITS), PRESENT, ["a", "b"])
-    assert table["missing"].unique().tolist() == ["all", "0", "to 30 %", "to 60 %"]
+    assert table["missing"].unique().tolist() == ["all", "0", "to 30 %", "to 60 %", "over 60 %"]
     assert (table["p"] > 0.01 / len(table)).all()
     whole = table[table["missing"] == "all"]
     for level in LEVELS:
@@ -49,3 +57,18 @@ def test_ranks_count_draws_below_and_fill_bins_evenly():
     assert statistic[0] == 0 and p[0] == 1
     with pytest.raises(ValueError, match="multiple of 25, got 250 draws"):
         rank_test(even, 250)
+
+
+def test_a_joint_check_sees_what_ranks_of_single_parameters_do_not():
+    reference = rng.normal(1, "reference", 0, N, (2,))
+    right = posterior(VISITS)
+    assert rank_test(joint_ranks(THETA, right, reference))[1] > 1e-3
+    # Each parameter keeps its distribution, but the draws of both are one: their posterior is independent.
+    mean, sd = Y * VISITS / (1 + VISITS), 1 / np.sqrt(1 + VISITS)
+    z = rng.normal(1, "draws", 0, N, (DRAWS, 1))
+    tied = mean[:, None] + sd[:, None] * z
+    assert (rank_test(ranks(THETA, tied))[1] > 1e-3).all()
+    assert rank_test(joint_ranks(THETA, tied, reference))[1] < 1e-6
+    table = calibration_table(THETA, right, PRESENT, ["a", "b"], reference)
+    joint = table[table["parameter"] == "joint"]
+    assert len(joint) == len(table) / 3 and joint["coverage_90"].iloc[0] == pytest.approx(0.9, abs=0.02)

@@ -159,18 +159,18 @@ def test_a_missing_script_is_an_error():
         fingerprint(Path("nowhere.py"))
 
 
-ENGINE = {"compare_estimators", "compare_ladder", "draw_amortised", "draw_posteriors", "estimate_by_model",
-          "estimate_random_effects", "evaluate",
-          "fit_ladder", "fit_population",
-          "measure_learning_curve", "measure_visits_worth", "plot_association", "plot_population",
-          "prepare_records", "simulate_longitudinal", "train_oracle", "train_posterior_network",
-          "train_predictor"}  # fmt: skip
+ENGINE = {"check_posteriors", "compare_estimators", "compare_ladder", "draw_amortised", "draw_posteriors",
+          "estimate_by_model", "estimate_random_effects", "evaluate", "fit_ladder", "fit_population",
+          "measure_imputation", "measure_learning_curve", "measure_visits_worth", "plot_association",
+          "plot_population", "prepare_records", "simulate_longitudinal", "train_oracle",
+          "train_posterior_network", "train_predictor"}  # fmt: skip
 DRAWING = {"plot_association", "plot_estimators", "plot_evaluation", "plot_images", "plot_ladder",
-           "plot_phenotypes", "plot_population", "plot_quality", "plot_training", "plot_visits_worth",
+           "plot_phenotypes", "plot_population", "plot_posterior_checks", "plot_quality", "plot_training",
+           "plot_visits_worth",
            "plot_workflow"}  # fmt: skip
 # For each room an edited definition, and the rules that run again.
 RERUN = {
-    "amortised.weights.smoothed": {"draw_amortised"},
+    "amortised.weights.smoothed": {"check_posteriors", "draw_amortised"},
     "config.records.Longitudinal": ENGINE | {"describe_dataset", "write_provenance", "write_report"},
     "console.stages.expected_seconds": set(),
     "dataset.association.blur": {"simulate_longitudinal"},
@@ -189,10 +189,11 @@ RERUN = {
     "jobs.parallel.ordered_map": set(),
     "jobs.resources.fetch": {"download_resource"},
     "jobs.resumable.RowWriter": {"cache_latents", "prepare_images"},
-    "nlme.fit.fit_population": {"fit_population"},
-    "nlme.variational.fit_variational": {"fit_ladder", "fit_population"},
+    "nlme.fit.fit_population": {"fit_population", "measure_imputation"},
+    "nlme.variational.fit_variational": {"fit_ladder", "fit_population", "measure_imputation"},
     "evaluate.ladder.ladder_tables": {"compare_ladder"},
-    "nlme.posterior.posterior_draws": {"compare_ladder", "draw_amortised", "draw_posteriors", "fit_ladder",
+    "nlme.posterior.posterior_draws": {"check_posteriors", "compare_ladder", "draw_amortised",
+                                       "draw_posteriors", "fit_ladder",
                                        "measure_visits_worth"},
     "nlme.simulate.predictions": ENGINE,
     "nlme.solvers.lanes.solve": ENGINE,
@@ -203,8 +204,8 @@ RERUN = {
     "quality.privacy.privacy_table": {"check_privacy"},
     "records.study.Study": ENGINE,
     "report.page.render": {"write_report"},
-    "resampling.Resamples": {"compare_estimators", "compare_ladder", "evaluate", "measure_generator",
-                              "measure_visits_worth"},
+    "resampling.Resamples": {"check_posteriors", "compare_estimators", "compare_ladder", "evaluate",
+                             "measure_generator", "measure_imputation", "measure_visits_worth"},
     "store.arrays.write_image_shard": {"generate_images"},
     "training.checkpoint.Checkpoint": {"measure_learning_curve", "train_generator", "train_image_vae",
                                        "train_oracle", "train_predictor", "train_reader",

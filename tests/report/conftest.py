@@ -112,6 +112,37 @@ def visits_worth(predictors, worth=2.0):
     return visits_worth_table(levels, seed=1, resamples=100)
 
 
+def posterior_checks():
+    """Weighted draws pass at every noise level; the blind network fails."""
+    rows = []
+    for v in NOISES:
+        for source, p, excess in (
+            ("weighted", 0.4, 0.0), ("laplace", 0.2, 0.05), ("network", 0.3, 0.02), ("blind", 1e-9, 2.0)
+        ):  # fmt: skip
+            for missing in ("all", "to 30 %"):
+                cells = {"chi2": 20.0, "p": p, "coverage_50": 0.505, "coverage_80": 0.81, "coverage_90": 0.9}
+                cells |= {"coverage_95": 0.952, "noise_variance": v, "source": source, "missing": missing}
+                rows += [cells | {"parameter": e, "contraction": 0.7, "rmse": 0.3} for e in EFFECTS]
+                joint = {"parameter": "joint", "negative_log_density": 0.4 + excess, "excess": excess}
+                joint |= {"excess_low": 0.9 * excess, "excess_high": 1.1 * excess}
+                if source == "weighted":
+                    joint |= {"effective_sample_size": 0.8, "unfamiliar": 0.0, "status_network": 0.98}
+                    joint |= {"status_engine": 0.02, "status_chain": 0.0, "status_none": 0.0}
+                rows.append(cells | joint)
+    return pd.DataFrame(rows).assign(subjects=2000)
+
+
+def imputation():
+    """A standard deviation that filling in doubles, and an R² that it lowers."""
+    rows = []
+    for records, sd, r2 in (("likelihood", 0.01, 0.8), ("last value", 0.02, 0.6), ("line", 0.015, 0.8)):
+        rows.append((records, "parameter", "residual sd", 0.01, sd, 0.9 * sd, 1.1 * sd, None, None, None))
+        less = 0.8 - r2
+        rows.append((records, "r2", "all", None, r2, r2 - 0.05, r2 + 0.05, less, 0.8 * less, 1.2 * less))
+    columns = ["records", "quantity", "name", "true", "value", "low", "high", "less", "less_low", "less_high"]
+    return pd.DataFrame(rows, columns=columns)
+
+
 def generator_quality(precision=0.8, recall=0.75, readback=0.8):
     """Generated images beside training images of precision and recall 0.9; three latents are read back."""
     rows = [("readback_r2", "generated", "", latent, readback) for latent in (0, 2, 3)]
@@ -197,6 +228,13 @@ def quality_of():
 @pytest.fixture(scope="session")
 def good():
     return run()
+
+
+@pytest.fixture(scope="session")
+def with_missing_visits(good):
+    """The tables of a run with missing visits and posteriors of a network."""
+    more = {"posterior_checks": posterior_checks(), "imputation": imputation()}
+    return good | {name: pd.read_csv(io.StringIO(t.to_csv(index=False))) for name, t in more.items()}
 
 
 @pytest.fixture(scope="session")

@@ -115,6 +115,22 @@ def test_every_number_of_the_tables_is_shown_and_can_be_downloaded(inputs, table
     assert not {"nan", "inf"} & set(parsed.text.lower().split())
 
 
+def test_parts_about_posteriors_and_imputation_appear_with_their_tables(inputs, good, with_missing_visits):
+    missing = [{"mechanism": "dropout", "fraction": 0.2}]
+    raw = CHANGED | {"longitudinal": {"missing": missing}, "posterior": {"source": "amortised"}}
+    pictures = inputs["figures"]
+    more = {name: pictures["calibration"] for name in ("posterior_ranks", "posterior_coverage")}
+    _, parsed = page(inputs | {"figures": pictures | more}, with_missing_visits, raw)
+    assert {"posteriors", "posterior_checks", "imputation"} <= set(parsed.ids)
+    assert "The control failed, as it must" in parsed.text
+    assert "miss the truth (residual sd)" in parsed.text and "falls by 0.200" in parsed.text
+    assert {"posterior_checks.csv", "imputation.csv"} <= {link.get("download") for link in parsed.links}
+    _, without = page(inputs, good)
+    assert not {"posteriors", "imputation"} & set(without.ids)
+    with pytest.raises(ValueError, match="figure, got none for posterior_ranks, posterior_coverage"):
+        page(inputs, with_missing_visits, raw)
+
+
 def test_the_longitudinal_model_is_shown_with_its_code_and_parameters(inputs, good):
     _, parsed = page(inputs, good)
     assert "class SaturableElimination" in parsed.text and "def vector_field" in parsed.text

@@ -1,9 +1,11 @@
 """
 Amortised posteriors: one network per study and its draws for each scenario, where `posterior.source` is `amortised`.
 
-In: records, and the population fitted to them. Out: `<results>/posterior_network/`, and the draws in
-`<results>/posteriors/` that `draw_posteriors` writes otherwise.
+In: records, and the population fitted to them. Out: `<results>/posterior_network/`, the draws in
+`<results>/posteriors/` that `draw_posteriors` writes otherwise, and checks of these posteriors.
 """
+
+POSTERIOR_TABLES, POSTERIOR_FIGURES = [], []
 
 if settings.posterior.source == "amortised":
 
@@ -32,6 +34,7 @@ if settings.posterior.source == "amortised":
             model=settings.longitudinal.model,
             missing=planned_records()["missing"],
             settings=section("posterior.network"),
+            blind=False,
             seed=settings.seed,
             code=code("train_posterior_network"),
         script:
@@ -65,3 +68,98 @@ if settings.posterior.source == "amortised":
             code=code("draw_amortised"),
         script:
             "../scripts/draw_amortised.py"
+
+    use rule train_posterior_network as train_blind_network with:
+        output:
+            network="<results>/posterior_network/blind/network.npz",
+            history="<results>/posterior_network/blind/history.csv",
+        log:
+            "<logs>/train_blind_network.log",
+        benchmark:
+            "<benchmarks>/train_blind_network.tsv"
+        params:
+            dataset=DATASET,
+            model=settings.longitudinal.model,
+            missing=planned_records()["missing"],
+            settings=section("posterior.network"),
+            blind=True,
+            seed=settings.seed,
+            code=code("train_posterior_network"),
+
+    rule check_posteriors:
+        """Check posteriors of simulated records whose random effects are known, beside three others."""
+        input:
+            design=marker(names.DESIGN),
+            parameters="<results>/population/{scenario}.json",
+            network="<results>/posterior_network/network.npz",
+            blind="<results>/posterior_network/blind/network.npz",
+            model_file=model_file(),
+        output:
+            checks="<results>/posteriors/{scenario}_checks.csv",
+            ranks="<results>/posteriors/{scenario}_ranks.csv",
+        log:
+            "<logs>/check_posteriors/{scenario}.log",
+        benchmark:
+            "<benchmarks>/check_posteriors/{scenario}.tsv"
+        conda:
+            "../../envs/covary.yaml"
+        resources:
+            mem_mb=growing(3000),
+            runtime=240,
+        params:
+            dataset=DATASET,
+            noise_variance=noise_variance,
+            model=settings.longitudinal.model,
+            missing=planned_records()["missing"],
+            subjects=settings.posterior.checked_records,
+            resamples=settings.evaluation.bootstrap_resamples,
+            seed=settings.seed,
+            code=code("check_posteriors"),
+        script:
+            "../scripts/check_posteriors.py"
+
+    rule plot_posterior_checks:
+        """Ranks of the truth, coverage and sharpness of posteriors."""
+        input:
+            checks=expand(
+                "<results>/posteriors/{scenario}_checks.csv", scenario=SCENARIOS
+            ),
+            ranks=expand(
+                "<results>/posteriors/{scenario}_ranks.csv", scenario=SCENARIOS
+            ),
+        output:
+            table=report(
+                "<results>/tables/posterior_checks.csv",
+                caption="../report/posterior_checks.rst",
+                category="Posteriors",
+            ),
+            posterior_ranks=report(
+                "<results>/figures/posterior_ranks.svg",
+                caption="../report/posterior_ranks.rst",
+                category="Posteriors",
+            ),
+            posterior_coverage=report(
+                "<results>/figures/posterior_coverage.svg",
+                caption="../report/posterior_coverage.rst",
+                category="Posteriors",
+            ),
+        log:
+            "<logs>/plot_posterior_checks.log",
+        benchmark:
+            "<benchmarks>/plot_posterior_checks.tsv"
+        conda:
+            "../../envs/covary.yaml"
+        resources:
+            mem_mb=growing(2000),
+            runtime=30,
+        params:
+            noise_variances=VARIANCES,
+            code=code("plot_posterior_checks"),
+        script:
+            "../scripts/plot_posterior_checks.py"
+
+    POSTERIOR_TABLES = [rules.plot_posterior_checks.output.table]
+    POSTERIOR_FIGURES = [
+        rules.plot_posterior_checks.output.posterior_ranks,
+        rules.plot_posterior_checks.output.posterior_coverage,
+    ]

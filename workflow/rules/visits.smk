@@ -1,7 +1,9 @@
 """
-What an image is worth in visits: forecasts of the last visits given the first ones, with and without the image.
+What an image is worth in visits: forecasts of the last visits given the first ones, with and without the image. What
+filling in missing visits would do.
 
-In: the finished dataset. Out: `<results>/tables/visits_worth.csv` and its figure.
+In: the finished dataset. Out: `<results>/tables/visits_worth.csv` and its figure, and, where visits are missing,
+`<results>/tables/imputation.csv`.
 """
 
 
@@ -62,3 +64,42 @@ rule plot_visits_worth:
         code=code("plot_visits_worth"),
     script:
         "../scripts/plot_visits_worth.py"
+
+
+rule measure_imputation:
+    """Fit the first noise level again with missing visits left out, and filled in by two customs."""
+    input:
+        records=marker(names.records(next(iter(SCENARIOS)))),
+        parameters=f"<results>/population/{next(iter(SCENARIOS))}.json",
+        model_file=model_file(),
+    output:
+        table=report(
+            "<results>/tables/imputation.csv",
+            caption="../report/imputation.rst",
+            category="Records",
+        ),
+    log:
+        "<logs>/measure_imputation.log",
+    benchmark:
+        "<benchmarks>/measure_imputation.tsv"
+    conda:
+        "../../envs/covary.yaml"
+    resources:
+        mem_mb=growing(3000),
+        runtime=240,
+    params:
+        dataset=DATASET,
+        model=settings.longitudinal.model,
+        noise_variance=VARIANCES[0],
+        fit=section("longitudinal.fit"),
+        resamples=settings.evaluation.bootstrap_resamples,
+        seed=settings.seed,
+        code=code("measure_imputation"),
+    script:
+        "../scripts/measure_imputation.py"
+
+
+# What the report has beside that of other runs where visits are missing.
+IMPUTATION_TABLES = (
+    [rules.measure_imputation.output.table] if settings.longitudinal.missing else []
+)

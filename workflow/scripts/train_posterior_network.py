@@ -19,23 +19,33 @@ def train_posterior_network(
     missing: list[Missing],
     parameters: Path,
     settings: PosteriorNetwork,
+    blind: bool,
     network: Path,
     history: Path,
     seed: int,
 ) -> None:
-    """Write the network and its training curve."""
+    """Write the network and its training curve.
+
+    A network that is `blind` is trained on complete records, and is given the mean at a missing visit.
+    """
     study, fitted = Study.of(dataset, model), parameters.read_text(encoding="utf-8")
     simulator = EngineSimulator(
-        study.model, nlme.parameters_from_json(fitted), study.design, missing, settings.prior_width
+        study.model,
+        nlme.parameters_from_json(fitted),
+        study.design,
+        [] if blind else missing,
+        settings.prior_width,
     )
+    encoding = "insert" if blind else settings.encoding
     training = Training(
-        encoding=settings.encoding,
-        summary="set" if settings.encoding == "time_labels" else "dense",
+        encoding=encoding,
+        constant=0.0 if blind else -5.0,  # of `insert`, in standard units: 0 is the mean
+        summary="set" if encoding == "time_labels" else "dense",
         layers=settings.layers,
         width=settings.width,
         batch=settings.batch_size,
         steps=settings.steps,
-        rounds=settings.rounds,
+        rounds=settings.control_rounds if blind else settings.rounds,
         learning_rate=settings.learning_rate,
         patience=settings.patience_rounds,
     )

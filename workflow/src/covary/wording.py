@@ -21,6 +21,12 @@ _MEASURES = {
     "found": "found",
     "outcome": "outcomes",
 }
+_POSTERIORS = {
+    "weighted": "weighted draws",
+    "laplace": "Laplace",
+    "network": "network alone",
+    "blind": "blind network",
+}
 _POPULATIONS = {
     "true": "as observed",
     "predicted": "from the image",
@@ -79,6 +85,11 @@ def measure_label(name: str) -> str:
 def population_label(name: str) -> str:
     """What the random effects of a population are, in a table of outcomes."""
     return _POPULATIONS[name]
+
+
+def posterior_label(source: str) -> str:
+    """What a posterior is called in figures."""
+    return _POSTERIORS[source]
 
 
 def image_in_words(size_px: int, channels: Sequence[str]) -> str:

@@ -2,23 +2,28 @@
 
 A subject gets the first of these that can be relied on, which its status says:
 
-1. draws of the network with Pareto-smoothed weights, where k̂ < 0.7 and the sample size is not low;
-2. the engine's own sampler around the mode.
+1. draws of the network with Pareto-smoothed weights, where the network has seen such records, k̂ < 0.7 and the
+   effective sample size is not low;
+2. the engine's own sampler around the mode, where its effective sample size is not low;
+3. short Markov chains that start from these draws.
 """
 
 from enum import IntEnum
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float64, Int8
+from jaxtyping import Bool, Float64, Int8, Int64
 
 from covary import nlme, rng
+from covary.amortised.chain import metropolis
 from covary.amortised.train import Trained
-from covary.amortised.weights import sample_size, smoothed
+from covary.amortised.weights import resampled, sample_size, smoothed
 from covary.nlme.likelihood import LogJoint
 
 RELIABLE_K = 0.7
 LOW_SAMPLE_SIZE = 0.05  # of the draws
+_LOW_ENGINE = 0.2  # of the draws that are kept, of which the engine's sampler proposes four times as many
+_WIDE = 0.1  # share of the network's draws from a wider distribution, where its tails are too thin
 _SUBJECTS_AT_ONCE = 4096
 
 
@@ -27,17 +32,20 @@ class Source(IntEnum):
 
     NETWORK = 0
     ENGINE = 1  # the network's draws could not be relied on
-    NONE = 2  # the engine found no mode either
+    CHAIN = 2  # nor could those of the engine's sampler
+    NONE = 3  # the structural model cannot be solved near the record
 
 
 class ExactDraws(NamedTuple):
     """Draws of each subject's exact posterior, as `nlme.Draws`, and how they came about.
 
-    `effective_sample_size` and `pareto_k` are those of the network's weighted draws, whatever the source.
+    `effective_sample_size` and `pareto_k` are those of the network's weighted draws, whatever the source;
+    `unfamiliar` says whose record the network has not seen the like of.
     """
 
     draws: nlme.Draws
     pareto_k: Float64[np.ndarray, " subject"]
+    unfamiliar: Bool[np.ndarray, " subject"]
     source: Int8[np.ndarray, " subject"]
 
 
@@ -64,7 +72,8 @@ def weighted_draws(
 ) -> WeightedDraws:
     """Draws η = factor φ of the network, weighted to the posterior under `parameters`.
 
-    `factor` is that of the `EngineSimulator` of the training. The weight of a draw is p(y, η)/q(η | y).
+    `factor` is that of the `EngineSimulator` of the training. The weight of a draw is p(y, η)/q(η | y), where
+    a tenth of the draws comes from a wider q.
     """
     parameters = parameters.concrete()
     y = np.where(records.present, records.observation, np.nan)
@@ -74,7 +83,9 @@ def weighted_draws(
     parts = []
     for begin in range(0, len(y), _SUBJECTS_AT_ONCE):
         some = slice(begin, begin + _SUBJECTS_AT_ONCE)
-        phi, log_q = trained.sample(y[some], draws, seed=seed, stream=stream, start=first_subject + begin)
+        phi, log_q = trained.sample(
+            y[some], draws, seed=seed, stream=stream, start=first_subject + begin, wide=_WIDE
+        )
         eta = phi @ factor.T
         log_weight = LogJoint(model, parameters, records[some])(eta) - prior - (log_q - jacobian)
         weight, pareto_k = smoothed(log_weight)
@@ -106,26 +117,46 @@ def exact_draws(
         trained, factor, model, parameters, records, proposals * n_draws, seed=seed, stream=stream,
         first_subject=first_subject,
     )  # fmt: skip
-    n = len(proposed.eta)
+    n, n_proposed = proposed.weight.shape
     size = sample_size(proposed.weight)
-    offset = rng.uniform(seed, f"{stream}/resample", first_subject, first_subject + n, (1 + n_draws,))
-    grid = (np.arange(n_draws) + offset[:, :1]) / n_draws
-    cumulative = np.cumsum(proposed.weight, axis=1)
-    last = proposed.eta.shape[1] - 1
-    chosen = np.stack([np.searchsorted(c / c[-1], g) for c, g in zip(cumulative, grid, strict=True)])
-    chosen = np.take_along_axis(np.minimum(chosen, last), np.argsort(offset[:, 1:], axis=1), axis=1)
-    eta = np.take_along_axis(proposed.eta, chosen[..., None], axis=1)
+    u = rng.uniform(seed, f"{stream}/resample", first_subject, first_subject + n, (1 + n_draws,))
+    eta = np.take_along_axis(proposed.eta, resampled(proposed.weight, u)[..., None], axis=1)
     log_marginal = proposed.log_marginal.copy()
+    unfamiliar = trained.unfamiliar(np.where(records.present, records.observation, np.nan))
+    poor = unfamiliar | ~(proposed.pareto_k < RELIABLE_K) | (size < LOW_SAMPLE_SIZE * n_proposed)
     source = np.full(n, Source.NETWORK, dtype=np.int8)
-    poor = np.flatnonzero(~(proposed.pareto_k < RELIABLE_K) | (size < LOW_SAMPLE_SIZE * (last + 1)))
-    if poor.size:
-        some = records[poor]
-        modes = nlme.empirical_bayes(model, parameters, some)
-        engine = nlme.posterior_draws(
-            model, parameters, some, modes, n_draws, seed, stream=f"{stream}/engine",
-            subjects=first_subject + poor,
-        )  # fmt: skip
-        eta[poor], log_marginal[poor] = engine.eta, engine.log_marginal
-        found = np.isfinite(engine.log_marginal)
-        source[poor] = np.where(found, Source.ENGINE, Source.NONE)
-    return ExactDraws(nlme.Draws(eta, size, log_marginal), proposed.pareto_k, source)
+    if (some := np.flatnonzero(poor)).size:
+        eta[some], log_marginal[some], source[some] = _without_network(
+            model,
+            parameters,
+            records[some],
+            eta[some],
+            log_marginal[some],
+            seed,
+            stream,
+            first_subject + some,
+        )
+    return ExactDraws(nlme.Draws(eta, size, log_marginal), proposed.pareto_k, unfamiliar, source)
+
+
+def _without_network(
+    model, parameters, records, eta, log_marginal, seed, stream, numbers: Int64[np.ndarray, " subject"]
+) -> tuple[np.ndarray, np.ndarray, Int8[np.ndarray, " subject"]]:
+    """Draws, log p(y) and source of subjects whose draws by the network, `eta`, cannot be relied on."""
+    n_draws = eta.shape[1]
+    modes = nlme.empirical_bayes(model, parameters, records)
+    engine = nlme.posterior_draws(
+        model, parameters, records, modes, n_draws, seed, stream=f"{stream}/engine", subjects=numbers
+    )
+    found = np.isfinite(engine.log_marginal)
+    eta = np.where(found[:, None, None], engine.eta, eta)
+    log_marginal = np.where(found, engine.log_marginal, log_marginal)
+    source = np.full(len(eta), Source.ENGINE, dtype=np.int8)
+    low = ~found | (engine.effective_sample_size < _LOW_ENGINE * n_draws)
+    if (some := np.flatnonzero(low)).size:
+        target = LogJoint(model, parameters.concrete(), records[some])
+        eta[some] = metropolis(target, eta[some], seed=seed, stream=f"{stream}/chain", numbers=numbers[some])
+        solved = np.isfinite(target(eta[some])).all(axis=1)
+        source[some] = np.where(solved, Source.CHAIN, Source.NONE)
+        eta[some[~solved]], log_marginal[some[~solved]] = np.nan, np.nan
+    return eta, log_marginal, source

@@ -53,7 +53,7 @@ class EngineSimulator:
         if own:
             raise UserError(f"a posterior network needs subjects with the same covariates; {own[0]} differs")
         self.model, self.parameters, self.missing = model, parameters.concrete(), list(missing)
-        self._design = design
+        self.design = design
         self.times_h = design.time_h[0]
         self.n_parameters = len(model.random_effects)
         self.factor = width * np.linalg.cholesky(self.parameters.omega)
@@ -64,7 +64,7 @@ class EngineSimulator:
         """Records; a subject whose differential equation cannot be solved has NaN alone."""
         n = len(phi)
         eta = phi @ self.factor.T
-        design = self._design.rows(np.zeros(n, dtype=np.int64))
+        design = self.design.rows(np.zeros(n, dtype=np.int64))
         simulation = nlme.simulate(
             self.model, self.parameters, eta, design, seed, stream=stream, subjects=range(start, start + n)
         )

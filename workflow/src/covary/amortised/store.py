@@ -11,7 +11,7 @@ from jaxtyping import Float64
 
 from covary.amortised.encoding import Encoder
 from covary.amortised.network import PosteriorNetwork
-from covary.amortised.train import Trained, Training, in_single_precision
+from covary.amortised.train import Familiar, Trained, Training, in_single_precision
 from covary.errors import UserError
 from covary.files import whole
 
@@ -25,7 +25,8 @@ def save(path: Path, trained: Trained, settings: Training, factor: Float64[np.nd
     description = json.dumps({"network": made, "encoder": trained.encoder._asdict(), "k": trained.network.k})
     with whole(path) as partial, partial.open("wb") as file:
         arrays = {f"leaf_{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
-        np.savez(file, description=description, factor=factor, **arrays)
+        familiar = trained.familiar._asdict()
+        np.savez(file, description=description, factor=factor, **familiar, **arrays)
 
 
 def load(path: Path) -> tuple[Trained, Float64[np.ndarray, "k k"]]:
@@ -34,11 +35,13 @@ def load(path: Path) -> tuple[Trained, Float64[np.ndarray, "k k"]]:
         with np.load(path) as stored:
             description = json.loads(str(stored["description"]))
             factor = stored["factor"]
-            leaves = [stored[f"leaf_{i}"] for i in range(len(stored.files) - 2)]
+            familiar = Familiar(stored["mean"], stored["whitening"], float(stored["limit"]))
+            n_leaves = sum(name.startswith("leaf_") for name in stored.files)
+            leaves = [stored[f"leaf_{i}"] for i in range(n_leaves)]
     except (KeyError, ValueError, OSError):
         raise UserError(f"{path}: not a posterior network") from None
     encoder = Encoder(**description["encoder"] | {"times_h": tuple(description["encoder"]["times_h"])})
-    return Trained(_network(description, encoder, leaves), encoder), factor
+    return Trained(_network(description, encoder, leaves), encoder, familiar), factor
 
 
 @in_single_precision

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial, wraps
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import equinox as eqx
 import jax
@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pandas as pd
-from jaxtyping import Float64
+from jaxtyping import Bool, Float64
 
 from covary import rng
 from covary.amortised.encoding import Encoder, Encoding
@@ -68,11 +68,38 @@ class Training:
     constant: float = -5.0
 
 
+class Familiar(NamedTuple):
+    """Where the summaries of simulated records lie, so that a record unlike all of them is noticed.
+
+    A summary s has the distance |whitening (s − mean)|. `limit` is the largest among simulations that did not
+    enter `mean` and `whitening`.
+    """
+
+    mean: Float64[np.ndarray, " s"]
+    whitening: Float64[np.ndarray, "s s"]
+    limit: float
+
+    @classmethod
+    def of(cls, summary: Float64[np.ndarray, "subject s"]) -> "Familiar":
+        """From the summaries of simulations: half of them for mean and whitening, half for the limit."""
+        first, second = np.array_split(summary, 2)
+        mean, covariance = first.mean(axis=0), np.cov(first.T)
+        ridge = 1e-6 * np.trace(covariance) / len(covariance) + 1e-12
+        factor = np.linalg.cholesky(covariance + ridge * np.eye(len(covariance)))
+        found = cls(mean, np.linalg.inv(factor), np.inf)
+        return found._replace(limit=float(found.distance(second).max()))
+
+    def distance(self, summary: Float64[np.ndarray, "subject s"]) -> Float64[np.ndarray, " subject"]:
+        """How far each summary lies from the middle of the simulations."""
+        return np.linalg.norm((summary - self.mean) @ self.whitening.T, axis=1)
+
+
 class Trained(eqx.Module):
     """A posterior network with the encoder that it was trained with."""
 
     network: PosteriorNetwork
     encoder: Encoder = eqx.field(static=True)
+    familiar: Familiar
 
     def log_density(
         self, phi: Float64[np.ndarray, "subject k"], y: Float64[np.ndarray, "subject time"]
@@ -82,21 +109,49 @@ class Trained(eqx.Module):
         found = _log_density(self.network, phi.astype(np.float32), features, rows)
         return np.asarray(found, dtype=np.float64)
 
+    def unfamiliar(self, y: Float64[np.ndarray, "subject time"]) -> Bool[np.ndarray, " subject"]:
+        """Which records are unlike those of the training; about 1 of 2,000 simulations is, too."""
+        summary = np.asarray(_summary(self.network, *self.encoder(y)), dtype=np.float64)
+        return ~(self.familiar.distance(summary) <= self.familiar.limit)
+
     def sample(
-        self, y: Float64[np.ndarray, "subject time"], draws: int, *, seed: int, stream: str, start: int = 0
+        self,
+        y: Float64[np.ndarray, "subject time"],
+        draws: int,
+        *,
+        seed: int,
+        stream: str,
+        start: int = 0,
+        wide: float = 0.0,
     ) -> tuple[Float64[np.ndarray, "subject draw k"], Float64[np.ndarray, "subject draw"]]:
-        """Draws for the subjects `start …`, keyed by (seed, stream, subject), and log q of each."""
+        """Draws for the subjects `start …`, keyed by (seed, stream, subject), and the log density of each.
+
+        A share `wide` of them, the first ones, starts from N(0, 2² I) in place of N(0, I). It reaches the
+        tails where q is too narrow; the density is that of the mixture.
+        """
         features, rows = self.encoder(y)
-        v = rng.normal(seed, stream, start, start + len(y), (draws, self.network.k)).astype(np.float32)
+        v = rng.normal(seed, stream, start, start + len(y), (draws, self.network.k))
+        n_wide = round(wide * draws)
+        v[:, :n_wide] *= _WIDE
+        excess = 0.5 * np.sum(v**2, axis=2) * (1 - _WIDE**-2) - self.network.k * np.log(_WIDE)
+        mixture = np.log1p(n_wide / draws * np.expm1(excess))
+        v = v.astype(np.float32)
         parts = [
             _sample(self.network, v[some], features[some], rows[some])
             for some in (slice(i, i + _AT_ONCE) for i in range(0, len(y), _AT_ONCE))
         ]
         phi, log_q = (np.concatenate([np.asarray(p) for p in of]) for of in zip(*parts, strict=True))
-        return phi.astype(np.float64), log_q.astype(np.float64)
+        return phi.astype(np.float64), log_q.astype(np.float64) + mixture
 
 
 _AT_ONCE = 1024  # subjects
+_WIDE = 2.0
+
+
+@in_single_precision
+@eqx.filter_jit
+def _summary(network, features, rows):
+    return jax.vmap(network.summary)(features, rows)
 
 
 @in_single_precision
@@ -157,7 +212,9 @@ def train(
             checkpoint.write(state, history)
             bar.set_postfix(loss=f"{validation:.3f}")
             bar.update()
-    return Trained(eqx.combine(state[2], rest), encoder), pd.DataFrame(history)
+    network = eqx.combine(state[2], rest)
+    summary = np.asarray(_summary(network, *held_out[1:]), dtype=np.float64)
+    return Trained(network, encoder, Familiar.of(summary)), pd.DataFrame(history)
 
 
 @in_single_precision

@@ -26,6 +26,9 @@ class PosteriorNetwork(Section):
     rounds: Positive = Field(100, description="At most so many rounds; each has simulations of its own")
     patience_rounds: Positive = Field(20, description="Rounds without a new best before the training ends")
     learning_rate: Annotated[float, Field(gt=0)] = Field(2e-3, description="Highest learning rate of Adam")
+    control_rounds: Positive = Field(
+        20, description="Rounds of the control, a network that does not know which visits are missing"
+    )
 
 
 class Posterior(Section):
@@ -40,7 +43,11 @@ class Posterior(Section):
         "posterior network, and that around the mode where the network's cannot be relied on",
     )
     network: PosteriorNetwork = Field(default_factory=PosteriorNetwork, description="The posterior network")
+    checked_records: Annotated[int, Field(ge=200)] = Field(
+        2000, description="Simulated records per noise level on which posteriors of the network are checked"
+    )
 
     def without_effect(self) -> dict[str, str]:
-        """Only amortised posteriors have a network."""
-        return {"network": "with source laplace"} if self.source == "laplace" else {}
+        """Only amortised posteriors have a network, and checks of it."""
+        keys = ("network", "checked_records") if self.source == "laplace" else ()
+        return dict.fromkeys(keys, "with source laplace")

@@ -18,6 +18,7 @@ from covary.figures.phenotypes import (
     open_gates,
     phenotype_accuracy,
 )
+from covary.figures.posteriors import posterior_coverage, posterior_ranks
 from covary.figures.power import learning_curve
 from covary.figures.privacy import ClosestPairs, closest_pairs, pairs_of
 from covary.figures.quality import generator_quality, nearest_images
@@ -54,6 +55,8 @@ __all__ = [
     "pairs_of",
     "parse_rulegraph",
     "phenotype_accuracy",
+    "posterior_coverage",
+    "posterior_ranks",
     "predictive_checks",
     "r2_against_explainable_fraction",
     "reconstructions",

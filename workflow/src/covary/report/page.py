@@ -18,7 +18,7 @@ from markupsafe import Markup, escape
 from covary.config.experiment import Config
 from covary.dataset.association import explainable_fraction
 from covary.evaluate.ledger import measured_ceiling
-from covary.report import answers, ladder, phenotypes, sites, summary
+from covary.report import answers, imputation, ladder, phenotypes, posteriors, sites, summary
 from covary.report.environment import environment
 from covary.report.fits import fits_in_words
 from covary.report.model import model_source
@@ -29,6 +29,7 @@ from covary.wording import (
     measure_label,
     model_label,
     population_label,
+    posterior_label,
     predictor_label,
     site_method_label,
 )
@@ -94,14 +95,22 @@ def render(
     `status` and `conversion`.
     `tables` has all of `TABLES`: those of `covary.evaluate` and the `latent_ranking` of `covary.vae`, as read
     from their files. `figures` has an SVG or PNG file for each of `FIGURES`. A run with cells also has those
-    of `covary.report.phenotypes`, a run with sites those of `covary.report.sites`, and one with a ladder of
-    models those of `covary.report.ladder`. `captions` is a folder with a caption `<name>.rst` for every
-    figure and table; `benchmarks` is the folder of Snakemake's benchmarks.
+    of `covary.report.phenotypes`, a run with sites those of `covary.report.sites`, one with posteriors of a
+    network those of `covary.report.posteriors`, one with missing visits that of `covary.report.imputation`, and
+    one with a ladder of models those of `covary.report.ladder`. `captions` is a folder with a caption
+    `<name>.rst` for every figure and table; `benchmarks` is the folder of Snakemake's benchmarks.
 
     Raises ValueError if a table or figure is missing or of another kind, FileNotFoundError if a caption is.
     """
     has_phenotypes, has_sites = phenotypes.has_phenotypes(config), config.sites is not None
-    parts = [part for part, is_there in ((phenotypes, has_phenotypes), (sites, has_sites)) if is_there]
+    has_checks, has_imputation = posteriors.has_posterior_checks(config), imputation.has_imputation(config)
+    optional = {
+        phenotypes: has_phenotypes,
+        sites: has_sites,
+        posteriors: has_checks,
+        imputation: has_imputation,
+    }
+    parts = [part for part, is_there in optional.items() if is_there]
     compared = ladder.figures_of(config)
     all_figures = FIGURES + tuple(name for part in parts for name in part.FIGURES) + compared
     all_tables = TABLES + tuple(name for part in parts for name in part.TABLES) + ladder.tables_of(config)
@@ -126,6 +135,7 @@ def render(
         "site_method": site_method_label,
         "model_label": model_label,
         "measure_label": measure_label,
+        "posterior": posterior_label,
         "pooled": answers.pooled,
         "explainable_fraction": explainable_fraction,
     }
@@ -144,7 +154,7 @@ def render(
         sentences=summary.sentences(config, channels, ledger, shown["longitudinal_nll"]),
         verdicts=summary.verdicts(ledger),
         ceiling=measured_ceiling(ledger),
-        concerns=summary.concerns(config, index, shown),
+        concerns=summary.concerns(config, index, shown) + (posteriors.concerns(tables) if has_checks else []),
         pictures=answers.pictures_verdict(
             tables["generator_quality"],
             ranking.loc[ranking["random_effect"] >= 0, "latent"].tolist(),
@@ -166,6 +176,8 @@ def render(
         sites=sites.sentences(tables) if has_sites else [],
         site_rows=sites.rows(tables) if has_sites else None,
         ladder=ladder.sentences(config, tables),
+        posteriors=posteriors.sentences(tables) if has_checks else [],
+        imputation=imputation.imputation_in_words(tables["imputation"]) if has_imputation else "",
         figures={name: _data_uri(figures[name]) for name in all_figures},
         captions={name: _caption(captions / f"{name}.rst") for name in captioned if name != FITS},
         runtime=read_benchmarks(benchmarks),

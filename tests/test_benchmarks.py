@@ -40,9 +40,12 @@ def test_bootstrap(run):
     assert printed.splitlines()[-1].startswith("all")
 
 
-def test_amortised(run):
+@pytest.mark.parametrize("problem", ["reaction_3", "sinusoid"])
+def test_amortised(run, problem):
     small = {"augment": Training(layers=2, width=16, batch=64, steps=4)}
-    printed = run("amortised", 1, "augment", TEST=20, GRID=61, SETTINGS=small).splitlines()
+    printed = run(
+        "amortised", problem, 1, "augment", TEST=20, GRID=61, FINE=2001, SETTINGS=small
+    ).splitlines()
     assert printed[0].startswith("exact optimum") and printed[1].startswith("augment")
 
 

@@ -96,8 +96,8 @@ def render(
     `tables` has all of `TABLES`: those of `covary.evaluate` and the `latent_ranking` of `covary.vae`, as read
     from their files. `figures` has an SVG or PNG file for each of `FIGURES`. A run with cells also has those
     of `covary.report.phenotypes`, a run with sites those of `covary.report.sites`, one with posteriors of a
-    network those of `covary.report.posteriors`, one with missing visits that of `covary.report.imputation`, and
-    one with a ladder of models those of `covary.report.ladder`. `captions` is a folder with a caption
+    network those of `covary.report.posteriors`, one with missing visits that of `covary.report.imputation`,
+    and one with a ladder of models those of `covary.report.ladder`. `captions` is a folder with a caption
     `<name>.rst` for every figure and table; `benchmarks` is the folder of Snakemake's benchmarks.
 
     Raises ValueError if a table or figure is missing or of another kind, FileNotFoundError if a caption is.

@@ -49,6 +49,12 @@ def test_amortised(run, problem):
     assert printed[0].startswith("exact optimum") and printed[1].startswith("augment")
 
 
+def test_amortised_draws(run):
+    small = {"layers": 2, "width": 16, "batch": 64, "steps": 4}
+    printed = run("amortised_draws", 1, SUBJECTS=20, MISSING=(0.3,), SETTINGS=small).splitlines()
+    assert printed[1].startswith("30 % missing") and printed[3].startswith("  10 % wider")
+
+
 def test_conditioning(run, tmp_path):
     raw = yaml.safe_load((TESTS / "workflow" / "tiny.yaml").read_text())
     raw["ranking"]["active_variance"] = 0  # after one epoch no latent would count

@@ -23,7 +23,7 @@ from covary.nlme.likelihood import LogJoint
 RELIABLE_K = 0.7
 LOW_SAMPLE_SIZE = 0.05  # of the draws
 _LOW_ENGINE = 0.2  # of the draws that are kept, of which the engine's sampler proposes four times as many
-_WIDE = 0.1  # share of the network's draws from a wider distribution, where its tails are too thin
+WIDE = 0.1  # share of the network's draws from a wider distribution, where its tails are too thin
 _SUBJECTS_AT_ONCE = 4096
 
 
@@ -69,11 +69,12 @@ def weighted_draws(
     seed: int,
     stream: str,
     first_subject: int = 0,
+    wide: float = WIDE,
 ) -> WeightedDraws:
     """Draws η = factor φ of the network, weighted to the posterior under `parameters`.
 
     `factor` is that of the `EngineSimulator` of the training. The weight of a draw is p(y, η)/q(η | y), where
-    a tenth of the draws comes from a wider q.
+    a share `wide` of the draws comes from a wider q.
     """
     parameters = parameters.concrete()
     y = np.where(records.present, records.observation, np.nan)
@@ -84,7 +85,7 @@ def weighted_draws(
     for begin in range(0, len(y), _SUBJECTS_AT_ONCE):
         some = slice(begin, begin + _SUBJECTS_AT_ONCE)
         phi, log_q = trained.sample(
-            y[some], draws, seed=seed, stream=stream, start=first_subject + begin, wide=_WIDE
+            y[some], draws, seed=seed, stream=stream, start=first_subject + begin, wide=wide
         )
         eta = phi @ factor.T
         log_weight = LogJoint(model, parameters, records[some])(eta) - prior - (log_q - jacobian)

@@ -2,8 +2,8 @@
 
 python benchmarks/amortised_draws.py [rounds]
 
-One network is trained on records of 21 visits of which up to 17 are missing. Its draws are weighted for records
-with 0, 30 and 60 % of the visits missing, with and without a tenth of the draws from a wider distribution.
+One network is trained on records of 21 visits of which up to 17 are missing. Its draws are weighted for
+records with 0, 30 and 60 % of the visits missing, with and without a tenth of them from a wider distribution.
 """
 
 import sys

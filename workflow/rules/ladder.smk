@@ -17,6 +17,13 @@ def ladder_model_file(wildcards):
     return [*model_file(), *([file] if file else [])]
 
 
+def fitted_by(wildcards):
+    """What makes one fit and its scores; which other models there are does not."""
+    others = {"models", "reference", "estimators", "training_subjects"}
+    rung = RUNGS[wildcards.rung].model_dump()
+    return settings.ladder.model_dump(exclude=others) | {"models": [rung]}
+
+
 def of_each_rung(pattern):
     """A file per model and number of training subjects, in this order."""
     return expand(
@@ -48,10 +55,9 @@ rule fit_ladder:
         dataset=DATASET,
         noise_variance=VARIANCES[0],
         model=settings.longitudinal.model,
-        rung=lambda wildcards: RUNGS[wildcards.rung].model_dump(),
         training_subjects=lambda wildcards: int(wildcards.subjects),
         fit=section("longitudinal.fit"),
-        settings=section("ladder"),
+        settings=fitted_by,
         seed=settings.seed,
         code=code("fit_ladder"),
     script:

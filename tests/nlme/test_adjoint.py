@@ -152,6 +152,20 @@ def test_the_grid_is_fine_where_the_record_is_fast_and_skips_what_takes_no_time(
     np.testing.assert_allclose(np.asarray(f).T, nlme.predictions(model, parameters, eta, design), atol=2e-4)
 
 
+def test_a_vector_field_that_is_no_number_is_one_line():
+    class Undefined(OralEquations):
+        def vector_field(self, t, y, p):
+            return -y[0], jnp.sqrt(-1.0 - y[1] ** 2)
+
+    model = Undefined()
+    design = nlme.Design.regular(TIMES, n_subjects=1, dose=1.0)
+    lanes = observed_lanes_of(model, nlme.Records.of(design, np.zeros((1, 7))))
+    with pytest.raises(
+        UserError, match=r"^Undefined\.vector_field must return finite numbers; that of state 2"
+    ):
+        fine_grid(model, nlme.OneCompartmentOral().default_parameters(), lanes)
+
+
 def test_equations_too_stiff_for_a_grid_are_one_line():
     class Stiff(OralEquations):
         def vector_field(self, t, y, p):

@@ -38,7 +38,8 @@ def fine_grid(
     The search begins at `start`, or with about as many steps as segments. Some subjects, evenly spread,
     stand for all. A closed form needs no grid and gets a tolerance, which it does not look at.
 
-    Raises UserError if no grid is fine enough: the equations are stiff, or a network makes them so.
+    Raises UserError if no grid is fine enough: the equations are stiff, or a network makes them so; or if the
+    vector field is not a finite number where a record starts.
     """
     if not isinstance(model, OdeModel):
         return DEFAULT
@@ -59,6 +60,8 @@ def fine_grid(
         off = np.where(np.isfinite(off), off, np.where(part.present, np.inf, 0.0))
         if (worst := np.max(np.abs(off), initial=0.0)) < error:
             return grid
+        if worst == np.inf and last == np.inf:
+            _check_start(model, parameters, part, eta)
         # Shorter steps where much of the error arises; everywhere, if that was no help.
         where = _where_it_arises(schedule, off) > _SHARE * error
         grid = grid.finer(where) if where.any() and not worst > _HELP * last else finer
@@ -68,6 +71,25 @@ def fine_grid(
         f"{type(model).__name__}: {_MOST:,} steps of equal length are too few for a record; the equations "
         "are stiff: use method focei or laplacei, or a network whose output is bounded"
     )
+
+
+def _check_start(model: OdeModel, parameters: Parameters, lanes: ObservedLanes, eta) -> None:
+    """Raise UserError if the vector field is no finite number at the start of a record, before any dose."""
+    theta = parameters.concrete().theta
+    covariates = jax.tree.map(lambda v: np.broadcast_to(v, eta.shape[1:]), lanes.covariates)
+
+    def slope(eta, covariates):
+        p = model.individual(theta, eta, covariates)
+        state = tuple(jnp.asarray(value, dtype=float) for value in model.initial_state(p))
+        return jnp.stack([jnp.asarray(value) for value in model.vector_field(jnp.zeros(()), state, p)])
+
+    bad = ~np.isfinite(np.asarray(jax.vmap(slope, (-1, -1))(eta, covariates)))
+    if bad.any():
+        state = int(np.argmax(bad.any(axis=0)))
+        raise UserError(
+            f"{type(model).__name__}.vector_field must return finite numbers; that of state {state + 1} is "
+            "none at the start of a record"
+        )
 
 
 def _schedule(model, parameters: Parameters, lanes: ObservedLanes, eta) -> Schedule:

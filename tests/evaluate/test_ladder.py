@@ -104,7 +104,7 @@ def test_the_words_follow_the_intervals(tables):
         "twin cannot be told from it."
     )
     assert second.startswith("After 30")
-    assert re.search(r"2\.0 times for deep 1 \(2\.0 times under new doses\)", errors)
+    assert re.search(r"2\.0 for deep 1 \(2\.0 under new doses\)", errors)
 
 
 def test_the_figure_has_a_line_per_model(tables):

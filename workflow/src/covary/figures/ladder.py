@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FormatStrFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FormatStrFormatter, LogLocator, NullLocator
 
 from covary.config.ladder import TRUTH
 from covary.evaluate.estimators import MEASURES
@@ -45,7 +45,9 @@ def deep_ladder(table: pd.DataFrame, predictions: pd.DataFrame) -> Figure:
     seen.set(title="all visits, regimen of the study", ylabel="error / error under the truth")
     new.set(title="all visits, new regimen", ylabel="error / error under the truth")
     visits.set(
-        title=f"{most:g} training subjects", xlabel="first visits", ylabel="error / error under the truth"
+        title=f"after {most:g} training subjects",
+        xlabel="first visits",
+        ylabel="error / error under the truth",
     )
     visits.set_xticks(np.arange(len(numbers) + 1), [*numbers, ALL])
     for axis in (evidence, seen, new):
@@ -56,6 +58,9 @@ def deep_ladder(table: pd.DataFrame, predictions: pd.DataFrame) -> Figure:
     for axis in (seen, new, visits):
         axis.axhline(1.0, color=LIMIT, linewidth=0.8)
         axis.set_yscale("log")
+        axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+        axis.yaxis.set_minor_locator(NullLocator())
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3)
     return figure
 

@@ -90,7 +90,7 @@ def _evidence(rows: pd.DataFrame, reference: str, size: int) -> str:
 def _errors(predictions: pd.DataFrame, most: int) -> str:
     own = predictions[predictions["training_subjects"] == most].set_index(["model", "given"])["ratio"]
     parts = [
-        f"{own[name, ALL]:.1f} times for {model_label(name)} ({own[name, NEW]:.1f} times under new doses)"
+        f"{own[name, ALL]:.1f} for {model_label(name)} ({own[name, NEW]:.1f} under new doses)"
         for name in own.index.unique("model")
     ]
     return (

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -86,3 +88,19 @@ def test_a_hole_is_named():
     broken.predicted["a"][5, 1] = np.nan
     with pytest.raises(ValueError, match=r"predicted \(a\) at σ² = 1: 1 subjects .* first is row 5"):
         association_ledger([broken], SAMPLES)
+
+
+def test_what_a_prediction_says_of_the_site_is_lost_to_it():
+    """A prediction of the case mix is no part of what the image tells; the parts still add up."""
+    plain = chain(0.0)
+    site = np.arange(len(plain.eta)) % 4
+    shift = np.array([0.5, -0.5, 0.3, -0.3])[site, None]
+    moved = replace(plain, predicted={name: p + shift for name, p in plain.predicted.items()}, site=site)
+    without, ledger = (association_ledger([one], SAMPLES) for one in (replace(plain, site=site), moved))
+    keys = ["predictor", "random_effect", "part"]
+    before, after = (table.set_index(keys)["value"] for table in (without, ledger))
+    lost = after.xs("lost_to_site", level="part") - before.xs("lost_to_site", level="part")
+    np.testing.assert_allclose(lost, 0.17, atol=0.05)  # the mean square of the shift
+    for part in ("lost_in_image", "lost_in_estimator", "lost_in_predictor"):
+        np.testing.assert_allclose(after.xs(part, level="part"), before.xs(part, level="part"))
+    np.testing.assert_allclose(ledger.groupby(keys[:2])["value"].sum(), 1.0)

@@ -40,6 +40,14 @@ class HeldOut:
         return self._read(names.SUBJECTS)["eta"][self.subjects].values
 
     @cached_property
+    def site(self) -> np.ndarray | None:
+        """The test subjects' sites, where there are sites."""
+        subjects = self._read(names.SUBJECTS)
+        if "site" not in subjects:
+            return None
+        return subjects["site"][self.subjects].values.astype(np.int64)
+
+    @cached_property
     def effects(self) -> list[str]:
         """The names of the random effects."""
         return list(self._read(names.DESIGN).attrs["random_effects"])
@@ -81,6 +89,7 @@ class HeldOut:
             {p.name: self._read(names.readings(p.label))["eta_read"].values for p in self.predictors},
             {p.name: predicted(names.oracle(p.objective), names.pred_read(p.label)) for p in self.predictors},
             {p.name: predicted(p.name, "eta_pred") for p in self.predictors},
+            self.site,
         )
 
     def training_sizes(self, file: Path) -> TrainingSizes:

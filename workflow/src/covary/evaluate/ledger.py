@@ -8,7 +8,7 @@ Three predictions of the same test subjects are compared with the signal eta/√
 3. the prediction of the predictor from the image.
 
 Each differs from the one before in one thing. The losses between them therefore add up to what the predictor
-does not reach.
+does not reach. Where subjects come from sites, the mean errors of sites are a part of their own.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,13 +16,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Float64
+from jaxtyping import Float, Float64, Int64
 
 from covary.dataset.association import explainable_fraction
 from covary.evaluate.metrics import POOLED, check_rows, pooled_first
 from covary.resampling import Resamples, percentile_interval
 
 PARTS = ("lost_in_image", "lost_in_estimator", "lost_in_predictor", "reached")
+PARTS_WITH_SITES = (*PARTS[:3], "lost_to_site", PARTS[3])
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Chain:
 
     `names` are those of the random effects in the longitudinal model, in order. `read` is eta as the
     predictor's network reads it from the image. All three stages have one array per predictor, by name.
+    `site` is that of each subject, where there are sites.
     """
 
     noise_variance: float
@@ -39,6 +41,7 @@ class Chain:
     read: Mapping[str, Float[np.ndarray, "subject random_effect"]]
     estimated: Mapping[str, Float[np.ndarray, "subject random_effect"]]
     predicted: Mapping[str, Float[np.ndarray, "subject random_effect"]]
+    site: Int64[np.ndarray, " subject"] | None = None
 
 
 def association_ledger(chains: Sequence[Chain], resamples: Resamples) -> pd.DataFrame:
@@ -47,6 +50,10 @@ def association_ledger(chains: Sequence[Chain], resamples: Resamples) -> pd.Data
     Columns: noise_variance, predictor, random_effect, part, value, low, high (95 % bootstrap over subjects)
     and share, the value as a share of the explainable fraction 1/(1 + σ²). The four parts of a predictor and
     random effect add up to the explainable fraction exactly. All are shares of the variance of eta_hat, 1.
+
+    With sites there is a fifth part, `lost_to_site`, and shares are of the variance within sites. It is the
+    mean square of (mean error at the site - mean error): what the prediction says of the site, which is not
+    in the image of a subject.
 
     A prediction p explains 1/(1 + σ²) - E(eta/√(1 + σ²) - p)² of eta_hat. The noise r in eta_hat is
     independent of the image. This formula leaves out its chance correlations with the predictions; R² on the
@@ -62,19 +69,23 @@ def association_ledger(chains: Sequence[Chain], resamples: Resamples) -> pd.Data
             read = _squared_error(f"read ({name}) {where}", signal, reading)
             estimated = _squared_error(f"estimated ({name}) {where}", signal, chain.estimated[name])
             predicted = _squared_error(f"predicted ({name}) {where}", signal, prediction)
-            columns += [read, estimated, predicted]
+            columns += [read, estimated]
+            if chain.site is not None:
+                columns.append((signal - _without_site(prediction, signal, chain.site)) ** 2)
+            columns.append(predicted)
             rows.append((chain.noise_variance, name, explainable))
     if not rows:
         raise ValueError("the ledger needs at least one noise level and one predictor")
     explainable = np.array([row[2] for row in rows])
+    parts = PARTS if chains[0].site is None else PARTS_WITH_SITES
     stacked = np.concatenate(columns, axis=1)
     point, replicates = (
-        _parts(means.reshape(len(means), len(rows), 3, -1), explainable)
+        _parts(means.reshape(len(means), len(rows), len(parts) - 1, -1), explainable)
         for means in (stacked.mean(axis=0)[None], resamples.means(stacked))
     )
     effects = [POOLED, *chains[0].names]
     table = pd.DataFrame(
-        [(v, name, effect, part, most) for v, name, most in rows for effect in effects for part in PARTS],
+        [(v, name, effect, part, most) for v, name, most in rows for effect in effects for part in parts],
         columns=["noise_variance", "predictor", "random_effect", "part", "explainable"],
     )
     table["value"] = point.ravel()
@@ -102,13 +113,23 @@ def measured_ceiling(ledger: pd.DataFrame) -> pd.DataFrame:
 
 
 def _parts(
-    squared_error: Float64[np.ndarray, "resample row 3 k"], explainable: Float64[np.ndarray, " row"]
-) -> Float64[np.ndarray, "resample row 1+k 4"]:
-    """`PARTS` for all random effects and for each, from the mean squared errors after each stage."""
-    read, estimated, predicted = np.moveaxis(pooled_first(squared_error), 2, 0)
-    return np.stack(
-        [read, estimated - read, predicted - estimated, explainable[:, None] - predicted], axis=-1
-    )
+    squared_error: Float64[np.ndarray, "resample row stage k"], explainable: Float64[np.ndarray, " row"]
+) -> Float64[np.ndarray, "resample row 1+k stage+1"]:
+    """The parts for all random effects and for each, from the mean squared errors after each stage."""
+    first, *others = errors = list(np.moveaxis(pooled_first(squared_error), 2, 0))
+    losses = [later - earlier for earlier, later in zip(errors, others, strict=False)]
+    return np.stack([first, *losses, explainable[:, None] - errors[-1]], axis=-1)
+
+
+def _without_site(
+    prediction: Float[np.ndarray, "subject random_effect"],
+    signal: Float64[np.ndarray, "subject random_effect"],
+    site: Int64[np.ndarray, " subject"],
+) -> Float64[np.ndarray, "subject random_effect"]:
+    """Predictions less the mean error at their site, as far as it differs from the mean error."""
+    error = prediction - signal
+    of_sites = pd.DataFrame(error).groupby(site).transform("mean").to_numpy()
+    return prediction - (of_sites - error.mean(axis=0))
 
 
 def _squared_error(

@@ -6,12 +6,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import PercentFormatter
 
-from covary.figures.style import BLACK, FROM_IMAGE, FROM_RECORD, LIGHT_GREY, SKY, WIDTH_IN, styled
+from covary.figures.style import BLACK, FROM_IMAGE, FROM_RECORD, LIGHT_GREY, ORANGE, SKY, WIDTH_IN, styled
 from covary.wording import noise_label, percent, predictor_label
 
 # From left to right in a bar: the part that was reached, then the losses, beginning with the last stage.
 _PARTS = {
     "reached": ("found by the predictor", FROM_IMAGE, "", "white"),
+    "lost_to_site": ("lost to the site", ORANGE, "", BLACK),
     "lost_in_predictor": ("lost in the predictor", LIGHT_GREY, "", BLACK),
     "lost_in_estimator": ("lost in the estimator", FROM_RECORD, "", "white"),
     "lost_in_image": ("lost in the image", SKY, "////", BLACK),
@@ -22,7 +23,7 @@ _BAR, _THIN, _GAP = 0.44, 0.085, 0.03
 
 @styled
 def association_ledger(ledger: pd.DataFrame) -> Figure:
-    """Bars of the four parts as shares of the explainable fraction; a panel per predictor, a row per level.
+    """Bars of the parts as shares of the explainable fraction; a panel per predictor, a row per level.
 
     Negative parts lie left of 0.
 
@@ -31,7 +32,7 @@ def association_ledger(ledger: pd.DataFrame) -> Figure:
     reached.
     """
     predictors = dict(list(ledger.groupby("predictor", sort=False)))
-    variances = list(ledger["noise_variance"].unique())
+    variances, parts = list(ledger["noise_variance"].unique()), set(ledger["part"])
     figure = Figure(figsize=(WIDTH_IN, 0.85 + 0.62 * len(variances)), layout="constrained")
     panels = figure.subplots(1, len(predictors), squeeze=False, sharey=True)[0]
     for axis, (name, rows) in zip(panels, predictors.items(), strict=True):
@@ -53,10 +54,11 @@ def association_ledger(ledger: pd.DataFrame) -> Figure:
         axis.tick_params(axis="y", length=0)
     handles = [
         Patch(facecolor=colour, hatch=hatch, edgecolor="white", label=text)
-        for text, colour, hatch, _ in _PARTS.values()
+        for part, (text, colour, hatch, _) in _PARTS.items()
+        if part in parts
     ]
     figure.legend(
-        handles=handles, loc="outside lower center", ncols=len(_PARTS), handlelength=1.4, handleheight=1.0
+        handles=handles, loc="outside lower center", ncols=len(handles), handlelength=1.4, handleheight=1.0
     )
     figure.get_layout_engine().set(wspace=0.06)
     return figure
@@ -72,6 +74,8 @@ def _bars(axis: Axes, position: int, rows: pd.DataFrame) -> None:
         explainable = parts["value"].sum()
         ends = {True: 0.0, False: 0.0}  # of what is drawn right of 0, and left of it
         for part, (_, colour, hatch, ink) in _PARTS.items():
+            if part not in parts.index:
+                continue
             width = parts.loc[part, "value"] / explainable
             left = ends[width >= 0]
             axis.barh(top, width, height, left, align="edge", color=colour, hatch=hatch,

@@ -13,6 +13,7 @@ PART_NAMES = {
     "lost_in_image": "Lost in image",
     "lost_in_estimator": "Lost in estimator",
     "lost_in_predictor": "Lost in predictor",
+    "lost_to_site": "Lost to the site",
     "reached": "Found",
 }
 LOW_READBACK_R2 = 0.5
@@ -43,7 +44,11 @@ def ledger_in_words(ledger: pd.DataFrame) -> str:
     )
     best = shares.groupby("predictor", sort=False)["reached"].mean().idxmax()
     row, noise_variance = shares.loc[best].iloc[0], shares.loc[best].index[0]
-    left = [1 - row["lost_in_image"], row["reached"] + row["lost_in_predictor"], row["reached"]]
+    left = [
+        1 - row["lost_in_image"],
+        row["reached"] + row["lost_in_predictor"] + row.get("lost_to_site", 0.0),
+        row["reached"],
+    ]
     carried, estimated, found = (f"{_parts(share)}" for share in left)
     return (
         "What an image could tell of a patient’s record can be lost in three places, one after the other: "

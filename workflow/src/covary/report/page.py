@@ -118,6 +118,7 @@ def render(
     for kind, names, given in (("figure", all_figures, figures), ("table", all_tables, tables)):
         if missing := [name for name in names if name not in given]:
             raise ValueError(f"report: expected a file for each {kind}, got none for {', '.join(missing)}")
+    parts_there = set(tables["association_ledger"]["part"])
     templates = environment()
     templates.filters |= {
         "number": _number,
@@ -130,7 +131,7 @@ def render(
         "subjects": answers.subjects,
         "subjects_interval": answers.subjects_interval,
         "limit_in_words": answers.limit_in_words,
-        "part_names": answers.PART_NAMES,
+        "part_names": {part: name for part, name in answers.PART_NAMES.items() if part in parts_there},
         "population": population_label,
         "site_method": site_method_label,
         "model_label": model_label,

@@ -12,6 +12,7 @@ cores are used, or as many as OMP_NUM_THREADS says. The first call of each kind 
 Compiled programs are kept in the user's cache folder, or in the folder that JAX_COMPILATION_CACHE_DIR names.
 """
 
+from covary.nlme.capacity import capacity
 from covary.nlme.catalogue import load_model
 from covary.nlme.comparison import compare
 from covary.nlme.configuration import configure
@@ -91,6 +92,7 @@ __all__ = [
     "Varying",
     "adaptive_quadrature",
     "bootstrap",
+    "capacity",
     "compare",
     "configure",
     "empirical_bayes",

@@ -60,6 +60,10 @@ def test_the_part_stands_in_the_report_of_a_run_with_a_ladder_alone(raw, good, t
     names = (*FIGURES, *figures_of(config))
     for name in names:
         figures.save(figures.reconstructions(image, image, image), tmp_path / f"{name}.png")
+    (tmp_path / "evaluate.tsv").write_text(
+        "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
+        "83.4\t0:01:23\t2048\t1\t1\t1\t0\t0\t9\t80.0\n"
+    )
     html = render(
         config=config,
         channels=["grey"],

@@ -58,7 +58,7 @@ class Ladder(Section):
         ],
         description="Doses that no subject had, under which records are predicted from all visits",
     )
-    steps: Positive = Field(600, description="Steps of Adam in each fit")
+    steps: Positive = Field(600, description="Steps of Adam in the fit of a model with a network")
     draws: Positive = Field(2, description="Draws per subject in each step")
     final_steps: Positive = Field(400, description="At most so many steps of L-BFGS after them")
 

@@ -1,8 +1,9 @@
 """The ladder: models of different kind, fitted to the same records and compared on the same new subjects.
 
-Every model is fitted by its variational bound (ELBO) and judged on subjects that no fit saw: by its evidence
-log p(y), by importance sampling, and by how close predictions at the mode of η given some visits come to the
-records without residual error. The records are simulated, so those are known.
+Models with a network are fitted by a variational bound (ELBO), others by the method of the population fit.
+All are judged on subjects that no fit saw: by evidence, log p(y) by importance sampling, and by how close
+predictions at the mode of η given some visits come to the records without residual error. The records are
+simulated, so those are known.
 """
 
 import json
@@ -23,7 +24,7 @@ from covary.dataset.subjects import members
 from covary.errors import UserError
 from covary.nlme.check import check_model
 from covary.nlme.evidence import difference, first_visits
-from covary.nlme.neural import weights_of
+from covary.nlme.neural import networks, weights_of
 from covary.records.study import Study
 from covary.records.truth import initial_parameters
 from covary.resampling import Resamples, percentile_interval
@@ -91,12 +92,18 @@ def start_of(rung: Rung, study: Study, fit: PopulationFit) -> nlme.Parameters:
 
 def fit_rung(
     rung: Rung, study: Study, records: nlme.Records, fit: PopulationFit, settings: Ladder, seed: int
-) -> nlme.VariationalFit:
-    """Fit the model of a rung. Raises UserError as `nlme.fit_variational` does."""
+) -> nlme.VariationalFit | nlme.PopulationFit:
+    """Fit the model of a rung: one with a network by its bound, others by the method of the population fit.
+
+    Raises UserError as `nlme.fit_variational` and `nlme.fit_population` do.
+    """
+    model, start = model_of(rung), start_of(rung, study, fit)
+    if not networks(model) and fit.method != "elbo":
+        return nlme.fit_population(model, records, start, method=fit.method, covariance=False)
     return nlme.fit_variational(
-        model_of(rung),
+        model,
         records,
-        start_of(rung, study, fit),
+        start,
         seed=seed,
         steps=settings.steps,
         draws=settings.draws,
@@ -105,15 +112,20 @@ def fit_rung(
     )
 
 
-def fit_in_text(fit: nlme.VariationalFit) -> str:
-    """A fit as JSON: parameters, weights of networks, and how it ended."""
+def fit_in_text(fit: nlme.VariationalFit | nlme.PopulationFit) -> str:
+    """A fit as JSON: parameters, weights of networks, its bound or likelihood, and how it ended."""
+    level = (
+        {"elbo": float(fit.bound.elbo.sum())}
+        if isinstance(fit, nlme.VariationalFit)
+        else {"minus_two_log_likelihood": fit.minus_two_log_likelihood}
+    )
     return (
         json.dumps(
             {
                 "parameters": json.loads(nlme.parameters_to_json(fit.parameters)),
                 "weights": weights_of(fit.model).tolist(),
-                "elbo": float(fit.bound.elbo.sum()),
-                "converged": fit.converged,
+                **level,
+                "converged": bool(fit.converged),
                 "verdict": fit.verdict,
             },
             indent=2,

@@ -53,7 +53,7 @@ def _found(scores: pd.DataFrame) -> str:
             f"{percent(new['r2'], 0)} at new sites, of {percent(new['theoretical_max'], 0)} that an image "
             f"can tell, at {noise_label(noise_variance)}"
         )
-    return f"A network {site_method_label(first)} finds {'; '.join(parts)} (shares of the variance of η̂)."
+    return f"The method “{site_method_label(first)}” finds {'; '.join(parts)} (shares of the variance of η̂)."
 
 
 def _compared(comparison: pd.DataFrame) -> list[str]:

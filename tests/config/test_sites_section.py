@@ -3,6 +3,7 @@
 import pytest
 
 from covary.config.base import ConfigError
+from covary.config.experiment import digest
 from covary.config.reading import check
 
 
@@ -51,3 +52,11 @@ def test_sites_come_back_from_plain_data_and_are_left_out_where_there_are_none()
         "armed", "armed_without_adversary_ebe_mse", "lmmnn",
     ]  # fmt: skip
     assert config.n_subjects == config.subjects.total + 600
+
+
+def test_methods_change_no_number_of_the_dataset_and_the_case_mix_does():
+    base, more, other = (
+        digest(check({"sites": sites}))
+        for sites in ({}, {"methods": ["plain"], "training": {"epochs": 3}}, {"case_mix_sd": 0.6})
+    )
+    assert base == more != other

@@ -183,13 +183,7 @@ class Config(Section):
 
 def digest(config: Config) -> str:
     """SHA-256 of all settings that decide a number in the dataset."""
-    settings = json.dumps(
-        config.model_dump(
-            exclude={
-                *("experiment", "license", "quality", "gates", "store"),
-                *("evaluation", "phenotypes", "ladder"),
-            }
-        ),
-        sort_keys=True,
-    )
+    others = ("experiment", "license", "quality", "gates", "store", "evaluation", "phenotypes", "ladder")
+    exclude = dict.fromkeys(others, True) | {"sites": {"methods": True, "training": True}}
+    settings = json.dumps(config.model_dump(exclude=exclude), sort_keys=True)
     return hashlib.sha256(settings.encode()).hexdigest()

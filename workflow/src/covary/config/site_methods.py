@@ -133,8 +133,8 @@ class SiteTraining(Section):
         "perceptron", description="The network, named as that of other predictors"
     )
     width: Positive = Field(32, description="Width of the network, as that of other predictors")
-    epochs: Positive = Field(20, description="At most this many epochs; each ends with a validation")
-    patience_epochs: Positive = Field(6, description="Stop when validation has not improved for so long")
+    epochs: Positive = Field(40, description="At most this many epochs; each ends with a validation")
+    patience_epochs: Positive = Field(10, description="Stop when validation has not improved for so long")
     batch_size: Positive = Field(64, description="Subjects per step")
     learning_rate: float = Field(0.005, gt=0, description="AdamW step size")
     folds: Annotated[int, Field(ge=2)] = Field(

@@ -27,7 +27,7 @@ def dataset_card(config: Config, manifest: dict[str, Any], dataset: Path, ceilin
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    total, images = config.subjects.total, store.read(dataset, "images")["image"]
+    total, images = config.n_subjects, store.read(dataset, "images")["image"]
     return environment.get_template("dataset_card.md.j2").render(
         config=config,
         image=image_in_words(images.sizes["x"], images["channel"].values.tolist()),

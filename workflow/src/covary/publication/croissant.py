@@ -84,7 +84,7 @@ def _description(config: Config, dataset: Path) -> str:
     images = store.read(dataset, "images")["image"]
     image = image_in_words(images.sizes["x"], images["channel"].values.tolist())
     return (
-        f"{config.subjects.total} synthetic subjects, each with a generated image of {image} "
+        f"{config.n_subjects} synthetic subjects, each with a generated image of {image} "
         f"and longitudinal records at the noise variances {levels}, made by Covary. A Zarr v3 store; open it "
         "with xarray.open_datatree."
     )

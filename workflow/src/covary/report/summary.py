@@ -47,7 +47,7 @@ def sentences(
     variances = table["noise_variance"].unique()
     levels_text = f"{len(variances)} noise levels" if len(variances) > 1 else "one noise level"
     return [
-        f"{config.subjects.total:,} synthetic patients were made, each with an image of "
+        f"{config.n_subjects:,} synthetic patients were made, each with an image of "
         f"{image_in_words(config.images.drawn_size_px, channels)} and, at each of {levels_text}, a record of "
         f"{visits_in_words(config)}.",
         _carried_and_found(table, config.subjects.test),

@@ -229,6 +229,13 @@ def test_a_prior_without_width_is_named_in_the_configuration():
         check({"experiment": "x", "posterior": {"source": "amortised", "network": network}})
 
 
+def test_a_population_fit_by_a_network_needs_posteriors_of_a_network():
+    with pytest.raises(
+        UserError, match=r"posterior\.source: must be `amortised` when longitudinal\.fit\.method"
+    ):
+        check({"experiment": "x", "longitudinal": {"fit": {"method": "amortised"}}})
+
+
 def test_a_prior_without_width_is_named():
     model = nlme.OneCompartmentOral()
     design = nlme.Design.regular(TIMES_H, n_subjects=1, dose=300.0)

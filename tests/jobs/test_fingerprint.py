@@ -160,7 +160,8 @@ def test_a_missing_script_is_an_error():
 
 
 ENGINE = {"check_posteriors", "compare_estimators", "compare_ladder", "draw_amortised", "draw_posteriors",
-          "estimate_by_model", "estimate_random_effects", "evaluate", "fit_ladder", "fit_population",
+          "estimate_by_model", "estimate_random_effects", "evaluate", "fit_amortised", "fit_ladder",
+          "fit_population", "train_population_network",
           "measure_imputation", "measure_learning_curve", "measure_visits_worth", "plot_association",
           "plot_population", "prepare_records", "simulate_longitudinal", "train_oracle",
           "train_posterior_network", "train_predictor"}  # fmt: skip
@@ -170,7 +171,7 @@ DRAWING = {"plot_association", "plot_estimators", "plot_evaluation", "plot_image
            "plot_workflow"}  # fmt: skip
 # For each room an edited definition, and the rules that run again.
 RERUN = {
-    "amortised.weights.smoothed": {"check_posteriors", "draw_amortised"},
+    "amortised.weights.smoothed": {"check_posteriors", "draw_amortised", "fit_amortised"},
     "config.records.Longitudinal": ENGINE | {"describe_dataset", "write_provenance", "write_report"},
     "console.stages.expected_seconds": set(),
     "dataset.association.blur": {"simulate_longitudinal"},

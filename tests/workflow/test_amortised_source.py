@@ -14,3 +14,10 @@ def test_runs_with_missing_visits_measure_what_filling_them_in_would_do(project)
     missing = [{"mechanism": "completely_at_random", "fraction": 0.3}]
     planned = project.planned(config=project.edited("missing.yaml", longitudinal={"missing": missing}))
     assert planned["measure_imputation"] == 1 and "check_posteriors" not in planned
+
+
+def test_a_posterior_network_can_fit_the_population(project):
+    sections = {"posterior": {"source": "amortised"}, "longitudinal": {"fit": {"method": "amortised"}}}
+    planned = project.planned(config=project.edited("fit.yaml", **sections))
+    assert planned["train_population_network"] == 1 and planned["fit_amortised"] == 2
+    assert "fit_population" not in planned

@@ -163,3 +163,66 @@ if settings.posterior.source == "amortised":
         rules.plot_posterior_checks.output.posterior_ranks,
         rules.plot_posterior_checks.output.posterior_coverage,
     ]
+
+
+if settings.longitudinal.fit.method == "amortised":
+
+    ruleorder: fit_amortised > fit_population
+
+    rule train_population_network:
+        """Train a network on simulations from a wide prior, before any record is seen."""
+        input:
+            design=marker(names.DESIGN),
+            model_file=model_file(),
+        output:
+            network="<results>/population/network/network.npz",
+            history="<results>/population/network/history.csv",
+        log:
+            "<logs>/train_population_network.log",
+        benchmark:
+            "<benchmarks>/train_population_network.tsv"
+        conda:
+            "../../envs/covary.yaml"
+        resources:
+            mem_mb=growing(3000),
+            runtime=480,
+        params:
+            dataset=DATASET,
+            model=settings.longitudinal.model,
+            missing=planned_records()["missing"],
+            fit=section("longitudinal.fit"),
+            settings=section("posterior.network"),
+            seed=settings.seed,
+            code=code("train_population_network"),
+        script:
+            "../scripts/train_population_network.py"
+
+    rule fit_amortised:
+        """Fit the population model to training records by draws of a posterior network."""
+        input:
+            records=RECORDS,
+            network="<results>/population/network/network.npz",
+            model_file=model_file(),
+        output:
+            parameters="<results>/population/{scenario}.json",
+            table="<results>/population/{scenario}.csv",
+            verdict="<results>/population/{scenario}_verdict.json",
+        log:
+            "<logs>/fit_amortised/{scenario}.log",
+        benchmark:
+            "<benchmarks>/fit_amortised/{scenario}.tsv"
+        conda:
+            "../../envs/covary.yaml"
+        resources:
+            mem_mb=growing(4000),
+            runtime=240,
+        params:
+            dataset=DATASET,
+            noise_variance=noise_variance,
+            model=settings.longitudinal.model,
+            missing=planned_records()["missing"],
+            fit=section("longitudinal.fit"),
+            seed=settings.seed,
+            code=code("fit_amortised"),
+        script:
+            "../scripts/fit_amortised.py"

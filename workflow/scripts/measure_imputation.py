@@ -34,7 +34,7 @@ def measure_imputation(
     imputation_table(
         study,
         nlme.parameters_from_json(parameters.read_text(encoding="utf-8")),
-        fit.method,
+        fit.residuals_by,
         (group["observation"][train].values, train),
         (group["observation"][test].values, test),
         group["eta_hat"][test].values,

@@ -36,19 +36,7 @@ def train_posterior_network(
         [] if blind else missing,
         settings.prior_width,
     )
-    encoding = "insert" if blind else settings.encoding
-    training = Training(
-        encoding=encoding,
-        constant=0.0 if blind else -5.0,  # of `insert`, in standard units: 0 is the mean
-        summary="set" if encoding == "time_labels" else "dense",
-        layers=settings.layers,
-        width=settings.width,
-        batch=settings.batch_size,
-        steps=settings.steps,
-        rounds=settings.control_rounds if blind else settings.rounds,
-        learning_rate=settings.learning_rate,
-        patience=settings.patience_rounds,
-    )
+    training = Training.of(settings, blind=blind)
     identity = f"{model}/{fitted}/{[file.read_text(encoding='utf-8') for file in model_file]}"
     trained, rounds = train(
         simulator, training, seed=seed, folder=network.parent / "checkpoint", identity=identity

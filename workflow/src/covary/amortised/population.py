@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, Float64
+from jaxtyping import Float, Float64, Int64
 
 from covary.errors import UserError
 
+_FALL = 0.8  # of a pinned variance, per iteration
 _LOW_SHARE = 0.1  # of the draws: a median effective sample size below it makes Ψ too large
 
 
@@ -23,16 +24,37 @@ _LOW_SHARE = 0.1  # of the draws: a median effective sample size below it makes 
 class PopulationEstimate:
     """Maximum of the likelihood of stored draws, with standard errors from the subjects' scores.
 
-    `share` is each subject's effective sample size as a share of its draws, at the estimate. `history` has J
-    after every iteration, which never rises.
+    `share` is each subject's effective sample size as a share of its draws, at the estimate, and
+    `posterior_mean` the mean of its draws there. `history` has J after every iteration, which never rises
+    unless components are pinned. `uncertainty` is the covariance of the entries of B, row by row, and of
+    those of the lower triangle of Ψ; it is 0 for what is not estimated. `variance_places` says where the
+    variances are.
     """
 
     coefficients: Float64[np.ndarray, "covariate k"]
     covariance: Float64[np.ndarray, "k k"]
-    coefficients_se: Float64[np.ndarray, "covariate k"]
-    variances_se: Float64[np.ndarray, " k"]
+    uncertainty: Float64[np.ndarray, "q q"]
     share: Float64[np.ndarray, " subject"]
+    posterior_mean: Float64[np.ndarray, "subject k"]
     history: Float64[np.ndarray, " iteration"]
+    converged: bool
+
+    @property
+    def coefficients_se(self) -> Float64[np.ndarray, "covariate k"]:
+        """Standard errors of B."""
+        errors = np.sqrt(np.diagonal(self.uncertainty))
+        return errors[: self.coefficients.size].reshape(self.coefficients.shape)
+
+    @property
+    def variances_se(self) -> Float64[np.ndarray, " k"]:
+        """Standard errors of the variances."""
+        return np.sqrt(np.diagonal(self.uncertainty)[self.variance_places])
+
+    @property
+    def variance_places(self) -> Int64[np.ndarray, " k"]:
+        """Where the variances are among the entries of `uncertainty`."""
+        rows, columns = np.tril_indices(len(self.covariance))
+        return self.coefficients.size + np.flatnonzero(rows == columns)
 
     @property
     def reliable(self) -> bool:
@@ -46,13 +68,17 @@ def fit_draws(
     prior_covariance: Float[np.ndarray, "k k"],
     covariates: Float[np.ndarray, "subject covariate"] | None = None,
     *,
+    weights: Float[np.ndarray, "subject draw"] | None = None,
+    pinned: Float[np.ndarray, " k"] | None = None,
     structure: Literal["full", "diagonal"] = "full",
     iterations: int = 500,
     tolerance: float = 1e-4,
 ) -> PopulationEstimate:
     """Fit B and Ψ by expectation and maximisation, which starts at the prior and needs no step size.
 
-    `covariates` are the rows x_i, by default a constant 1. The fit ends when no entry of B or Ψ moves by more
+    `covariates` are the rows x_i, by default a constant 1. `weights`, which sum to 1, are those of draws that
+    need them. `pinned` has the variance of components that are, almost, the same for all subjects, and NaN
+    for the others; such variances fall to it step by step. The fit ends when no entry of B or Ψ moves by more
     than `tolerance` prior standard deviations. Raises UserError if a draw is not finite or there are fewer
     subjects than covariates.
     """
@@ -65,10 +91,15 @@ def fit_draws(
         raise UserError(f"a fit of {x.shape[1]} covariates needs as many subjects, got {n}")
     scale = np.sqrt(np.diagonal(prior_covariance))
     log_prior = _log_normal(draws - prior_mean, prior_covariance)
+    if weights is not None:
+        log_prior = log_prior - np.log(np.maximum(m * weights, 1e-300))
+    estimated = np.ones((k, k), dtype=bool) if structure == "full" else np.eye(k, dtype=bool)
+    held = np.zeros(k, dtype=bool) if pinned is None else np.isfinite(pinned)
+    estimated[held], estimated[:, held] = False, False
     regression = np.linalg.pinv(x)
     covariance = np.array(prior_covariance, dtype=np.float64)
     coefficients = regression @ np.broadcast_to(np.asarray(prior_mean, dtype=np.float64), (n, k))
-    history = []
+    history, converged = [], False
     for _ in range(iterations):
         weight, loss = _weights(draws, x @ coefficients, covariance, log_prior)
         history.append(loss)
@@ -79,19 +110,25 @@ def fit_draws(
         crossed = mean.T @ beta
         squares = flat.T @ (weight.reshape(-1, 1) * flat)
         spread = (squares - crossed - crossed.T + beta.T @ beta) / n
-        if structure == "diagonal":
-            spread = np.diag(np.diagonal(spread))
+        spread = np.where(estimated, spread, 0.0)
+        if pinned is not None:
+            fallen = np.maximum(pinned[held], _FALL * np.diagonal(covariance)[held])
+            spread[held, held] = fallen
         change = max(
             np.max(np.abs(moved - coefficients) / scale),
             np.max(np.abs(spread - covariance) / np.outer(scale, scale)),
         )
         coefficients, covariance = moved, spread
-        if change < tolerance:
+        fell = pinned is None or np.array_equal(np.diagonal(covariance)[held], pinned[held])
+        converged = bool(change < tolerance and fell)
+        if converged:
             break
     weight, loss = _weights(draws, x @ coefficients, covariance, log_prior)
     share = 1 / np.sum(weight**2, axis=1) / m
-    errors = _standard_errors(draws, weight, x, x @ coefficients, covariance)
-    return PopulationEstimate(coefficients, covariance, *errors, share, np.array([*history, loss]))
+    uncertainty = _uncertainty(draws, weight, x, x @ coefficients, covariance, estimated)
+    mean = np.einsum("im,imk->ik", weight, draws)
+    history = np.array([*history, loss])
+    return PopulationEstimate(coefficients, covariance, uncertainty, share, mean, history, converged)
 
 
 def _weights(draws, mean, covariance, log_prior):
@@ -110,9 +147,9 @@ def _log_normal(deviation, covariance):
     return -0.5 * np.sum(white**2, axis=2) - np.log(np.diagonal(factor)).sum()
 
 
-def _standard_errors(draws, weight, x, mean, covariance):
-    """Of B and of the variances, from the outer products of the subjects' scores."""
-    k, p = len(covariance), x.shape[1]
+def _uncertainty(draws, weight, x, mean, covariance, estimated):
+    """Covariance of B and the lower triangle of Ψ, from the outer products of the subjects' scores."""
+    k = len(covariance)
     inverse = np.linalg.inv(covariance)
     centred = draws - mean[:, None]
     first = np.einsum("im,imk->ik", weight, centred) @ inverse
@@ -123,5 +160,7 @@ def _standard_errors(draws, weight, x, mean, covariance):
     rows, columns = np.tril_indices(k)
     of_covariance = pull[:, rows, columns] * np.where(rows == columns, 1.0, 2.0)
     score = np.concatenate([of_mean, of_covariance], axis=1)
-    errors = np.sqrt(np.diagonal(np.linalg.pinv(score.T @ score)))
-    return errors[: p * k].reshape(p, k), errors[p * k :][rows == columns]
+    free = np.concatenate([np.ones(of_mean.shape[1], dtype=bool), estimated[rows, columns]])
+    found = np.zeros((score.shape[1], score.shape[1]))
+    found[np.ix_(free, free)] = np.linalg.pinv(score[:, free].T @ score[:, free])
+    return found

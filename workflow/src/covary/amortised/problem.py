@@ -68,7 +68,18 @@ class EngineSimulator:
         simulation = nlme.simulate(
             self.model, self.parameters, eta, design, seed, stream=stream, subjects=range(start, start + n)
         )
-        y = simulation.observation
+        return self.observed(simulation.observation, eta, seed=seed, stream=stream, start=start)
+
+    def observed(
+        self,
+        y: Float64[np.ndarray, "subject time"],
+        eta: Float64[np.ndarray, "subject k"],
+        *,
+        seed: int,
+        stream: str,
+        start: int,
+    ) -> Float64[np.ndarray, "subject time"]:
+        """What is observed of the subjects `start …`: NaN where a visit does not take place."""
         # The numbers of visits are keyed by seed; another seed keeps them apart from those of the study.
         present = visits_that_take_place(
             self.missing, self.times_h[None], y, eta, self.model.random_effects,

@@ -25,6 +25,7 @@ from covary import rng
 from covary.amortised.encoding import Encoder, Encoding
 from covary.amortised.network import PosteriorNetwork, Summary
 from covary.amortised.problem import Simulator, simulated
+from covary.config.inference import PosteriorNetwork as PosteriorNetworkSettings
 from covary.errors import UserError
 from covary.files import whole
 from covary.jobs.progress import progress
@@ -66,6 +67,26 @@ class Training:
     learning_rate: float = 2e-3
     patience: int = 20
     constant: float = -5.0
+
+    @classmethod
+    def of(cls, settings: PosteriorNetworkSettings, *, blind: bool = False) -> "Training":
+        """The training that a configuration describes; the control is `blind` to what is missing.
+
+        It is given the mean of the data, 0 in standard units, at a missing visit.
+        """
+        encoding = "insert" if blind else settings.encoding
+        return cls(
+            encoding=encoding,
+            summary="set" if encoding == "time_labels" else "dense",
+            layers=settings.layers,
+            width=settings.width,
+            batch=settings.batch_size,
+            steps=settings.steps,
+            rounds=settings.control_rounds if blind else settings.rounds,
+            learning_rate=settings.learning_rate,
+            patience=settings.patience_rounds,
+            constant=0.0 if blind else -5.0,
+        )
 
 
 class Familiar(NamedTuple):

@@ -122,6 +122,9 @@ class Config(Section):
         if self.vae.crop_rows >= self.images.size_px:
             raise ValueError(f"vae.crop_rows must be < images.size_px ({self.images.size_px}), "
                              f"got {self.vae.crop_rows}")  # fmt: skip
+        if self.longitudinal.fit.method == "amortised" and self.posterior.source != "amortised":
+            raise ValueError("posterior.source must be `amortised` when longitudinal.fit.method is, got "
+                             f"{self.posterior.source!r}")  # fmt: skip
         self._generator_fits()
         self._predictors_differ()
         if self.sites:

@@ -19,10 +19,10 @@ _GRID = ("first_time_h", "last_time_h", "interval_h")
 class PopulationFit(Section):
     """Maximum-likelihood fit of the population model to the simulated records."""
 
-    method: Literal["fo", "foce", "focei", "laplace", "elbo"] = Field(
+    method: Literal["fo", "foce", "focei", "laplace", "elbo", "amortised"] = Field(
         "foce",
         description="Approximation of the marginal likelihood, or a lower bound of it with a free normal "
-        "distribution per subject (elbo)",
+        "distribution per subject (elbo), or weighted draws of a posterior network (amortised)",
     )
     subjects: Positive = Field(1000, description="Training subjects used (all, if there are fewer)")
     initial_fixed_effects: list[Finite] | None = Field(
@@ -33,10 +33,20 @@ class PopulationFit(Section):
     initial_omega: float = Field(0.2, gt=0, description="Start of every variance on the diagonal of Ω")
     initial_sigma: float = Field(0.1, gt=0, description="Start of every residual standard deviation")
 
+    prior_width: StandardDeviation = Field(
+        4.0,
+        description="Standard deviations of random effects in the training of the network (amortised), in "
+        "those at the start; wide enough for means that differ from 0, which fixed effects take up",
+    )
+
+    def without_effect(self) -> dict[str, str]:
+        """Only one method trains a network."""
+        return {} if self.method == "amortised" else {"prior_width": f"with method {self.method}"}
+
     @property
     def residuals_by(self) -> str:
-        """The approximation behind conditional weighted residuals; a bound has none of its own."""
-        return "focei" if self.method == "elbo" else self.method
+        """The approximation behind conditional weighted residuals; bounds and draws have none."""
+        return "focei" if self.method in ("elbo", "amortised") else self.method
 
 
 class Dose(Section):

@@ -106,31 +106,10 @@ class PopulationFit(NamedTuple):
         that a variance has a positive interval. The between-subject CV is that of the individual parameter
         that the random effect changes (`coefficients_of_variation`).
         """
-        natural = self.parameters.natural()
-        rows = pd.DataFrame({"parameter": list(natural), "estimate": [float(v) for v in natural.values()]})
-        rows["se"] = self.standard_errors(kind) if self.hessian is not None else np.nan
-        rows["rse_percent"] = 100 * rows["se"] / rows["estimate"].abs()
-        # A positive quantity v has the delta-method error se/v on the scale of ln v.
-        names = dict(self.parameters.domains)
-        k = len(self.parameters.random_effects)
-        diagonal = {f"omega({r},{r})": i for i, r in enumerate(self.parameters.random_effects)}
-        logarithmic = np.array(
-            [names.get(n) == "positive" or n in diagonal or n.startswith("residual ") for n in natural]
+        se = self.standard_errors(kind) if self.hessian is not None else np.nan
+        return estimate_table(
+            self.model, self.parameters, self.typical_covariates, se, self.shrinkage(), self.fixed
         )
-        factor = np.exp(1.96 * rows["se"] / rows["estimate"].abs())
-        rows["ci_low"] = np.where(
-            logarithmic, rows["estimate"] / factor, rows["estimate"] - 1.96 * rows["se"]
-        )
-        rows["ci_high"] = np.where(
-            logarithmic, rows["estimate"] * factor, rows["estimate"] + 1.96 * rows["se"]
-        )
-        which = [diagonal.get(n, k) for n in natural]
-        cv = coefficients_of_variation(self.model, self.parameters, self.typical_covariates)
-        cv = np.append(100 * cv, np.nan)
-        rows["bsv_cv_percent"] = cv[which]
-        rows["shrinkage_percent"] = np.append(100 * self.shrinkage(), np.nan)[which]
-        rows["fixed"] = [n in self.fixed for n in natural]
-        return rows
 
     def summary(self, kind: str = "hessian") -> str:
         """The table and the objective as text, as population PK programs print them."""
@@ -291,13 +270,49 @@ def fit_population(
         eta,
         tuple(fixed),
         model,
-        _typical_covariates(records.design),
+        typical_covariates(records.design),
         dict(bounds or {}),
         dict(priors or {}),
     )
 
 
-def _typical_covariates(design: Design) -> dict[str, float]:
+def estimate_table(
+    model: OdeModel | ClosedFormModel,
+    parameters: Parameters,
+    covariates: dict[str, float],
+    se: Float64[np.ndarray, " p"] | float,
+    shrinkage: Float64[np.ndarray, " k"],
+    fixed: tuple[str, ...] = (),
+) -> pd.DataFrame:
+    """The table of `PopulationFit.table`, from standard errors in the order of `parameters.natural()`.
+
+    `covariates` are typical ones, and `shrinkage` is that of each random effect.
+    """
+    natural = parameters.natural()
+    rows = pd.DataFrame({"parameter": list(natural), "estimate": [float(v) for v in natural.values()]})
+    rows["se"] = se
+    rows["rse_percent"] = 100 * rows["se"] / rows["estimate"].abs()
+    # A positive quantity v has the delta-method error se/v on the scale of ln v.
+    names = dict(parameters.domains)
+    k = len(parameters.random_effects)
+    diagonal = {f"omega({r},{r})": i for i, r in enumerate(parameters.random_effects)}
+    logarithmic = np.array(
+        [names.get(n) == "positive" or n in diagonal or n.startswith("residual ") for n in natural]
+    )
+    factor = np.exp(1.96 * rows["se"] / rows["estimate"].abs())
+    rows["ci_low"] = np.where(logarithmic, rows["estimate"] / factor, rows["estimate"] - 1.96 * rows["se"])
+    rows["ci_high"] = np.where(logarithmic, rows["estimate"] * factor, rows["estimate"] + 1.96 * rows["se"])
+    which = [diagonal.get(n, k) for n in natural]
+    cv = coefficients_of_variation(model, parameters, covariates)
+    cv = np.append(100 * cv, np.nan)
+    rows["bsv_cv_percent"] = cv[which]
+    rows["shrinkage_percent"] = np.append(100 * shrinkage, np.nan)[which]
+    rows["fixed"] = [n in fixed for n in natural]
+    return rows
+
+
+def typical_covariates(design: Design) -> dict[str, float]:
+    """The median of each covariate over subjects."""
     changing = {} if design.varying is None else design.varying.value
     return {name: float(np.median(value)) for name, value in (*design.covariates.items(), *changing.items())}
 

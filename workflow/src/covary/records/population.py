@@ -1,6 +1,7 @@
 """The population fit of a study, and what is written of it."""
 
 import json
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -21,12 +22,23 @@ def fit_in_texts(
     initial = study.initial(settings)
     records = study.records(observation, subjects)
     fitted = nlme.fit_population(study.model, records, initial, method=settings.method)
-    begun_at = [float(value) for value in initial.natural().values()]
     level = (
         {"elbo": float(fitted.bound.elbo.sum())}
         if isinstance(fitted, nlme.VariationalFit)
         else {"minus_two_log_likelihood": fitted.minus_two_log_likelihood}
     )
+    return in_texts(fitted, level, settings, initial, records)
+
+
+def in_texts(
+    fitted: Any,
+    level: dict[str, float],
+    settings: PopulationFit,
+    initial: nlme.Parameters,
+    records: nlme.Records,
+) -> list[str]:
+    """The three texts of a fit that has parameters, a table and a verdict; `level` is its likelihood."""
+    begun_at = [float(value) for value in initial.natural().values()]
     verdict = {
         "method": settings.method,
         "converged": bool(fitted.converged),

@@ -14,8 +14,10 @@ from covary.dataset import names
 from covary.dataset.groups import design_of, label_design
 from covary.errors import UserError
 from covary.nlme.check import check_model
+from covary.nlme.fit import typical_covariates
 from covary.nlme.neural import networks
 from covary.nlme.scaled import in_standard_units
+from covary.nlme.shift import with_mean
 from covary.records.regimens import planned_design
 from covary.records.truth import initial_parameters, true_parameters
 from covary.records.visits import check_mechanisms, visits_that_take_place
@@ -136,6 +138,13 @@ class Study:
         try:
             check_model(self.model, self.truth, self.design)
             self.initial(fit)
+            if fit.method == "amortised":
+                with_mean(
+                    self.model,
+                    self.initial(fit),
+                    np.zeros(len(self.truth.omega)),
+                    typical_covariates(self.design),
+                )
             if fit.method == "elbo" and networks(self.model):
                 raise UserError("method elbo would train its network, which a run does not keep; use another "
                                 "longitudinal.fit.method, or `ladder`")  # fmt: skip

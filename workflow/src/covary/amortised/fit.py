@@ -27,9 +27,10 @@ from covary.nlme.fit import estimate_table, typical_covariates
 from covary.nlme.residual import PerOutput, ResidualError
 from covary.nlme.shift import with_mean
 
-DRAWS = 1000
+DRAWS = 3000
 _LOG_SD = 1.5  # prior standard deviation of the logarithm of a residual standard deviation
-_SAME = 0.001  # variance of that logarithm between subjects
+_SAME = 0.01  # variance of that logarithm between subjects: smaller ones leave few draws that count
+_LEAST = 50  # draws that a subject’s weighted draws are worth, in the median, for an estimate to be relied on
 _SUBJECTS_AT_ONCE = 100
 _WIDE = 0.1  # share of draws from a wider distribution
 _STEP = 1e-4  # of differences
@@ -153,15 +154,15 @@ def fit_amortised(
     )  # fmt: skip
     mean, variance = found.coefficients[0], np.diagonal(found.covariance)[:k]
     parameters = _population(simulator, mean, variance)
-    share = np.median(found.share)
+    size = DRAWS * np.median(found.share)
     verdict = f"{'converged' if found.converged else 'not converged'}; the median effective sample size is "
-    verdict += f"{share:.0%} of the draws" + ("" if found.reliable else ", too few to rely on")
+    verdict += f"{size:.0f} of {DRAWS} draws" + (", too few to rely on" if size < _LEAST else "")
     return AmortisedFit(
         parameters,
         _standard_errors(simulator, found, mean, variance),
         1 - np.std(found.posterior_mean[:, :k], axis=0, ddof=1) / np.sqrt(variance),
         float(2 * found.history[-1] - 2 * log_evidence),
-        found.converged and found.reliable,
+        bool(found.converged and size >= _LEAST),
         verdict,
         simulator.model,
         simulator.covariates,

@@ -164,7 +164,7 @@ ENGINE = {"check_posteriors", "compare_estimators", "compare_ladder", "draw_amor
           "fit_population", "train_population_network",
           "measure_imputation", "measure_learning_curve", "measure_visits_worth", "plot_association",
           "plot_population", "prepare_records", "simulate_longitudinal", "train_oracle",
-          "train_posterior_network", "train_predictor"}  # fmt: skip
+          "train_posterior_network", "train_predictor", "train_site_method"}  # fmt: skip
 DRAWING = {"plot_association", "plot_estimators", "plot_evaluation", "plot_images", "plot_ladder",
            "plot_phenotypes", "plot_population", "plot_posterior_checks", "plot_quality", "plot_training",
            "plot_visits_worth",

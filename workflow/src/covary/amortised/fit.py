@@ -30,7 +30,7 @@ from covary.nlme.shift import with_mean
 DRAWS = 3000
 _LOG_SD = 1.5  # prior standard deviation of the logarithm of a residual standard deviation
 _SAME = 0.01  # variance of that logarithm between subjects: smaller ones leave few draws that count
-_LEAST = 50  # draws that a subject’s weighted draws are worth, in the median, for an estimate to be relied on
+_LEAST = 25  # draws that a subject’s weighted draws are worth, in the median, for an estimate to be relied on
 _SUBJECTS_AT_ONCE = 100
 _WIDE = 0.1  # share of draws from a wider distribution
 _STEP = 1e-4  # of differences

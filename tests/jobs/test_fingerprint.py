@@ -161,10 +161,10 @@ def test_a_missing_script_is_an_error():
 
 ENGINE = {"check_posteriors", "compare_estimators", "compare_ladder", "draw_amortised", "draw_posteriors",
           "estimate_by_model", "estimate_random_effects", "evaluate", "fit_amortised", "fit_ladder",
-          "fit_population", "train_population_network",
-          "measure_imputation", "measure_learning_curve", "measure_visits_worth", "plot_association",
-          "plot_population", "prepare_records", "simulate_longitudinal", "train_oracle",
-          "train_posterior_network", "train_predictor", "train_site_method"}  # fmt: skip
+          "fit_population", "measure_imputation", "measure_learning_curve", "measure_visits_worth",
+          "plot_association", "plot_population", "prepare_records", "simulate_longitudinal", "train_oracle",
+          "train_population_network", "train_posterior_network", "train_predictor",
+          "train_site_method"}  # fmt: skip
 DRAWING = {"plot_association", "plot_estimators", "plot_evaluation", "plot_images", "plot_ladder",
            "plot_phenotypes", "plot_population", "plot_posterior_checks", "plot_quality", "plot_training",
            "plot_visits_worth",

@@ -166,9 +166,8 @@ ENGINE = {"check_posteriors", "compare_estimators", "compare_ladder", "draw_amor
           "train_population_network", "train_posterior_network", "train_predictor",
           "train_site_method"}  # fmt: skip
 DRAWING = {"plot_association", "plot_estimators", "plot_evaluation", "plot_images", "plot_ladder",
-           "plot_phenotypes", "plot_population", "plot_posterior_checks", "plot_quality", "plot_training",
-           "plot_visits_worth",
-           "plot_workflow"}  # fmt: skip
+           "plot_phenotypes", "plot_population", "plot_posterior_checks", "plot_quality", "plot_sites",
+           "plot_training", "plot_visits_worth", "plot_workflow"}  # fmt: skip
 # For each room an edited definition, and the rules that run again.
 RERUN = {
     "amortised.weights.smoothed": {"check_posteriors", "draw_amortised", "fit_amortised"},
@@ -200,7 +199,8 @@ RERUN = {
     "nlme.solvers.lanes.solve": ENGINE,
     "phantom.render.render": {"draw_phantoms"},
     "phenotypes.table.accuracies": {"profile_cells"},
-    "predict.calibrate.calibrate": {"measure_learning_curve", "train_oracle", "train_predictor"},
+    "predict.calibrate.calibrate": {"measure_learning_curve", "train_oracle", "train_predictor",
+                                    "train_site_method"},
     "publication.croissant.croissant": {"describe_dataset"},
     "quality.privacy.privacy_table": {"check_privacy"},
     "records.study.Study": ENGINE,
@@ -210,7 +210,7 @@ RERUN = {
     "store.arrays.write_image_shard": {"generate_images"},
     "training.checkpoint.Checkpoint": {"measure_learning_curve", "train_generator", "train_image_vae",
                                        "train_oracle", "train_predictor", "train_reader",
-                                       "estimate_by_model"},
+                                       "train_site_method", "estimate_by_model"},
     "jobs.progress.progress": set(),
     "vae.ranking.rank_latents": {"rank_latents"},
     "wording.percent": {"describe_dataset", "plot_association", "plot_evaluation", "write_report"},

@@ -113,8 +113,8 @@ class PopulationSimulator:
 class AmortisedFit(NamedTuple):
     """A population fitted to draws of a posterior network. `standard_errors` are those of `natural()`.
 
-    `minus_two_log_likelihood` is an estimate that lies above that of other methods, because few draws count and
-    residual errors vary a little between subjects. It compares fits by draws of the same network.
+    `minus_two_log_likelihood` is an estimate that lies above that of other methods, because few draws count
+    and residual errors vary a little between subjects. It compares fits by draws of the same network.
     """
 
     parameters: nlme.Parameters

@@ -189,7 +189,7 @@ RERUN = {
     "jobs.parallel.ordered_map": set(),
     "jobs.resources.fetch": {"download_resource"},
     "jobs.resumable.RowWriter": {"cache_latents", "prepare_images"},
-    "nlme.fit.fit_population": {"fit_population", "measure_imputation"},
+    "nlme.fit.fit_population": {"fit_ladder", "fit_population", "measure_imputation"},
     "nlme.variational.fit_variational": {"fit_ladder", "fit_population", "measure_imputation"},
     "evaluate.ladder.ladder_tables": {"compare_ladder"},
     "nlme.posterior.posterior_draws": {"check_posteriors", "compare_ladder", "draw_amortised",

@@ -11,7 +11,7 @@ export PYTHONUTF8 := 1
 SNAKEMAKE := $(BIN)/python -m snakemake --cores $(CORES) --workflow-profile workflow/profiles/default
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo preview unlock download test coverage test-slow docs pictures lint format generated lock bench
+.PHONY: help env demo preview unlock download pretrain test coverage test-slow docs pictures lint format generated lock bench
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,10 @@ unlock: env  ## Remove the lock of a run that was killed (make demo does so itse
 
 download: env  ## Fetch and check RESOURCE=<name> of resources/sources.csv
 	@$(SNAKEMAKE) resources/downloads/$(RESOURCE).json
+
+pretrain: env  ## Train the networks in workflow/pretrained again (about two hours on a core)
+	@$(SNAKEMAKE) --configfile config/config.yaml config/oct_64px.yaml -- pretrained
+	@cp results/oct_64px/pretrained/* workflow/pretrained/
 
 test: env  ## Run the test suite
 	@$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile

@@ -91,6 +91,7 @@ def run(predictors=("network",), skill=0.8, error=0.4, reading=0.9):
         "privacy": privacy(),
         "generator_quality": generator_quality(),
         "counterfactuals": counterfactuals(),
+        "factors": factors(),
         "latent_ranking": latent_ranking(),
     }
     return {name: pd.read_csv(io.StringIO(table.to_csv(index=False))) for name, table in tables.items()}
@@ -143,7 +144,7 @@ def imputation():
     return pd.DataFrame(rows, columns=columns)
 
 
-def generator_quality(precision=0.8, recall=0.75, readback=0.8):
+def generator_quality(precision=0.8, recall=0.75, readback=0.8, continuity=0.7):
     """Generated images beside training images of precision and recall 0.9; three latents are read back."""
     rows = [("readback_r2", "generated", "", latent, readback) for latent in (0, 2, 3)]
     for of, shares, distance in (
@@ -152,6 +153,9 @@ def generator_quality(precision=0.8, recall=0.75, readback=0.8):
     ):
         measures = zip(("precision", "recall", "frechet_distance"), (*shares, distance), strict=True)
         rows += [(measure, of, "vae_encoder", None, value) for measure, value in measures]
+        rows.append(("fine_detail", of, "", None, 0.95))
+    for of, value in (("generated", continuity), ("training images", 0.72), ("test images", 0.72)):
+        rows.append(("layer_continuity", of, "", None, value))
     return pd.DataFrame(rows, columns=["measure", "of", "feature_space", "latent", "value"])
 
 
@@ -193,6 +197,17 @@ def counterfactuals(own=1.9, other=0.1):
     return table.assign(low=table["shift"] - 0.05, high=table["shift"] + 0.05, largest=table["shift"])
 
 
+def factors(distance=0.05, p=0.4):
+    """Two factors and a class; the first is as far from test images as is said."""
+    rows = [
+        ("tilt_deg", "generated", distance, p, 0.97),
+        ("thickness", "generated", 0.06, 0.3, 0.8),
+        ("CNV", "generated", 0.01, 0.9, None),
+    ]
+    table = pd.DataFrame(rows, columns=["factor", "of", "distance", "p", "reader_r2"])
+    return table.assign(n=240, mean=0.1, sd=1.0, test_mean=0.0, test_sd=1.0)
+
+
 def latent_ranking():
     """Four latents, three of them active and chosen."""
     return pd.DataFrame(
@@ -218,6 +233,11 @@ def privacy_of():
 @pytest.fixture(scope="session")
 def counterfactuals_of():
     return counterfactuals
+
+
+@pytest.fixture(scope="session")
+def factors_of():
+    return factors
 
 
 @pytest.fixture(scope="session")

@@ -52,6 +52,9 @@ SITES_OF_DATA = settings.sites and settings.sites.model_dump(
 METHODS = (
     {method.name: method for method in settings.sites.methods} if settings.sites else {}
 )
+# Known factors are read from scans of one channel by a network that was trained on phantoms.
+FACTOR_READER = "workflow/pretrained/oct_64px_reader.safetensors"
+ARE_SCANS = settings.images.source == "phantom"
 RESULTS = f"results/{settings.experiment}"
 DATASET = f"{RESULTS}/{names.DATASET}"
 

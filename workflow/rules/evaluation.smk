@@ -134,6 +134,7 @@ rule measure_generator:
         unet="<results>/generator/unet/diffusion_pytorch_model.safetensors",
         subjects=marker(names.SUBJECTS),
         images=marker(names.IMAGES),
+        reader=[FACTOR_READER] if ARE_SCANS else [],
     output:
         table=report(
             "<results>/tables/generator_quality.csv",
@@ -144,6 +145,17 @@ rule measure_generator:
             "<results>/tables/counterfactuals.csv",
             caption="../report/counterfactuals.rst",
             category="Images",
+        ),
+        factors=(
+            [
+                report(
+                    "<results>/tables/factors.csv",
+                    caption="../report/factors.rst",
+                    category="Images",
+                )
+            ]
+            if ARE_SCANS
+            else []
         ),
         neighbours="<results>/quality/nearest_images.npz",
     log:
@@ -450,6 +462,7 @@ rule write_report:
             rules.check_privacy.output.table,
             rules.measure_generator.output.table,
             rules.measure_generator.output.counterfactuals,
+            *rules.measure_generator.output.factors,
             rules.rank_latents.output.ranking,
             rules.plot_population.output.population_parameters,
             rules.plot_population.output.population_fits,

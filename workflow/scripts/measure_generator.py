@@ -21,7 +21,9 @@ def measure_generator(
     ranking: Path,
     generator: Path,
     dataset: Path,
+    reader: list[Path],
     table: Path,
+    factors: list[Path],
     counterfactuals: Path,
     neighbours: Path,
     random_effects: list[str],
@@ -31,7 +33,10 @@ def measure_generator(
     resamples: int,
     seed: int,
 ) -> None:
-    """Write both tables, and the training images nearest to the first generated ones."""
+    """Write the tables, and the training images nearest to the first generated ones.
+
+    `reader` and `factors`, one file each, are for scans only.
+    """
     network = diffusion.ImageGenerator.load(generator)
     subjects = store.read(dataset, names.SUBJECTS)
     test = members(subjects, "test")
@@ -40,8 +45,17 @@ def measure_generator(
     sets = quality.collect(prepared, np.load(encodings), generated, network, settings, sampling, seed)
     z, z_read = subjects["z"][test][: settings.images].values, quality.read_back(network.vae, generated)
     spaces = quality.feature_spaces(network.vae, settings.inception_file)
+    for weights, known in zip(reader, factors, strict=True):
+        reads = quality.load_reader(weights)
+        spaces.insert(0, quality.reader_features(reads, weights.stem))
+        quality.factor_table(reads, sets.generated, sets.real_train, sets.real_test).to_csv(
+            known, index=False
+        )
     ranked = pd.read_csv(ranking)
-    quality.generator_quality(sets, spaces, z, z_read, ranked, readback_draws).to_csv(table, index=False)
+    measured = quality.generator_quality(
+        sets, spaces, z, z_read, ranked, readback_draws, are_scans=bool(reader)
+    )
+    measured.to_csv(table, index=False)
     shifts = quality.counterfactuals(
         network,
         subjects["eta"].attrs["latents"],

@@ -11,7 +11,7 @@ from covary.config.generator import Sampling
 from covary.dataset import names
 from covary.jobs.run import run
 
-N_EXAMPLES, N_RECONSTRUCTIONS, N_LATENTS = 16, 6, 5
+N_EXAMPLES, N_RECONSTRUCTIONS, N_LATENTS = 40, 6, 5
 VALUES = np.linspace(-3, 3, 7)
 
 

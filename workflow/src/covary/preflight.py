@@ -14,7 +14,9 @@ from typing import Any
 from covary import plugins
 from covary.config.experiment import Config
 from covary.errors import UserError
+from covary.training import shipped
 
+_WITHOUT_PRIOR = "set the key to null to start from random weights"
 _SUBJECTS = 2  # a design of so many is enough to see whether a model fits it
 
 
@@ -26,6 +28,9 @@ def check(config: Config, cache: Path) -> dict[str, Any]:
     """
     if config.images.table is not None and not Path(config.images.table).is_file():
         raise UserError(f"images.table: {config.images.table}: no such file")
+    if config.generator.prior is not None:
+        expected = config.generator.shape(config.images.drawn_size_px)
+        shipped.read_description(Path(config.generator.prior), expected, "generator.prior", _WITHOUT_PRIOR)
     files = [plugins.file_of(config.longitudinal.model), config.longitudinal.design]
     files += [plugins.file_of(rung.model) for rung in config.ladder.models]
     files += [plugins.file_of(predictor.network) for predictor in config.predictors]

@@ -6,7 +6,7 @@ The defaults are the demo. `config/config.yaml` and the other shipped files hold
 import hashlib
 import json
 import math
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, model_validator
 
@@ -14,7 +14,7 @@ from covary.config.base import Section
 from covary.config.dataset import Association, Store, Subjects
 from covary.config.evaluation import Evaluation, Quality
 from covary.config.gates import Gates
-from covary.config.generator import Generator, Sampling
+from covary.config.generator import OTHER_NETWORK, SHIPPED_PRIOR, Generator, Sampling
 from covary.config.images import Images
 from covary.config.inference import Posterior
 from covary.config.ladder import Ladder
@@ -23,6 +23,9 @@ from covary.config.predictors import Predictor, default_predictors
 from covary.config.records import Longitudinal
 from covary.config.sites import Sites
 from covary.config.vae import Family, Ranking, Vae
+
+# Scans as the shipped prior was trained on, by keys of the section `images`.
+DRAWN_SCANS = {"source": "phantom", "size_px": 64, "generator_size_px": None}
 
 
 class Config(Section):
@@ -110,6 +113,21 @@ class Config(Section):
             idle["phenotypes"] = f"with images.source {self.images.source}"
         return idle
 
+    @model_validator(mode="before")
+    @classmethod
+    def _start_from_the_shipped_prior(cls, value: Any) -> Any:
+        """Scans drawn at the size of the shipped prior start from it, unless the network is described."""
+        given = value if isinstance(value, dict) else {}
+        images, generator = given.get("images", {}), given.get("generator", {})
+        if (
+            not isinstance(images, dict)
+            or not isinstance(generator, dict)
+            or generator.keys() & OTHER_NETWORK
+        ):
+            return value
+        is_of_prior = {key: images.get(key, value) for key, value in DRAWN_SCANS.items()} == DRAWN_SCANS
+        return {**given, "generator": {**SHIPPED_PRIOR, **generator}} if is_of_prior else value
+
     @model_validator(mode="after")
     def _parts_fit_together(self):
         if self.images.source == "folder" and self.images.folder is None:
@@ -145,14 +163,15 @@ class Config(Section):
 
     def _generator_fits(self) -> None:
         generator, drawn_px = self.generator, self.images.drawn_size_px
-        if generator.conditioning == "residual":
+        way = generator.conditioning
+        if way in ("residual", "decoding"):
             if generator.pretrained is not None:
                 raise ValueError("generator.conditioning must be `token` or `paper` when "
-                                 "generator.pretrained is given, got 'residual'")  # fmt: skip
+                                 f"generator.pretrained is given, got {way!r}")  # fmt: skip
             if self.vae.crop_rows or drawn_px != self.images.size_px:
                 raise ValueError("generator.conditioning must be `token` or `paper` when the VAE sees "
                                  "other images than the generator (vae.crop_rows, "
-                                 "images.generator_size_px), got 'residual'")  # fmt: skip
+                                 f"images.generator_size_px), got {way!r}")  # fmt: skip
         if self.sampling.guidance_scale != 1 and generator.condition_dropout == 0:
             raise ValueError("sampling.guidance_scale must be 1 when generator.condition_dropout is 0, "
                              f"got {self.sampling.guidance_scale:g}")  # fmt: skip

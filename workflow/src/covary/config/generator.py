@@ -1,10 +1,23 @@
 """Settings of the image generator and of sampling from it."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from covary.config.base import Positive, Section
+
+# The network that comes with the workflow (`make pretrain`), and the steps in which it learns a new z.
+SHIPPED_PRIOR = {
+    "prior": "workflow/pretrained/oct_64px.safetensors",
+    "block_channels": [64, 96, 128],
+    "steps": 200,
+    "learning_rate": 0.0005,
+    "ema_decay": 0.98,
+    "conditioning_source": "reading",
+    "reading_weight": 0.1,
+}
+# Keys with which an experiment describes another network.
+OTHER_NETWORK = {"pretrained", "prior", "patch_px", "block_channels", "layers_per_block", "conditioning"}
 
 
 class Generator(Section):
@@ -15,20 +28,35 @@ class Generator(Section):
         description="Directory or hub id of a Stable Diffusion whose UNet is fine-tuned in the space of its "
         "frozen autoencoder; null trains a UNet of the keys patch_px, block_channels and layers_per_block",
     )
+    prior: str | None = Field(
+        None,
+        description="File of a network of this shape that was trained before, as a start; null starts from "
+        "random weights. If no other key describes the network and scans are drawn at 64 pixels: "
+        "workflow/pretrained/oct_64px.safetensors, with block_channels [64, 96, 128], 200 steps, "
+        "learning_rate 0.0005, ema_decay 0.98, conditioning_source `reading` and reading_weight 0.1",
+    )
     patch_px: Positive = Field(4, description="Pixels folded into channels along each side (space to depth)")
     block_channels: list[Annotated[int, Field(ge=16, multiple_of=16)]] = Field(
         [32, 64, 128], min_length=1, description="UNet channels at each resolution, multiples of 16"
     )
     layers_per_block: Positive = Field(1, description="Residual blocks at each resolution")
-    conditioning_source: Literal["posterior_sample", "posterior_mean"] = Field(
+    conditioning_source: Literal["posterior_sample", "posterior_mean", "reading"] = Field(
         "posterior_sample",
-        description="z seen in training: a draw from q(z|x), distributed as at sampling, or its mean",
+        description="z seen in training: a draw from q(z|x), distributed as at sampling; its mean; or "
+        "`reading`, a draw in which latents that the encoder reads well are their mean in units of its "
+        "standard deviation over images, so that an image can show them exactly",
     )
-    conditioning: Literal["residual", "token", "paper"] = Field(
+    reading_weight: float = Field(
+        0.0,
+        ge=0,
+        description="Weight of the squared error with which the encoder reads z ~ N(0, I) back from what is "
+        "drawn for it, beside the loss on images; 0 leaves it out",
+    )
+    conditioning: Literal["residual", "decoding", "token", "paper"] = Field(
         "residual",
         description="How z enters: as 77 equal cross-attention tokens padded to 768 (`paper`), as one "
-        "(`token`, the same function), or as one and the VAE's decoding of z, to which the diffusion model "
-        "adds what it lacks",
+        "(`token`, the same function), as the VAE's decoding of z, to which the diffusion model adds what it "
+        "lacks (`decoding`), or as both (`residual`)",
     )
     condition_dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.0, description="Share of training images shown without their z, so that guidance is possible"
@@ -59,9 +87,23 @@ class Generator(Section):
     checkpoints_kept: Positive = Field(1, description="Checkpoints on disk at a time")
 
     def without_effect(self) -> dict[str, str]:
-        """A pretrained UNet has its own shape."""
-        shape = dict.fromkeys(("patch_px", "block_channels", "layers_per_block"), "with pretrained")
-        return shape if self.pretrained is not None else {}
+        """A pretrained UNet has its own shape and weights."""
+        keys = ("prior", "patch_px", "block_channels", "layers_per_block")
+        return dict.fromkeys(keys, "with pretrained") if self.pretrained is not None else {}
+
+    def shape(self, size_px: int) -> dict[str, Any]:
+        """What a generator of images of `size_px` has in common with the prior that it starts from."""
+        keys = {"patch_px", "block_channels", "layers_per_block"}
+        return {"size_px": size_px, **self.model_dump(include=keys)}
+
+    @model_validator(mode="after")
+    def _decodings_are_refined(self):
+        if self.conditioning not in ("residual", "decoding"):
+            for key, off in (("prior", None), ("reading_weight", 0)):
+                if getattr(self, key) != off:
+                    raise ValueError(f"{key} must be {'null' if off is None else off} unless conditioning is "
+                                     f"`residual` or `decoding`, got {self.conditioning!r}")  # fmt: skip
+        return self
 
 
 class Sampling(Section):

@@ -2,6 +2,7 @@
 
 from covary.diffusion.generator import ImageGenerator
 from covary.diffusion.pretrained import load_autoencoder
+from covary.diffusion.prior import write_prior
 from covary.diffusion.sample import generate, initial_noise, reconstruct, traverse
 from covary.diffusion.spaces import LatentSpace, PixelSpace, cache_latents
 from covary.diffusion.train import train_generator
@@ -17,4 +18,5 @@ __all__ = [
     "reconstruct",
     "train_generator",
     "traverse",
+    "write_prior",
 ]

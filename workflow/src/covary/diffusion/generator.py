@@ -10,6 +10,7 @@ from torch import Tensor
 
 from covary.config.generator import Generator
 from covary.diffusion.pretrained import load_autoencoder, load_unet
+from covary.diffusion.prior import read_prior, start_from
 from covary.diffusion.spaces import LatentSpace, PixelSpace, Space
 from covary.errors import UserError
 from covary.training.device import place
@@ -38,9 +39,10 @@ class ImageGenerator:
         space: Space,
         tokens: int = 1,
         residual_scale: float = 1.0,
+        sees_z: bool = True,
     ):
         self.unet, self.scheduler, self.vae, self.space = unet, scheduler, vae, space
-        self.tokens, self.residual_scale = tokens, residual_scale
+        self.tokens, self.residual_scale, self.sees_z = tokens, residual_scale, sees_z
         # Read once: a UNet wrapped for several devices has no `config`.
         self.token_width = unet.config.cross_attention_dim
         self.embeds_z = unet.config.class_embed_type is not None
@@ -60,7 +62,8 @@ class ImageGenerator:
     def initialise(cls, config: Generator, vae: VAE, size_px: int) -> "ImageGenerator":
         """A generator for images of `size_px` with the channels that the VAE sees.
 
-        Its weights are new, from torch's current random state, or those of `config.pretrained`.
+        Its weights are new, from torch's current random state, or those of `config.prior` or
+        `config.pretrained`.
         """
         tokens = _PAPER_TOKENS if config.conditioning == "paper" else 1
         if config.pretrained is not None:
@@ -71,7 +74,7 @@ class ImageGenerator:
         blocks = config.block_channels
         unet = UNet2DConditionModel(
             sample_size=space.grid_px,
-            in_channels=space.channels * (2 if config.conditioning == "residual" else 1),
+            in_channels=space.channels * (2 if config.conditioning in ("residual", "decoding") else 1),
             out_channels=space.channels,
             block_out_channels=tuple(blocks),
             layers_per_block=config.layers_per_block,
@@ -93,7 +96,13 @@ class ImageGenerator:
             timestep_spacing="trailing",
             clip_sample=False,
         )
-        return cls(place(unet), scheduler, vae, space, tokens)
+        residual_scale = 1.0
+        if config.prior is not None:
+            prior = read_prior(config, size_px, vae.channels)
+            start_from(unet, prior)
+            residual_scale = prior.residual_scale
+        sees_z = config.conditioning != "decoding"
+        return cls(place(unet), scheduler, vae, space, tokens, residual_scale, sees_z)
 
     def predict(
         self,
@@ -104,6 +113,7 @@ class ImageGenerator:
     ) -> Float[Tensor, "batch c h w"]:
         """What the network predicts: x_0, ε, or v = √ᾱ_t ε - √(1-ᾱ_t) x_0, as its schedule says."""
         seen = x_t if decoding is None else torch.cat([x_t, decoding], dim=1)
+        z = z if self.sees_z else torch.zeros_like(z)
         padded = torch.nn.functional.pad(z, (0, self.token_width - z.shape[1]))
         tokens = padded.unsqueeze(1).expand(-1, self.tokens, -1)
         return self.unet(
@@ -157,6 +167,7 @@ class ImageGenerator:
         conditioning = {
             "tokens": self.tokens,
             "residual_scale": self.residual_scale,
+            "sees_z": self.sees_z,
             "size_px": self.space.size_px,
             "patch_px": None if latent else self.space.patch_px,
         }

@@ -7,6 +7,26 @@ from torch import Tensor
 from covary.diffusion.generator import ImageGenerator
 
 
+def reading_errors(
+    generator: ImageGenerator,
+    z: Float[Tensor, "batch latent"],
+    noise: Float[Tensor, "batch c h w"],
+    t: Int64[Tensor, " batch"],
+    readable: Bool[Tensor, " latent"],
+) -> Float[Tensor, " batch"]:
+    """Mean squared error, over `readable` latents, with which the encoder reads z from what is drawn for it.
+
+    There is no image for a z ~ N(0, I). So what is noised to the timesteps `t` is its decoding, and what the
+    network predicts for it is read. The network must predict x_0 and refine decodings.
+    """
+    decoding = generator.decoding(z)
+    x_t = generator.scheduler.add_noise(noise.new_zeros(noise.shape), noise, t)  # the decoding lacks nothing
+    predicted = generator.predict(x_t, t, z, decoding).float()
+    drawn = generator.images(predicted, decoding).clamp(0, 1)
+    mean, _ = generator.vae.encode(drawn)
+    return (mean - z)[:, readable].square().mean(dim=1)
+
+
 def squared_errors(
     generator: ImageGenerator,
     x: Float[Tensor, "batch c h w"],

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from covary.config.generator import Generator
 from covary.diffusion.generator import ImageGenerator
-from covary.diffusion.loss import squared_errors
+from covary.diffusion.loss import reading_errors, squared_errors
 from covary.jobs.progress import progress
 from covary.training.checkpoint import Checkpoint, fingerprint
 from covary.training.device import device_of, fixed_threads
@@ -22,6 +22,8 @@ from covary.training.draws import keyed_generator, seeded, shuffled_batches
 from covary.vae import VAE, draw_gated, draw_posterior
 
 _WARMUP_FRACTION = 0.05
+_READABLE_VARIANCE = 0.5  # of the posterior mean over images: such a latent is read from an image
+_DREAMS = 6  # one z ~ N(0, I) is drawn for so many images
 _SCALE_IMAGES = 1024
 
 
@@ -43,19 +45,22 @@ def train_generator(
     `data` are images of `size_px` (uint8) or, with `config.pretrained`, their posterior parameters in
     the space of its autoencoder (`cache_latents`). `mean` and `log_variance` are q(z|x) of the images. With
     `conditioning_source: posterior_sample` each step draws z anew from it, so that over images z is
-    distributed as at sampling. `gate` is γ of a spike-and-slab posterior.
+    distributed as at sampling. `gate` is γ of a spike-and-slab posterior. With `reading_weight` each step
+    also draws some z ~ N(0, I), and the encoder must read them from the images drawn for them.
 
     Runs on as many devices as processes were launched by accelerate; each gets its share of the same batch
     with the same draws, so their number matters only to rounding. Returns the generator and one row every
     `checkpoint_steps`: step, loss. Resumes from `checkpoint_dir` as `train_vae` does.
     """
-    vae.eval()
+    vae.eval().requires_grad_(False)
     accelerator = Accelerator(mixed_precision=_precision(config))
     main, device = accelerator.is_main_process, accelerator.device
     with seeded(seed, "generator_weights"):
         generator = ImageGenerator.initialise(config, vae, size_px)
-    generator.residual_scale = _residual_scale(generator, data, mean)
+    if config.prior is None:
+        generator.residual_scale = _residual_scale(generator, data, mean)
     unet = generator.unet.train()
+    readable = torch.from_numpy(mean.var(axis=0) > _READABLE_VARIANCE).to(device)
     if config.gradient_checkpointing:
         unet.enable_gradient_checkpointing()
     optimiser = torch.optim.AdamW(
@@ -93,6 +98,11 @@ def train_generator(
             # Processes add up to the mean over the whole batch, of which each may have another share.
             errors = squared_errors(generator, **vars(drawn), min_snr_gamma=config.min_snr_gamma)
             loss = errors.sum() / len(batch)
+            if config.reading_weight > 0:
+                n = max(1, len(batch) // _DREAMS)
+                dreamt = [part[share] for part in _dream(generator, n, draws, device)]
+                misread = reading_errors(generator, *dreamt, readable)
+                loss = loss + config.reading_weight * misread.sum() / n
             optimiser.zero_grad(set_to_none=True)
             accelerator.backward(loss * accelerator.num_processes)
             accelerator.clip_grad_norm_(unet.parameters(), config.max_gradient_norm)
@@ -143,13 +153,16 @@ def _draw(
     gate: Float32[np.ndarray, "n latent"] | None = None,
 ) -> _Drawn:
     z = torch.from_numpy(mean[batch])
-    if config.conditioning_source == "posterior_sample":
+    if config.conditioning_source != "posterior_mean":
         spread = torch.from_numpy(log_variance[batch])
         z = (
             draw_posterior(z, spread, draws)
             if gate is None
             else draw_gated(z, spread, torch.from_numpy(gate[batch]), draws)
         )
+    if config.conditioning_source == "reading":
+        sd = torch.from_numpy(mean.std(axis=0))
+        z = torch.where(sd**2 > _READABLE_VARIANCE, torch.from_numpy(mean[batch]) / sd, z)
     x = generator.space.read(data[batch], draws, device)
     noise = torch.randn(x.shape, generator=draws)
     t = _stratified_timesteps(len(x), len(generator.scheduler.alphas_cumprod), draws)
@@ -159,6 +172,17 @@ def _draw(
     if config.condition_dropout > 0:
         without_z = torch.rand(len(x), generator=draws) < config.condition_dropout
     return _Drawn(x, z.to(device), noise.to(device), t.to(device), without_z.to(device))
+
+
+def _dream(
+    generator: ImageGenerator, n: int, draws: torch.Generator, device: torch.device
+) -> tuple[Float[Tensor, "n latent"], Float[Tensor, "n c h w"], Int64[Tensor, " n"]]:
+    """z ~ N(0, I), noise and timesteps."""
+    space = generator.space
+    z = torch.randn((n, generator.vae.latent_dim), generator=draws)
+    noise = torch.randn((n, space.channels, space.grid_px, space.grid_px), generator=draws)
+    t = _stratified_timesteps(n, len(generator.scheduler.alphas_cumprod), draws)
+    return z.to(device), noise.to(device), t.to(device)
 
 
 def _stratified_timesteps(n: int, timesteps: int, draws: torch.Generator) -> Int64[Tensor, " n"]:

@@ -12,7 +12,7 @@ from covary.figures.style import BLACK, FROM_IMAGE, WIDTH_IN, styled
 
 @styled
 def examples(
-    real: UInt8[np.ndarray, "n c h w"], generated: UInt8[np.ndarray, "n c h w"], columns: int = 4
+    real: UInt8[np.ndarray, "n c h w"], generated: UInt8[np.ndarray, "n c h w"], columns: int = 5
 ) -> Figure:
     """Test images in a block on the left, generated ones on the right, both in the order given."""
     rows = -(-len(real) // columns)

@@ -9,7 +9,10 @@ from covary.figures.images import aspect, show
 from covary.figures.style import FROM_IMAGE, GREY, LIGHT_GREY, WIDTH_IN, styled
 
 _MOST = 12
-_NAMES = {"vae_encoder": "the VAE's encoder"}
+_NAMES = {
+    "vae_encoder": "the VAE's encoder",
+    "oct_64px_reader": "a network that reads known factors of phantoms",
+}
 
 
 @styled

@@ -2,6 +2,14 @@
 
 from covary.quality.counterfactuals import counterfactuals
 from covary.quality.distances import frechet_distance, kernel_distance, precision_and_recall
+from covary.quality.factors import (
+    factor_table,
+    load_reader,
+    reader_features,
+    train_factor_reader,
+    with_skill,
+    write_reader,
+)
 from covary.quality.features import (
     FeatureSpace,
     encoder_features,
@@ -20,17 +28,23 @@ __all__ = [
     "collect",
     "counterfactuals",
     "encoder_features",
+    "factor_table",
     "feature_spaces",
     "frechet_distance",
     "generator_quality",
     "inception_features",
     "kernel_distance",
+    "load_reader",
     "mean_squared_error",
     "nearest_by_pixels",
     "pixels",
     "precision_and_recall",
     "read_back",
     "readback_r2",
+    "reader_features",
     "spread",
     "structural_similarity",
+    "train_factor_reader",
+    "with_skill",
+    "write_reader",
 ]

@@ -40,7 +40,9 @@ def encoder_features(vae: VAE) -> FeatureSpace:
     """
     vae.eval()
     size_px = vae.arguments["size_px"]
-    return FeatureSpace("vae_encoder", lambda images: _extract(vae, images, vae.view, vae.features, size_px))
+    return FeatureSpace(
+        "vae_encoder", lambda images: features_of(vae, images, vae.view, vae.features, size_px)
+    )
 
 
 def inception_features(path: Path) -> FeatureSpace:
@@ -71,7 +73,7 @@ def inception_features(path: Path) -> FeatureSpace:
         return (colours - mean.to(x.device)) / sd.to(x.device)
 
     name = f"inception_v3 {sha256(path)[:8]}"
-    return FeatureSpace(name, lambda images: _extract(network, images, prepare, network, _INCEPTION_PX))
+    return FeatureSpace(name, lambda images: features_of(network, images, prepare, network, _INCEPTION_PX))
 
 
 def feature_spaces(vae: VAE, inception_file: str | None) -> list[FeatureSpace]:
@@ -83,7 +85,7 @@ def feature_spaces(vae: VAE, inception_file: str | None) -> list[FeatureSpace]:
 def read_back(vae: VAE, images: UInt8[np.ndarray, "n c h w"]) -> Float32[np.ndarray, "n latent"]:
     """Posterior mean of images of any size."""
     vae.eval()
-    return _extract(vae, images, vae.view, lambda x: vae.encode(x)[0], vae.arguments["size_px"])
+    return features_of(vae, images, vae.view, lambda x: vae.encode(x)[0], vae.arguments["size_px"])
 
 
 def readback_r2(
@@ -104,13 +106,14 @@ def resized(x: Tensor, size_px: int) -> Tensor:
 
 @fixed_threads(1)
 @torch.no_grad()
-def _extract(
+def features_of(
     network: nn.Module,
     images: UInt8[np.ndarray, "n c h w"],
     prepare: Callable[[Tensor], Tensor],
     features: Callable[[Tensor], Tensor],
     size_px: int,
 ) -> Float32[np.ndarray, "n feature"]:
+    """What `features` says of images that were brought to `size_px` and prepared, in batches."""
     device = device_of(network)
     parts = [
         features(prepare(resized(to_unit_range(images[i : i + _BATCH], device), size_px)))

@@ -6,6 +6,7 @@ from jaxtyping import Float
 
 from covary.quality.distances import frechet_distance, kernel_distance, precision_and_recall
 from covary.quality.features import FeatureSpace, readback_r2
+from covary.quality.layers import fine_detail, layer_continuity
 from covary.quality.sets import ImageSets, spread
 from covary.quality.similarity import mean_squared_error, nearest_by_pixels, structural_similarity
 
@@ -20,6 +21,8 @@ def generator_quality(
     z_read: Float[np.ndarray, "k latent"],
     ranking: pd.DataFrame,
     readback_draws: int,
+    *,
+    are_scans: bool = False,
 ) -> pd.DataFrame:
     """Columns measure, of, against, feature_space, latent, n, value; one row per number.
 
@@ -27,6 +30,8 @@ def generator_quality(
       which they were drawn; also the same for the VAE's own decodings, from `ranking`.
     - frechet_distance, kernel_distance, precision, recall of generated and of training images against test
       images, in each feature space, with equal n; the values of training images are the best possible.
+    - fine_detail of generated and of training images, against test images, and layer_continuity of all three,
+      if they are scans of layers (see `covary.quality.layers`).
     - mse and ssim of reconstructions of test images, by the VAE and by the generator.
     - nearest_mse of generated images and, for comparison, of test images, against training images.
       A value of generated images far below that of test images is a sign of copies.
@@ -34,6 +39,7 @@ def generator_quality(
     rows = [
         *_read_back(z, z_read, ranking, readback_draws),
         *(row for space in spaces for row in _distances(images, space)),
+        *(_layers(images) if are_scans else ()),
         *_reconstruction("vae", images.vae_input, images.vae_reconstructions),
         *_reconstruction("generator", images.generator_input, images.generator_reconstructions),
     ]
@@ -66,6 +72,17 @@ def _distances(images: ImageSets, space: FeatureSpace) -> list[tuple]:
             "recall": recall,
         }
         rows += [(name, of, "test images", space.name, None, n, value) for name, value in measures.items()]
+    return rows
+
+
+def _layers(images: ImageSets) -> list[tuple]:
+    n = min(len(images.real_test), len(images.generated), len(images.real_train))
+    test = _spread(images.real_test, n)
+    rows = [("layer_continuity", "test images", "", "", None, n, layer_continuity(test))]
+    for of, some in (("generated", images.generated), ("training images", images.real_train)):
+        some = _spread(some, n)
+        rows.append(("fine_detail", of, "test images", "", None, n, fine_detail(some, test)))
+        rows.append(("layer_continuity", of, "", "", None, n, layer_continuity(some)))
     return rows
 
 

@@ -18,7 +18,7 @@ from markupsafe import Markup, escape
 from covary.config.experiment import Config
 from covary.dataset.association import explainable_fraction
 from covary.evaluate.ledger import measured_ceiling
-from covary.report import answers, imputation, ladder, phenotypes, posteriors, sites, summary
+from covary.report import answers, imputation, ladder, phenotypes, posteriors, scans, sites, summary
 from covary.report.environment import environment
 from covary.report.fits import fits_in_words
 from covary.report.model import model_source
@@ -103,12 +103,14 @@ def render(
     Raises ValueError if a table or figure is missing or of another kind, FileNotFoundError if a caption is.
     """
     has_phenotypes, has_sites = phenotypes.has_phenotypes(config), config.sites is not None
+    has_factors = config.images.source == "phantom"
     has_checks, has_imputation = posteriors.has_posterior_checks(config), imputation.has_imputation(config)
     optional = {
         phenotypes: has_phenotypes,
         sites: has_sites,
         posteriors: has_checks,
         imputation: has_imputation,
+        scans: has_factors,
     }
     parts = [part for part, is_there in optional.items() if is_there]
     compared = ladder.figures_of(config)
@@ -162,6 +164,7 @@ def render(
             phantoms=config.images.are_drawn,
         ),
         minimality=answers.minimality(tables["counterfactuals"]),
+        scans=scans.scans_in_words(tables["generator_quality"], tables["factors"]) if has_factors else None,
         ledger_in_words=answers.ledger_in_words(ledger),
         negative_parts=answers.negative_parts_in_words(ledger),
         comparison_in_words=answers.comparison_in_words(shown["comparison"]),

@@ -107,7 +107,7 @@ def test_every_number_of_the_tables_is_shown_and_can_be_downloaded(inputs, table
         value, low, high = (end.replace("\u00a0", " ") for end in ends)
         assert f"{value} [{low}, {high}]" in parsed.text
     files = {link["download"]: link["href"] for link in parsed.links if "download" in link}
-    offered = {f"{name}.csv" for name in TABLES if not tables[name].empty}
+    offered = {f"{name}.csv" for name in (*TABLES, "factors") if not tables[name].empty}
     assert set(files) == {*offered, "runtime.csv"}
     for name in offered:
         text = base64.b64decode(files[name].removeprefix("data:text/csv;base64,")).decode()

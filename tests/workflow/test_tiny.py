@@ -166,7 +166,12 @@ AFTER_PREDICTION = {
 
 @pytest.mark.parametrize(
     ("name", "own_rules"),
-    [("workstation", {"draw_phantoms"}), ("paper", {"cache_latents"}), ("visits", {"draw_phantoms"})],
+    [
+        ("workstation", {"draw_phantoms"}),
+        ("paper", {"cache_latents"}),
+        ("visits", {"draw_phantoms"}),
+        ("sites", {"draw_phantoms"}),
+    ],
 )
 def test_shipped_experiments_can_be_planned(project, name, own_rules):
     planned = project.planned(config=f"config/{name}.yaml")

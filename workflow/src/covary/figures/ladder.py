@@ -51,7 +51,7 @@ def deep_ladder(table: pd.DataFrame, predictions: pd.DataFrame) -> Figure:
     )
     visits.set_xticks(np.arange(len(numbers) + 1), [*numbers, ALL])
     for axis in (evidence, seen, new):
-        axis.set(xscale="log", xlabel="training subjects")
+        axis.set(xscale="log", xlabel="training subjects", xlim=(0.8 * sizes[0], 1.25 * most))
         axis.xaxis.set_major_locator(FixedLocator(sizes))
         axis.xaxis.set_major_formatter(FormatStrFormatter("%g"))
         axis.xaxis.set_minor_locator(NullLocator())

@@ -49,7 +49,9 @@ def association_in_words(table: pd.DataFrame) -> str:
     """How much of eta_hat is found from images under each model of the estimator, and which differ."""
     found = table[table["measure"] == "found"]
     first, *others = found.itertuples()
-    shares = joined([f"{percent(r.r2, 0)} under {model_label(r.model)}" for r in found.itertuples()])
+    shares = joined(
+        [f"{percent(max(r.r2, 0.0), 0)} under {model_label(r.model)}" for r in found.itertuples()]
+    )
     parts = []
     for row in others:
         sign = direction(row.gain_low, row.gain_high)
@@ -62,8 +64,8 @@ def association_in_words(table: pd.DataFrame) -> str:
         )
     compared = f" Compared to {model_label(first.model)}, {joined(parts)}." if parts else ""
     return (
-        f"Images can explain {percent(first.explainable, 0)} of η_hat. What the network finds of it is "
-        f"{shares}.{compared}"
+        f"Images can explain {percent(first.explainable, 0)} of the random effects behind the records. What "
+        f"the network finds of it is {shares}.{compared}"
     )
 
 

@@ -55,6 +55,10 @@ METHODS = (
 # Known factors are read from scans of one channel by a network that was trained on phantoms.
 FACTOR_READER = "workflow/pretrained/oct_64px_reader.safetensors"
 ARE_SCANS = settings.images.source == "phantom"
+RUNGS = {rung.name: rung for rung in settings.ladder.models}
+ESTIMATORS = settings.ladder.estimators
+MOST_SUBJECTS = settings.ladder.training_subjects[-1]
+FIRST_SCENARIO = next(iter(SCENARIOS))
 RESULTS = f"results/{settings.experiment}"
 DATASET = f"{RESULTS}/{names.DATASET}"
 
@@ -221,4 +225,24 @@ def relative(*patterns):
     base = Path(workflow.basedir)
     return sorted(
         path.relpath(file) for pattern in patterns for file in base.glob(pattern)
+    )
+
+
+def ladder_model_file(wildcards):
+    """The files of a user's own models: that of the study, and that of this rung."""
+    file = plugins.file_of(RUNGS[wildcards.rung].model)
+    return [*model_file(), *([file] if file else [])]
+
+
+def fitted_by(wildcards):
+    """What makes one fit and its scores; which other models there are does not."""
+    others = {"models", "reference", "estimators", "training_subjects"}
+    rung = RUNGS[wildcards.rung].model_dump()
+    return settings.ladder.model_dump(exclude=others) | {"models": [rung]}
+
+
+def of_each_rung(pattern):
+    """A file per model and number of training subjects, in this order."""
+    return expand(
+        pattern, rung=RUNGS, subjects=section("ladder").get("training_subjects", [])
     )

@@ -5,31 +5,6 @@ In: records, and images for the association. Out: `<results>/ladder/` with each 
 `<results>/tables/` with `deep_ladder.csv`, `deep_predictions.csv` and `deep_association.csv`, and their figures.
 """
 
-RUNGS = {rung.name: rung for rung in settings.ladder.models}
-ESTIMATORS = settings.ladder.estimators
-MOST_SUBJECTS = settings.ladder.training_subjects[-1]
-FIRST_SCENARIO = next(iter(SCENARIOS))
-
-
-def ladder_model_file(wildcards):
-    """The files of a user's own models: that of the study, and that of this rung."""
-    file = plugins.file_of(RUNGS[wildcards.rung].model)
-    return [*model_file(), *([file] if file else [])]
-
-
-def fitted_by(wildcards):
-    """What makes one fit and its scores; which other models there are does not."""
-    others = {"models", "reference", "estimators", "training_subjects"}
-    rung = RUNGS[wildcards.rung].model_dump()
-    return settings.ladder.model_dump(exclude=others) | {"models": [rung]}
-
-
-def of_each_rung(pattern):
-    """A file per model and number of training subjects, in this order."""
-    return expand(
-        pattern, rung=RUNGS, subjects=section("ladder").get("training_subjects", [])
-    )
-
 
 rule fit_ladder:
     """Fit one model to some training subjects, and score it on test subjects."""

@@ -70,11 +70,11 @@ def _ranks(table: pd.DataFrame) -> Answer:
             "distribution.",
             True,
         )
-    others = [f"{len(rejected(table, source))} for {_NAMES[source]}" for source in (LAPLACE, NETWORK)]
+    others = [f"in {len(rejected(table, source))} for {_NAMES[source]}" for source in (LAPLACE, NETWORK)]
     return Answer(
         "If draws are right, the rank of the true random effect among them is uniform. None of "
         f"{len(rows)} tests rejects this for the weighted draws (least p {rows['p'].min():.2g}; {limit} "
-        f"would be needed, by noise level, share of missing visits and random effect); the tests reject "
+        f"would be needed, by noise level, share of missing visits and random effect); they reject it "
         f"{joined(others)}.",
         False,
     )
@@ -147,6 +147,6 @@ def _control(table: pd.DataFrame) -> Answer:
         )
     return Answer(
         "The control failed, as it must: for a network that does not know which visits are missing, "
-        f"{len(bad)} of {tests} tests reject uniform ranks (least p {bad['p'].min():.1g}).",
+        f"{len(bad)} of {tests} tests reject uniform ranks (least p {max(bad['p'].min(), 1e-99):.1g}).",
         False,
     )

@@ -204,7 +204,6 @@ RERUN = {
     "publication.croissant.croissant": {"describe_dataset"},
     "quality.factors.factor_table": {"measure_generator"},
     "quality.privacy.privacy_table": {"check_privacy"},
-    "training.shipped.read_description": {"measure_generator", "train_generator"},
     "records.study.Study": ENGINE,
     "report.page.render": {"write_report"},
     "resampling.Resamples": {"check_posteriors", "compare_estimators", "compare_ladder", "evaluate",

@@ -11,7 +11,7 @@ from pathlib import Path
 # has benchmarks of its own.
 DEMO_S = {
     "draw_phantoms": 30, "prepare_images": 12, "train_image_vae": 165, "encode_images": 7, "rank_latents": 10,
-    "train_generator": 210, "check_generator": 18, "generate_images": 55, "measure_generator": 10,
+    "train_generator": 90, "check_generator": 18, "generate_images": 80, "measure_generator": 10,
     "check_privacy": 8, "fit_population": 30, "train_predictor": 27, "train_reader": 25, "train_oracle": 15,
     "measure_learning_curve": 35, "evaluate": 11, "plot_images": 9, "plot_association": 7,
     "measure_visits_worth": 60,

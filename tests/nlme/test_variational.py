@@ -139,6 +139,19 @@ def test_a_network_is_fitted_in_batches(caplog):
     assert not caplog.records  # 25 weights, 28 observations
 
 
+def test_a_posterior_of_the_draws_of_the_search_alone_is_not_called_converged():
+    """Two draws per subject are too few: q makes the bound large on these and on no others."""
+    model = nlme.LatentRecord(1, width=3, prior_sd=np.inf, time_scale_h=3.0)
+    times = np.linspace(0.5, 10, 8)
+    design = nlme.Design.regular(times, n_subjects=7)
+    records = nlme.Records.of(design, np.outer(np.linspace(-1, 1, 7), np.sin(times)))
+    fit = fit_variational(
+        model, records, model.default_parameters(), steps=300, final_draws=2, final_steps=600
+    )  # fmt: skip
+    assert not fit.converged
+    assert "on other draws the bound is lower by" in fit.verdict
+
+
 def test_bad_input_is_one_line(line, caplog):
     model, parameters, records = line
     with pytest.raises(UserError, match=r"methods of evidence are .*, got waic"):

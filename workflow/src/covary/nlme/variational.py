@@ -49,6 +49,7 @@ _DRAWS_AT_ONCE = 64
 _CHECK_EVERY = 5  # chunks, after which the grid is tried again
 _ROUND = 200  # steps of L-BFGS, after which it is tried too
 _GRADIENT, _MEMORY = 1e-4, 30  # of L-BFGS: the gradient per √subject that ends it, and its pairs
+_MOST_OPTIMISM = 0.5  # nats per subject: the bound on the draws of the search, less that on other draws
 _FLAT = 1e-9  # a relative gain of the bound that ends the search
 
 
@@ -500,8 +501,15 @@ def _finish(
     bound = bound_of(
         model, parameters, records, posterior, n_draws=evaluation_draws, seed=seed, accuracy=accuracy
     )
-    verdict = f"{'converged' if done else 'not converged'}: {taken} steps of L-BFGS on {draws} draws"
     penalty = float(_penalty(problem, population))
+    optimism = penalty - slope(x)[0] - float(np.sum(bound.elbo))
+    verdict = f"{'converged' if done else 'not converged'}: {taken} steps of L-BFGS on {draws} draws"
+    if not optimism <= _MOST_OPTIMISM * n:  # q fits these draws, not the posterior
+        done = False
+        verdict = (
+            f"not converged: on other draws the bound is lower by {optimism:,.0f} than on the {draws} of the "
+            "search; take more final_draws"
+        )
     return VariationalFit(model, parameters, posterior, bound, penalty, history, done, verdict, accuracy)
 
 

@@ -8,7 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from covary import store
 from covary.config.experiment import Config
-from covary.publication.origin import learned_from_in_words, personal_data_in_words
+from covary.publication.origin import learned_from_in_words, personal_data_in_words, started_from_in_words
 from covary.wording import image_in_words, percent
 
 # The classes of the Hugging Face hub.
@@ -37,6 +37,7 @@ def dataset_card(config: Config, manifest: dict[str, Any], dataset: Path, ceilin
         ceiling=ceiling,
         last_noise=f"{config.association.noise_variances[-1]:g}",
         learned_from=learned_from_in_words(config.images),
-        personal_data=personal_data_in_words(config.images),
+        personal_data=personal_data_in_words(config.images, config.generator),
+        started_from=started_from_in_words(config.generator),
         percent=percent,
     )

@@ -8,7 +8,12 @@ import pandas as pd
 
 from covary import store
 from covary.config.experiment import Config
-from covary.publication.origin import ceiling_in_words, learned_from_in_words, personal_data_in_words
+from covary.publication.origin import (
+    ceiling_in_words,
+    learned_from_in_words,
+    personal_data_in_words,
+    started_from_in_words,
+)
 from covary.wording import image_in_words
 
 _BLOCK_BYTES = 2**24
@@ -93,13 +98,14 @@ def _description(config: Config, dataset: Path) -> str:
 def _responsible_ai(config: Config, ceiling: pd.DataFrame) -> dict[str, Any]:
     """Fields of the Croissant RAI vocabulary 1.0: how made, what for, limits, no personal data."""
     learned_from = learned_from_in_words(config.images)
+    started = f"{started_from_in_words(config.generator)} ".lstrip()
     return {
         "rai:dataCollectionType": ["Synthetic"],
         "rai:dataCollection": (
             f"Nothing was collected from people. Images were drawn by a diffusion model that learned from "
-            f"{learned_from}. Records were simulated from the structural model {config.longitudinal.model} "
-            f"(seed {config.seed}); provenance.json names code, environment and machine, config.yaml all "
-            "settings."
+            f"{learned_from}. {started}Records were simulated from the structural model "
+            f"{config.longitudinal.model} (seed {config.seed}); provenance.json names code, environment and "
+            "machine, config.yaml all settings."
         ),
         "rai:dataPreprocessingProtocol": [
             f"Images were prepared as squares of {config.images.drawn_size_px} pixels, 8 bits per channel.",
@@ -120,7 +126,7 @@ def _responsible_ai(config: Config, ceiling: pd.DataFrame) -> dict[str, Any]:
             f"Images have the biases of {learned_from}; random effects are standard normal and do not depend "
             "on age, sex or origin, which the data do not have."
         ],
-        "rai:personalSensitiveInformation": [personal_data_in_words(config.images)],
+        "rai:personalSensitiveInformation": [personal_data_in_words(config.images, config.generator)],
     }
 
 

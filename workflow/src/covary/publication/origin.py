@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from covary.config.generator import SHIPPED_PRIOR, Generator
 from covary.config.images import Images
 from covary.wording import levels, percent
 
@@ -15,8 +16,20 @@ def learned_from_in_words(images: Images) -> str:
     return "images in a folder of the user’s own"
 
 
-def personal_data_in_words(images: Images) -> str:
+def started_from_in_words(generator: Generator) -> str:
+    """What the generator was before it learned from these images; nothing if its weights were random."""
+    if generator.prior is None:
+        return ""
+    return f"The generator started from the network {generator.prior}, which had learned from other images."
+
+
+def personal_data_in_words(images: Images, generator: Generator) -> str:
     """Whether the data can hold anything of a person."""
+    if images.are_drawn and generator.prior not in (None, SHIPPED_PRIOR["prior"]):
+        return (
+            "No image or record is of a person. The generator started from a network of the user’s own; what "
+            "that learned from is not known here."
+        )
     if images.are_drawn:
         return "None. No image or record is of a person, nor was any used to make them."
     return (

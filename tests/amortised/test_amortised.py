@@ -231,7 +231,7 @@ def test_a_prior_without_width_is_named_in_the_configuration():
 
 def test_a_population_fit_by_a_network_needs_posteriors_of_a_network():
     with pytest.raises(
-        UserError, match=r"posterior\.source: must be `amortised` when longitudinal\.fit\.method"
+        UserError, match=r"posterior\.source must be `amortised` when longitudinal\.fit\.method"
     ):
         check({"experiment": "x", "longitudinal": {"fit": {"method": "amortised"}}})
 

@@ -13,6 +13,7 @@ from covary.dataset.scenario import Scenario
 from covary.dataset.shards import partition
 from covary.errors import UserError
 from covary.jobs import fingerprint, job, layout, listing, lock
+from covary.training import shipped
 
 try:
     on_command_line = reading.typed(workflow.config_settings.config)

@@ -87,7 +87,7 @@ rule generate_images:
         layout=LAYOUT,
         sites=SITES_OF_DATA,
         random_effects=len(RANDOM_EFFECTS),
-        first_unseen=settings.subjects.total,
+        first_unseen=settings.subjects.total if settings.sites else None,
         subjects=shard_subjects,
         seed=settings.seed,
         code=code("generate_images"),

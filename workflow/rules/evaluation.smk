@@ -134,7 +134,6 @@ rule measure_generator:
         unet="<results>/generator/unet/diffusion_pytorch_model.safetensors",
         subjects=marker(names.SUBJECTS),
         images=marker(names.IMAGES),
-        reader=[FACTOR_READER] if ARE_SCANS else [],
     output:
         table=report(
             "<results>/tables/generator_quality.csv",
@@ -175,6 +174,8 @@ rule measure_generator:
         settings=section("quality"),
         sampling=section("sampling"),
         readback_draws=settings.ranking.readback_draws,
+        reader=[FACTOR_READER] if ARE_SCANS else [],
+        reader_sha256=shipped.stated_sha256(FACTOR_READER) if ARE_SCANS else None,
         resamples=settings.evaluation.bootstrap_resamples,
         seed=settings.seed,
         code=code("measure_generator"),

@@ -59,6 +59,11 @@ rule train_generator:
         gpu=1,
     params:
         settings=section("generator"),
+        prior_sha256=(
+            shipped.stated_sha256(settings.generator.prior)
+            if settings.generator.prior
+            else None
+        ),
         seed=settings.seed,
         code=code("train_generator"),
     script:

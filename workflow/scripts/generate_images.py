@@ -23,7 +23,7 @@ def generate_images(
     sampling: Sampling,
     sites: Sites | None,
     random_effects: int,
-    first_unseen: int,
+    first_unseen: int | None,
     marker: Path,
     seed: int,
     code: str,

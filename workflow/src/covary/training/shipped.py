@@ -48,6 +48,11 @@ def read_description(path: Path, expected: dict[str, Any], key: str, instead: st
     return about
 
 
+def stated_sha256(path: str | Path) -> str | None:
+    """What SHA256SUMS says of a file; a rule that uses the file runs again when it changes."""
+    return _stated(Path(path)).get(Path(path).name)
+
+
 def _stated(path: Path) -> dict[str, str]:
     sums = path.with_name(_SUMS)
     lines = sums.read_text(encoding="utf-8").splitlines() if sums.is_file() else []

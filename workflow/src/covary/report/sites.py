@@ -69,7 +69,9 @@ def _compared(comparison: pd.DataFrame) -> list[str]:
             for method, of in rows.groupby("method", sort=False)
         ]  # fmt: skip
         if sentences:
-            said.append(f"{where[0].upper()}{where[1:]}: {'. '.join(sentences)}.")
+            first, *others = sentences
+            text = ". ".join([first, *(f"{one[0].upper()}{one[1:]}" for one in others)])
+            said.append(f"{where[0].upper()}{where[1:]}: {text}.")
     return said
 
 

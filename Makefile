@@ -47,7 +47,7 @@ unlock: env  ## Remove the lock of a run that was killed (make demo does so itse
 download: env  ## Fetch and check RESOURCE=<name> of resources/sources.csv
 	@$(SNAKEMAKE) resources/downloads/$(RESOURCE).json
 
-pretrain: env  ## Train the networks in workflow/pretrained again (about two hours on a core)
+pretrain: env  ## Train the networks in workflow/pretrained again
 	@$(SNAKEMAKE) --configfile config/config.yaml config/oct_64px.yaml -- pretrained
 	@cp results/oct_64px/pretrained/* workflow/pretrained/
 

@@ -126,6 +126,8 @@ class Config(Section):
         ):
             return value
         is_of_prior = {key: images.get(key, value) for key, value in DRAWN_SCANS.items()} == DRAWN_SCANS
+        vae = given.get("vae", {})
+        is_of_prior &= not isinstance(vae, dict) or vae.get("family", "beta_vae") == "beta_vae"
         return {**given, "generator": {**SHIPPED_PRIOR, **generator}} if is_of_prior else value
 
     @model_validator(mode="after")
@@ -164,6 +166,10 @@ class Config(Section):
     def _generator_fits(self) -> None:
         generator, drawn_px = self.generator, self.images.drawn_size_px
         way = generator.conditioning
+        if self.vae.is_sparse and (generator.conditioning_source == "reading" or generator.reading_weight):
+            raise ValueError("generator.conditioning_source must not be `reading`, and "
+                             "generator.reading_weight must be 0, with a sparse VAE, got "
+                             f"{self.vae.family}")  # fmt: skip
         if way in ("residual", "decoding"):
             if generator.pretrained is not None:
                 raise ValueError("generator.conditioning must be `token` or `paper` when "

@@ -15,6 +15,7 @@ from torch import Tensor
 from covary.config.generator import Generator
 from covary.diffusion.generator import ImageGenerator
 from covary.diffusion.loss import reading_errors, squared_errors
+from covary.errors import UserError
 from covary.jobs.progress import progress
 from covary.training.checkpoint import Checkpoint, fingerprint
 from covary.training.device import device_of, fixed_threads
@@ -46,7 +47,8 @@ def train_generator(
     the space of its autoencoder (`cache_latents`). `mean` and `log_variance` are q(z|x) of the images. With
     `conditioning_source: posterior_sample` each step draws z anew from it, so that over images z is
     distributed as at sampling. `gate` is γ of a spike-and-slab posterior. With `reading_weight` each step
-    also draws some z ~ N(0, I), and the encoder must read them from the images drawn for them.
+    also draws some z ~ N(0, I), and the encoder must read them from the images drawn for them. Raises
+    UserError if it reads no latent from images.
 
     Runs on as many devices as processes were launched by accelerate; each gets its share of the same batch
     with the same draws, so their number matters only to rounding. Returns the generator and one row every
@@ -61,6 +63,11 @@ def train_generator(
         generator.residual_scale = _residual_scale(generator, data, mean)
     unet = generator.unet.train()
     readable = torch.from_numpy(mean.var(axis=0) > _READABLE_VARIANCE).to(device)
+    if config.reading_weight > 0 and not readable.any():
+        raise UserError(
+            "generator.reading_weight: the encoder reads no latent from the images (variance of a posterior "
+            f"mean above {_READABLE_VARIANCE}); train the image VAE longer, or set the key to 0"
+        )
     if config.gradient_checkpointing:
         unet.enable_gradient_checkpointing()
     optimiser = torch.optim.AdamW(

@@ -224,6 +224,10 @@ def test_committed_schema_and_key_table_match_the_model():
             "generator.conditioning must be `token` or `paper` when generator.pretrained is given",
         ),
         (
+            {"vae": {"family": "sparse_vae"}, "generator": {"conditioning_source": "reading"}},
+            "generator.conditioning_source must not be `reading`, and generator.reading_weight must be 0",
+        ),
+        (
             {"sampling": {"guidance_scale": 2.0}},
             "sampling.guidance_scale must be 1 when generator.condition_dropout is 0, got 2",
         ),
@@ -366,3 +370,21 @@ def test_a_seed_on_the_command_line_has_results_of_its_own():
     assert (named.experiment, named.seed) == ("other", 7)
     # A file that holds another seed replaces the results, as any other setting of a file does.
     assert with_command_line(files | {"seed": 7}, {}).experiment == "mine"
+
+
+@pytest.mark.parametrize(
+    ("raw", "starts"),
+    [
+        ({}, True),
+        ({"generator": {"steps": 3000}}, True),
+        ({"generator": {"prior": None}}, False),
+        ({"generator": {"block_channels": [32, 64]}}, False),
+        ({"images": {"size_px": 128}}, False),
+        ({"images": {"source": "folder", "folder": "scans"}}, False),
+        ({"vae": {"family": "sparse_vae"}}, False),
+    ],
+)
+def test_only_drawn_scans_of_its_size_start_from_the_shipped_network(raw, starts):
+    generator = Config(**raw).generator
+    assert (generator.prior is not None) == starts
+    assert generator.steps == raw.get("generator", {}).get("steps", 200 if starts else 750)

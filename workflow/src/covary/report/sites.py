@@ -83,7 +83,11 @@ def _scanner(about: pd.DataFrame) -> str:
     moved = [f"{site_method_label(r.method)} {r.change:.3f}" for r in level.itertuples()]
     chance = level["chance"].iloc[0]
     quiet = level[level["site_found"] <= chance + _CLOSE]["method"].map(site_method_label).tolist()
-    hidden = f"The hidden layers of {joined(quiet)} hide it." if quiet else "No method hides it."
+    hidden = (
+        f"In those of {joined(quiet)} it is found less than 5 points above chance."
+        if quiet
+        else "It is found more than 5 points above chance in those of every method."
+    )
     return (
         f"A fresh classifier finds the site in the hidden layers ({where}; by chance {percent(chance, 0)}): "
         f"{joined(told)}. {hidden} If the mark in the corner is that of another site and all else stays, "

@@ -137,19 +137,24 @@ def test_a_steady_state_that_adds_to_what_is_there():
     np.testing.assert_allclose(by_formula, expected, rtol=1e-6)
 
 
-def test_derivatives_of_modelled_doses():
+# Method fo differentiates the same predictions as often, and needs no modes.
+@pytest.mark.parametrize("method", ["fo", pytest.param("focei", marks=pytest.mark.slow)])
+def test_derivatives_of_modelled_doses(method):
     doses = [Dose(0.0, 10.0), Dose(1.0, 10.0, compartment=2, rate=-2), Dose(3.0, 6.0, compartment=2, rate=-1)]
     design = nlme.Design.regular(TIMES_H, n_subjects=3, doses=doses)
     f = nlme.predictions(Formula(), PARAMETERS, ETA, design)
     records = nlme.Records.of(design, 1.1 * f)
-    by_formula = nlme.objective(Formula(), PARAMETERS, records, gradient=True)
-    by_equations = nlme.objective(Equations(), PARAMETERS, records, gradient=True)
+
+    def objective(model, parameters):
+        return nlme.objective(model, parameters, records, method=method, gradient=True)
+
+    by_formula, by_equations = (objective(model, PARAMETERS) for model in (Formula(), Equations()))
     np.testing.assert_allclose(by_equations.ofv, by_formula.ofv, atol=1e-6)
     np.testing.assert_allclose(by_equations.gradient, by_formula.gradient, atol=1e-5)
     vector, h = PARAMETERS.to_vector(), 1e-4
 
     def ofv(v):
-        return nlme.objective(Formula(), PARAMETERS.from_vector(v).concrete(), records).ofv.sum()
+        return objective(Formula(), PARAMETERS.from_vector(v).concrete()).ofv.sum()
 
     numeric = [(ofv(vector + h * d) - ofv(vector - h * d)) / (2 * h) for d in np.eye(vector.size)]
     np.testing.assert_allclose(by_formula.gradient.sum(axis=1), numeric, atol=1e-5)

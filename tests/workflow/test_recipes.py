@@ -63,9 +63,9 @@ def draw_blobs(folder, n: int) -> None:
         Image.fromarray(np.stack(colours, axis=-1).astype(np.uint8)).save(folder / f"{i:03d}.png")
 
 
-def run(project: Project, settings: dict, name: str) -> None:
+def run(project: Project, settings: dict, name: str, *targets: str) -> None:
     (project.folder / "config" / f"{name}.yaml").write_text(yaml.safe_dump(settings))
-    done = project.snakemake(config=f"config/{name}.yaml")
+    done = project.snakemake(*targets, config=f"config/{name}.yaml")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
 
 
@@ -105,8 +105,10 @@ def test_own_images_and_the_own_model_of_the_readme(tmp_path):
     assert {"prepare_images", "train_image_vae"} <= project.planned(config="config/mine.yaml").keys()
 
 
-def test_a_model_with_own_omega_error_doses_infusion_and_covariate(finished, tmp_path):
-    project = Project(tmp_path)
+@pytest.fixture(scope="module")
+def own(finished, tmp_path_factory):
+    """The tiny run with a model of one's own, and its configuration."""
+    project = Project(tmp_path_factory.mktemp("own"))
     project.take_over(finished)
     (project.folder / "weighted.py").write_text(MODEL)
     tiny = yaml.safe_load((project.folder / "config" / "tiny.yaml").read_text())
@@ -125,7 +127,12 @@ def test_a_model_with_own_omega_error_doses_infusion_and_covariate(finished, tmp
         "association": {"noise_variances": [1]},
         "predictors": [tiny["predictors"][1] | {"learning_curve": []}],
     }
-    run(project, tiny | own, "own")
+    return project, tiny | own
+
+
+def test_a_model_with_own_omega_error_doses_infusion_and_covariate(own):
+    project, settings = own
+    run(project, settings, "own", "results/tiny/markers/estimates/noise_1.json")
     dataset = project.results / "dataset.zarr"
     design = store.read(dataset, "design")
     assert design["dose_amount"].values.tolist() == [10, 5]
@@ -156,3 +163,12 @@ def test_a_model_with_own_omega_error_doses_infusion_and_covariate(finished, tmp
     assert np.abs(errors).max() < 0.5 and 0.04 < errors.std() < 0.2
     assert pd.read_csv(project.results / "population" / "noise_1.csv")["estimate"].notna().all()
     assert xr.open_datatree(dataset, engine="zarr")["estimates/noise_1/eta_approx"].shape == (128, 2)
+
+
+@pytest.mark.slow
+def test_a_model_of_one_s_own_reaches_the_report(own):
+    project, settings = own
+    run(project, settings, "own")
+    predicted = store.read(project.results / "dataset.zarr", "predictions/noise_1/resnet18_marginal_likelihood")
+    assert predicted["eta_pred"].shape == (32, 2)
+    assert (project.results / "report.html").stat().st_size > 10_000

@@ -52,10 +52,10 @@ pretrain: env  ## Train the networks in workflow/pretrained again
 	@cp results/oct_64px/pretrained/* workflow/pretrained/
 
 test: env  ## Run the test suite
-	@$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
 
 coverage: env  ## Run the test suite and show which lines of the package it does not reach
-	@$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --cov=covary --cov-report=term-missing:skip-covered
+	@$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder --cov=covary --cov-report=term-missing:skip-covered
 
 test-slow: env  ## Run what takes minutes per test: kills at random moments, a real Slurm, networks of full size
 	@$(BIN)/python -m pytest -m slow

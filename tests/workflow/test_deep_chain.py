@@ -15,11 +15,10 @@ def deep(project):
     return project
 
 
-def test_a_run_with_a_ladder_fits_each_model_and_others_fit_none(deep):
+def test_a_run_with_a_ladder_fits_each_model(deep):
     planned = deep.planned(config=CONFIG)
     assert planned["fit_ladder"] == planned["estimate_by_model"] == 2
     assert planned["compare_ladder"] == planned["compare_estimators"] == planned["plot_ladder"] == 1
-    assert not {"fit_ladder", "compare_ladder", "plot_ladder"} & deep.planned().keys()
 
 
 @pytest.mark.slow

@@ -169,6 +169,6 @@ def test_a_model_with_own_omega_error_doses_infusion_and_covariate(own):
 def test_a_model_of_one_s_own_reaches_the_report(own):
     project, settings = own
     run(project, settings, "own")
-    predicted = store.read(project.results / "dataset.zarr", "predictions/noise_1/resnet18_marginal_likelihood")
-    assert predicted["eta_pred"].shape == (32, 2)
+    tree = xr.open_datatree(project.results / "dataset.zarr", engine="zarr")
+    assert tree["predictions/noise_1/resnet18_marginal_likelihood/eta_pred"].shape == (32, 2)
     assert (project.results / "report.html").stat().st_size > 10_000

@@ -80,13 +80,13 @@ def project(tmp_path):
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory):
     """The tiny experiment, run to its end: once for all processes of a test run."""
-    of_this_process = tmp_path_factory.getbasetemp()
-    whole = of_this_process.parent if "PYTEST_XDIST_WORKER" in os.environ else of_this_process
+    of_this_process, one_of_two = tmp_path_factory.getbasetemp(), "PYTEST_XDIST_WORKER" in os.environ
+    whole = of_this_process.parent if one_of_two else of_this_process
     folder, done = whole / "tiny", whole / "tiny.done"
     with FileLock(whole / "tiny.lock"):
         if not folder.exists():
             folder.mkdir()
-            run = Project(folder).snakemake()
+            run = Project(folder).snakemake(cores=1 if one_of_two else 2)
             assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-4000:]
             done.touch()
         assert done.exists(), "the tiny run failed in another process"

@@ -18,9 +18,17 @@ __all__ = ["finished", "project"]
 
 
 def pytest_collection_modifyitems(items):
-    """Long files come first, so that no core waits for them at the end: those of the tiny run, the engine."""
+    """Let no process wait: one makes the tiny run on one core, while the other tests the engine on the other.
+
+    Then come the other users of the tiny run, and last what takes little.
+    """
     users = {item.path for item in items if "finished" in item.fixturenames}
-    items.sort(key=lambda item: (item.path not in users, item.path.parent.name != "nlme"))
+
+    def turn(item):
+        engine, user = item.path.parent.name == "nlme", item.path in users
+        return item.path.name != "test_tiny.py", not engine, not user
+
+    items.sort(key=turn)
 
 
 def pytest_sessionstart():

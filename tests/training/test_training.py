@@ -4,8 +4,10 @@ import logging
 import signal
 import subprocess
 import sys
+from functools import cache
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import ClassVar
 
 import numpy as np
@@ -31,8 +33,8 @@ from tiny import save_tiny_stable_diffusion
 
 SIZE_PX = 16
 SETTINGS: dict[str, Section] = {
-    "vae": Vae(latent_dim=2, base_channels=2, epochs=20, batch_size=8),
-    "generator": Generator(block_channels=[16, 16], steps=140, batch_size=4),
+    "vae": Vae(latent_dim=2, base_channels=2, epochs=4, batch_size=8),
+    "generator": Generator(block_channels=[16, 16], steps=30, batch_size=4, checkpoint_steps=20),
     "pretrained": Generator(
         pretrained="stable_diffusion",
         conditioning="paper",
@@ -45,7 +47,7 @@ SETTINGS: dict[str, Section] = {
         condition_dropout=0.2,
         learning_rate_schedule="constant",
     ),
-    "predictor": Predictor(width=2, epochs=20, patience_epochs=20, batch_size=8),
+    "predictor": Predictor(width=2, epochs=4, batch_size=8),
 }
 
 
@@ -109,13 +111,20 @@ def posteriors(values: np.ndarray) -> Posteriors:
     return Posteriors(draws.astype(np.float32), np.zeros(len(values)), likelihood, np.arange(len(values)))
 
 
+@cache
+def uninterrupted(kind: str) -> tuple[dict[str, torch.Tensor], list[dict]]:
+    """What such a training ends with."""
+    with TemporaryDirectory() as folder:
+        return train(kind, Path(folder) / "checkpoints")
+
+
 KINDS = [pytest.param(kind, marks=pytest.mark.slow) if kind == "pretrained" else kind for kind in SETTINGS]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(kind, tmp_path, caplog):
     torch.set_num_threads(1)
-    expected, history = train(kind, tmp_path / "uninterrupted")
+    expected, history = uninterrupted(kind)
 
     process = subprocess.Popen(
         [sys.executable, __file__, kind, str(tmp_path / "killed")],
@@ -153,11 +162,11 @@ def test_a_predictor_that_was_trained_before_is_not_trained_again(tmp_path, capl
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_seed_decides_the_weights(kind, tmp_path):
+    first, _ = uninterrupted(kind)
     state = torch.random.get_rng_state()
-    first, _ = train(kind, tmp_path / "1")
+    other, _ = train(kind, tmp_path, seed=2)
     if kind not in ("generator", "pretrained"):
         assert torch.equal(torch.random.get_rng_state(), state)
-    other, _ = train(kind, tmp_path / "2", seed=2)
     assert any(not torch.equal(first[name], other[name]) for name in first)
 
 

@@ -162,7 +162,7 @@ def test_a_model_with_own_omega_error_doses_infusion_and_covariate(own):
     errors = np.concatenate(errors)
     assert np.abs(errors).max() < 0.5 and 0.04 < errors.std() < 0.2
     assert pd.read_csv(project.results / "population" / "noise_1.csv")["estimate"].notna().all()
-    assert xr.open_datatree(dataset, engine="zarr")["estimates/noise_1/eta_approx"].shape == (128, 2)
+    assert store.read(dataset, "estimates/noise_1")["eta_approx"].shape == (128, 2)
 
 
 @pytest.mark.slow

@@ -66,6 +66,16 @@ def test_a_network_that_is_stored_comes_back(trained, tmp_path):
         load(tmp_path / "other.npz")
 
 
+def test_a_network_of_three_parameters_that_is_stored_keeps_the_order_in_which_its_flow_takes_them(tmp_path):
+    times_h = np.array([0.0, 1.0, 2.0])
+    simulator = FunctionSimulator(times_h, 3, lambda phi: phi * (1 + times_h), 0.5)
+    network, _ = train(simulator, dataclasses.replace(SMALL, steps=2, rounds=1), seed=1, folder=tmp_path)
+    save(tmp_path / "network.npz", network, SMALL, np.eye(3))
+    phi, y = simulated(simulator, 0, 6, seed=2, stream="t")
+    found, _ = load(tmp_path / "network.npz")
+    np.testing.assert_array_equal(found.log_density(phi, y), network.log_density(phi, y))
+
+
 def test_records_unlike_those_of_the_training_are_noticed(trained):
     network, _ = trained
     _, y = simulated(line(uniform_number_missing(2)), 0, 400, seed=2, stream="t")

@@ -88,6 +88,23 @@ def test_modes_of_ragged_records_are_global():
         assert modes.objective[i] <= phi.min() + 1e-6
 
 
+def test_the_mode_of_a_record_with_missing_visits_is_global():
+    """The point of the cloud with the least Φ leads to a mode 36 above the global one."""
+    model = nlme.SaturableElimination()
+    omega = np.diag([0.917034, 0.949709, 0.947090])
+    parameters = model.parameters([0.944688, 1.586335, 0.353610], omega, nlme.Additive(0.00981445))
+    y = np.full((2, 21), np.nan)
+    y[0, [3, 4, 6, 8, 10, 11, 12, 13, 14, 15]] = [
+        *(0.71, 0.70157, 0.61141, 0.51008, 0.41229),
+        *(0.37535, 0.34133, 0.28163, 0.26875, 0.22356),
+    ]  # fmt: skip
+    y[1, 0] = 0.0
+    design = nlme.Design.regular(np.arange(21) * 0.5, n_subjects=2, dose=1.0)
+    modes = nlme.empirical_bayes(model, parameters, nlme.Records.of(design, y, missing_as_nan=True))
+    np.testing.assert_allclose(modes.eta[0], [0.3536, -1.2073, 1.5615], atol=0.01)
+    assert modes.status[0] == nlme.Status.CONVERGED
+
+
 def test_theophylline_from_nowhere():
     model = nlme.OneCompartmentOral()
     records = nlme.read_nonmem(DATA / "theoph_nonmem.csv")

@@ -20,7 +20,7 @@ _SHAPES = ("layers", "width", "summary")
 
 def save(path: Path, trained: Trained, settings: Training, factor: Float64[np.ndarray, "k k"]) -> None:
     """Write the network, how it was made, and the `factor` of its simulator."""
-    leaves = jax.tree.leaves(eqx.filter(trained.network, eqx.is_inexact_array))
+    leaves = jax.tree.leaves(eqx.filter(trained.network, eqx.is_array))  # permutations of the flow too
     made = {name: getattr(settings, name) for name in _SHAPES}
     description = json.dumps({"network": made, "encoder": trained.encoder._asdict(), "k": trained.network.k})
     with whole(path) as partial, partial.open("wb") as file:
@@ -53,6 +53,6 @@ def _network(description: dict, encoder: Encoder, leaves: list[np.ndarray]) -> P
         key=jax.random.key(0),
         **description["network"],
     )
-    weights, rest = eqx.partition(empty, eqx.is_inexact_array)
-    structure = jax.tree.structure(weights)
+    arrays, rest = eqx.partition(empty, eqx.is_array)
+    structure = jax.tree.structure(arrays)
     return eqx.combine(jax.tree.unflatten(structure, [jnp.asarray(leaf) for leaf in leaves]), rest)

@@ -5,7 +5,8 @@ close, first with a coarse solver, then with the default one; exact Newton steps
 done leave the batch.
 
 A posterior may have several modes. Where all subjects are alike, the search starts again from a point of the
-cloud that is far from the mode and almost as good. Else the cloud is sparse, and three searches start side by
+cloud that is far from the mode and almost as good, and again where visits are missing and the others fit
+badly. Else the cloud is sparse, and three searches start side by
 side from points that are far from each other.
 """
 
@@ -40,6 +41,7 @@ _CLOUD_SHARED, _CLOUD_RAGGED = 1024, 64  # a shared design needs the cloud's pre
 # better mode.
 _RIVAL_DISTANCE, _RIVAL_MARGIN = 1.0, 0.3
 _STARTS_RAGGED = 3
+_TRIES = 3  # more, for a record with missing visits that fits badly
 _SAME_MODE = 0.01  # in standard deviations: two coarse searches that end closer have found one mode
 _COARSE_MARGIN = 3.0  # of Φ: a coarse search that ends higher above another cannot end lower after it
 _POOR_FIT = 1e-3  # tail probability of the sum of squared weighted residuals below which a mode is suspect
@@ -134,6 +136,8 @@ def estimate(
             tried = _approach(model, parameters, lanes, frozen, suspects, rivals[:, suspects])
             tried = _finish(model, parameters, lanes, frozen, suspects, tried, goal, hessian)
             found = _keep_better(found, tried, suspects, factor)
+        if not lanes.present.all():
+            found = _further_tries(model, parameters, lanes, frozen, starts, first, found, goal, hessian)
     else:
         starts = _Starts(model, parameters, lanes, frozen)
         found = _best_of_several(model, parameters, lanes, frozen, starts, goal, hessian)
@@ -151,6 +155,28 @@ def estimate(
         _gradient_norm(found.at, factor),
         status.astype(np.int8),
     )
+
+
+def _further_tries(
+    model, parameters, lanes, frozen, starts: "_Starts", first, found, goal, hessian
+) -> _Search:
+    """Search again for subjects with missing visits whose record fits badly at the mode that was found.
+
+    Each try starts at the best point of the cloud that is near no start and no mode so far: the best point
+    for a few visits may lead to a poor mode.
+    """
+    incomplete, centres = ~lanes.present.all(axis=0), [first, found.eta]
+    for _ in range(_TRIES):
+        poor = _poorly_fitted(model, parameters, lanes, frozen, found.eta)
+        suspects = np.flatnonzero(poor & incomplete)
+        if not suspects.size:
+            break
+        start = starts.away_from(*centres)[0]
+        tried = _approach(model, parameters, lanes, frozen, suspects, start[:, suspects])
+        tried = _finish(model, parameters, lanes, frozen, suspects, tried, goal, hessian)
+        found = _keep_better(found, tried, suspects, starts.factor)
+        centres += [start, found.eta]
+    return found
 
 
 def _best_of_several(model, parameters, lanes, frozen, starts: "_Starts", goal, hessian) -> _Search:
@@ -396,10 +422,10 @@ class _Starts:
         _, parameters, lanes, frozen = self._arguments
         if lanes.alike:
             n = lanes.y.shape[1]
-            (centre,) = white or (np.full((len(self.white), n), np.inf),)
+            centres = white or (np.full((len(self.white), n), np.inf),)
             one = None if frozen is None else frozen[:, :1]
             program = partial(_lowest_shared, parameters, self.white, self.points, self._predictions, one)
-            return map_lanes(program, n, lambda index: (centre[:, index], lanes.select(index)))
+            return map_lanes(program, n, lambda index: (take(centres, index), lanes.select(index)))
         scores = self._scores
         for centre in white:
             scores = np.where(_near(self.white, centre), np.inf, scores)
@@ -409,9 +435,10 @@ class _Starts:
 
 @lane_program(n_shared=5)
 def _lowest_shared(parameters, white, points, f, frozen, centres, lanes):
-    """The best point for each subject away from its centre, where subjects are alike, and Φ there."""
-    scores = _shared_scores(parameters, points, f, frozen, lanes)
-    away = jnp.where(_near(white, centres), jnp.inf, scores)
+    """The best point for each subject away from its centres, where subjects are alike, and Φ there."""
+    away = _shared_scores(parameters, points, f, frozen, lanes)
+    for centre in centres:
+        away = jnp.where(_near(white, centre), jnp.inf, away)
     return jnp.argmin(away, axis=0), jnp.min(away, axis=0)
 
 

@@ -17,7 +17,7 @@ LOW_TO_HIGH = """
     resampling  config  jobs
     dataset.names  dataset.shards
     store  images  nlme
-    dataset.scenario  phantom  training
+    dataset.scenario  dataset.latents  phantom  training
     dataset  vae
     records  diffusion  phenotypes
     predict  quality  amortised

@@ -1,23 +1,23 @@
 """Sites in the group `subjects`, and the most that can be found at given sites."""
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from covary import rng
 from covary.config.dataset import Subjects
 from covary.config.sites import Sites
 from covary.dataset.association import blur
+from covary.dataset.latents import Latents
 from covary.dataset.sites import case_mix_of, draw_sites, most_at_sites, scan_at_all, table_of
 from covary.dataset.subjects import SPLITS, members, sample, splits_of
 
-RANKING = pd.DataFrame({"latent": range(4), "random_effect": [1, -1, 0, -1], "open_share": 1.0})
+LATENTS = Latents(np.array([2, 0]), np.ones(4))
 SUBJECTS = Subjects(train=60, validation=20, test=40)
 SITES = Sites(seen=4, unseen=2, unseen_subjects=30, confounding=0.9)
 
 
 def test_subjects_at_unseen_sites_come_last_and_leave_the_others_as_they_are():
-    without, with_sites = (sample(RANKING, SUBJECTS, sites, seed=1) for sites in (None, SITES))
+    without, with_sites = (sample(LATENTS, SUBJECTS, sites, seed=1) for sites in (None, SITES))
     assert splits_of(without) == list(SPLITS[:3]) and splits_of(with_sites) == list(SPLITS)
     assert set(without.data_vars) == {"z", "eta", "split"}
     for name in without.data_vars:
@@ -30,7 +30,7 @@ def test_subjects_at_unseen_sites_come_last_and_leave_the_others_as_they_are():
 
 
 def test_sites_come_back_with_the_case_mix_around_the_mean_of_seen_sites():
-    subjects, drawn = sample(RANKING, SUBJECTS, SITES, seed=1), draw_sites(SITES, 2, seed=1)
+    subjects, drawn = sample(LATENTS, SUBJECTS, SITES, seed=1), draw_sites(SITES, 2, seed=1)
     table = table_of(subjects)
     np.testing.assert_allclose(table.case_mix[:4].mean(axis=0), 0, atol=1e-12)
     np.testing.assert_allclose(np.diff(table.case_mix, axis=0), np.diff(drawn.case_mix, axis=0))
@@ -52,7 +52,7 @@ def test_the_most_is_what_the_best_prediction_reaches(noise_variance, site_known
 
 
 def test_a_moved_mark_changes_nothing_but_the_mark():
-    subjects = sample(RANKING, SUBJECTS, SITES, seed=1)
+    subjects = sample(LATENTS, SUBJECTS, SITES, seed=1)
     images = rng.generator(1, "pixels").integers(40, 200, (5, 1, 16, 16)).astype(np.uint8)
     scanned = scan_at_all(images, subjects, 80, SITES, seed=1)
     assert scanned["at_sites"].shape == (6, 5, 1, 16, 16)

@@ -160,7 +160,7 @@ def test_without_z_the_network_sees_neither_it_nor_its_decoding():
     config = SMALL.model_copy(update={"condition_dropout": 0.5})
     device = torch.device("cpu")
     drawn = _draw(
-        generator, images, mean, mean, np.arange(6), config, torch.Generator().manual_seed(1), device
+        generator, images, mean, mean, mean.std(axis=0), config, torch.Generator().manual_seed(1), device
     )
     squared_errors(generator, **vars(drawn))
     ((x, _), conditions), hidden = seen[0], drawn.without_z
@@ -175,7 +175,7 @@ def test_noise_offset_is_equal_over_a_channel_and_of_the_given_size():
     images, mean = np.zeros((200, 1, SIZE_PX, SIZE_PX), np.uint8), np.zeros((200, LATENT_DIM), np.float32)
     drawn = [
         _draw(
-            generator, images, mean, mean, np.arange(200), SMALL.model_copy(update={"noise_offset": offset}),
+            generator, images, mean, mean, mean.std(axis=0), SMALL.model_copy(update={"noise_offset": offset}),
             torch.Generator().manual_seed(1), torch.device("cpu"),
         ).noise
         for offset in (0.0, 0.5)
@@ -199,7 +199,7 @@ def test_min_snr_weights_are_those_of_the_prediction(prediction_type):
     images = np.zeros((8, 1, SIZE_PX, SIZE_PX), np.uint8)
     mean = np.zeros((8, LATENT_DIM), np.float32)
     draws = torch.Generator().manual_seed(1)
-    drawn = _draw(generator, images, mean, mean, np.arange(8), SMALL, draws, torch.device("cpu"))
+    drawn = _draw(generator, images, mean, mean, mean.std(axis=0), SMALL, draws, torch.device("cpu"))
     with torch.no_grad():
         weight = squared_errors(generator, **vars(drawn), min_snr_gamma=5.0)
         weight = weight / squared_errors(generator, **vars(drawn))

@@ -58,7 +58,7 @@ def test_the_unet_trains_a_step_and_draws_an_image():
     mean = np.zeros((1, LATENT_DIM), np.float32)
     latents = np.random.default_rng(0).normal(size=(1, 4, 64, 64)).astype(np.float32)
     drawn = _draw(
-        generator, latents, mean, mean, np.arange(1), CONFIG, torch.Generator().manual_seed(1),
+        generator, latents, mean, mean, mean.std(axis=0), CONFIG, torch.Generator().manual_seed(1),
         torch.device("cpu"),
     )  # fmt: skip
     before = unet.conv_in.weight.detach().clone()

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from covary.config.generator import Generator, Sampling
+from covary.dataset.latents import Latents
 from covary.diffusion import ImageGenerator
 from covary.quality.counterfactuals import counterfactuals
 from covary.vae import VAE
@@ -32,7 +33,9 @@ def mixing(matrix: torch.Tensor) -> ImageGenerator:
 
 
 def shifts(matrix):
-    table = counterfactuals(mixing(matrix), [2, 0], NAMES, np.ones(3), 8, Sampling(steps=2), 1)
+    table = counterfactuals(
+        mixing(matrix), Latents(np.array([2, 0]), np.ones(3)), NAMES, 8, Sampling(steps=2), 1
+    )
     assert list(table["moved"]) == ["eta_a", "eta_a", "eta_b", "eta_b"]
     assert (table["low"] <= table["shift"]).all() and (table["shift"] <= table["high"]).all()
     return table.pivot(index="moved", columns="read", values="shift").loc[NAMES, NAMES].to_numpy()
@@ -50,5 +53,7 @@ def test_a_leak_is_found():
 
 @pytest.mark.parametrize("n", [1, 3])
 def test_a_subject_has_the_same_counterfactuals_among_others(n):
-    one = counterfactuals(mixing(torch.eye(3)), [0], NAMES[:1], np.ones(3), n, Sampling(steps=2), 1)
+    one = counterfactuals(
+        mixing(torch.eye(3)), Latents(np.array([0]), np.ones(3)), NAMES[:1], n, Sampling(steps=2), 1
+    )
     assert one["n"].item() == n and one["largest"].item() == pytest.approx(2, abs=0.05)

@@ -11,6 +11,7 @@ from covary import figures, rng
 from covary.config.dataset import Subjects
 from covary.config.reading import check
 from covary.config.sites import Sites
+from covary.dataset.latents import Latents
 from covary.dataset.sites import case_mix_of
 from covary.dataset.subjects import members, sample
 from covary.evaluate.site_methods import LevelAtSites, site_tables
@@ -18,12 +19,12 @@ from covary.report import FIGURES, render, sites
 
 CAPTIONS = Path(__file__).parents[2] / "workflow" / "report"
 CONFIG = Sites(seen=4, unseen=3, unseen_subjects=240)
-RANKING = pd.DataFrame({"latent": range(2), "random_effect": [0, 1], "open_share": 1.0})
+LATENTS = Latents(np.arange(2), np.ones(2))
 
 
 def tables(gain=0.3):
     """`plain` knows eta, with an error; `armed` also knows the site, and errs less by `gain` at new sites."""
-    subjects = sample(RANKING, Subjects(train=20, validation=4, test=400), CONFIG, seed=1)
+    subjects = sample(LATENTS, Subjects(train=20, validation=4, test=400), CONFIG, seed=1)
     eta, shift = subjects["eta"].values.astype(float), case_mix_of(subjects)
     error = rng.normal(1, "error", 0, len(eta), (2,))
     level = LevelAtSites(0.0, subjects, eta + shift)

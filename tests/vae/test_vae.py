@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from covary.config.dataset import Subjects
 from covary.config.vae import Ranking, Vae
+from covary.dataset.latents import Latents
 from covary.dataset.subjects import sample
 from covary.training.device import place
 from covary.vae import (
@@ -193,7 +194,7 @@ def test_under_a_prior_with_gates_latents_are_ranked_by_open_ones_and_the_chosen
     np.testing.assert_allclose(table["readback_r2"], 1 - (1 - np.array(fidelity)) ** 2, atol=0.06)
     assert table["random_effect"].tolist() == [1, -1, 0, -1]
     assert table["open_share"].tolist() == [1, 0.25, 1, 0.25]
-    subjects = sample(table, Subjects(train=4000, validation=100, test=100), seed=3)
+    subjects = sample(Latents.of_ranking(table), Subjects(train=4000, validation=100, test=100), seed=3)
     eta, z = subjects["eta"].values, subjects["z"].values
     np.testing.assert_array_equal(eta, z[:, [2, 0]])
     assert (eta != 0).all() and eta.std() == pytest.approx(1, abs=0.03)

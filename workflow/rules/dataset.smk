@@ -38,7 +38,7 @@ rule sample_subjects:
     """Draw z for every subject and read the random effects off it."""
     input:
         specification="<results>/dataset.spec.json",
-        ranking="<results>/vae/latent_ranking.csv",
+        latents="<results>/vae/latents.json",
     output:
         marker=marker(names.SUBJECTS),
     log:
@@ -66,8 +66,7 @@ rule generate_images:
         specification="<results>/dataset.spec.json",
         unet="<results>/generator/unet/diffusion_pytorch_model.safetensors",
         gate=gate_of_generator(),
-        # Images follow from z. Which latents were chosen matters to z only where the prior has gates.
-        ranking=["<results>/vae/latent_ranking.csv"] if settings.vae.is_sparse else [],
+        latents="<results>/vae/latents.json",
     output:
         marker=f"<results>/{names.shard_marker('{shard}')}",
     log:

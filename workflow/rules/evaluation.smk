@@ -87,6 +87,7 @@ rule plot_images:
         index="<results>/images/index.parquet",
         encodings="<results>/vae/encodings.npz",
         ranking="<results>/vae/latent_ranking.csv",
+        latents="<results>/vae/latents.json",
         unet="<results>/generator/unet/diffusion_pytorch_model.safetensors",
         images=marker(names.IMAGES),
     output:
@@ -131,6 +132,7 @@ rule measure_generator:
         index="<results>/images/index.parquet",
         encodings="<results>/vae/encodings.npz",
         ranking="<results>/vae/latent_ranking.csv",
+        latents="<results>/vae/latents.json",
         unet="<results>/generator/unet/diffusion_pytorch_model.safetensors",
         subjects=marker(names.SUBJECTS),
         images=marker(names.IMAGES),

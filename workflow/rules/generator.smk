@@ -74,6 +74,7 @@ rule check_generator:
     """Stop the run if the random effects cannot be read back from generated images."""
     input:
         ranking="<results>/vae/latent_ranking.csv",
+        latents="<results>/vae/latents.json",
         unet="<results>/generator/unet/diffusion_pytorch_model.safetensors",
     output:
         table="<results>/gates/generator.csv",

@@ -14,7 +14,7 @@ rule draw_at_sites:
     input:
         subjects=marker(names.SUBJECTS),
         unet="<results>/generator/unet/diffusion_pytorch_model.safetensors",
-        ranking="<results>/vae/latent_ranking.csv",
+        latents="<results>/vae/latents.json",
     output:
         images="<results>/sites/at_sites.npz",
     log:

@@ -72,6 +72,7 @@ rule rank_latents:
             category="Images",
         ),
         agreement="<results>/vae/ranking_agreement.csv",
+        latents="<results>/vae/latents.json",
     log:
         "<logs>/rank_latents.log",
     benchmark:
@@ -86,6 +87,8 @@ rule rank_latents:
         settings=section("ranking"),
         random_effects=len(RANDOM_EFFECTS),
         open_share=settings.vae.open_share,
+        other_latents=settings.other_latents,
+        conditioning_source=settings.generator.conditioning_source,
         seed=settings.seed,
         code=code("rank_latents"),
     script:

@@ -5,14 +5,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from covary import diffusion, gates, quality, rng
+from covary import diffusion, gates, quality
 from covary.config.gates import Gates
 from covary.config.generator import Sampling
+from covary.dataset.latents import Latents
 from covary.jobs.run import run
 
 
 def check_generator(
     ranking: Path,
+    latents: Path,
     generator: Path,
     table: Path,
     random_effects: list[str],
@@ -23,7 +25,7 @@ def check_generator(
     """Draw a few images, and write what can be read back of each random effect, if it is enough."""
     network = diffusion.ImageGenerator.load(generator)
     ranked = pd.read_csv(ranking)
-    z = rng.latents(seed, "gate", 0, settings.images, ranked["open_share"].to_numpy(float))
+    z = Latents.read(latents).draw(seed, "gate", 0, settings.images)
     drawn = diffusion.generate(network, z, np.arange(settings.images), sampling, seed)
     r2 = quality.readback_r2(z, quality.read_back(network.vae, drawn))
     shares = gates.readable_shares(ranked, random_effects, r2)

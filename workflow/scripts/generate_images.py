@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from covary import diffusion, store
 from covary.config.generator import Sampling
 from covary.config.sites import Sites
+from covary.dataset.latents import Latents
 from covary.dataset.shards import Shard
 from covary.dataset.sites import draw_sites, scan, sites_of
 from covary.dataset.subjects import latent_vectors
@@ -17,7 +17,7 @@ from covary.jobs.run import run
 def generate_images(
     dataset: Path,
     generator: Path,
-    ranking: list[Path],
+    latents: Path,
     shard: int,
     subjects: list[int],
     sampling: Sampling,
@@ -30,16 +30,13 @@ def generate_images(
 ) -> None:
     """Draw the images of the subjects from subjects[0] to before subjects[1] and write their shard.
 
-    Without a `ranking`, the prior has no gates. With `sites`, images pass through the scanners of the sites.
+    With `sites`, images pass through the scanners of the sites.
     """
     part = Shard(shard, *subjects)
     network = diffusion.ImageGenerator.load(generator)
-    open_share = np.ones(network.vae.latent_dim)
-    if ranking:
-        open_share = pd.read_csv(ranking[0])["open_share"].to_numpy(float)
     images = diffusion.generate(
         network,
-        latent_vectors(seed, part.start, part.stop, open_share),
+        latent_vectors(Latents.read(latents), seed, part.start, part.stop),
         np.arange(part.start, part.stop),
         sampling,
         seed,

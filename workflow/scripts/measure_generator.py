@@ -9,6 +9,7 @@ from covary import diffusion, images, quality, store
 from covary.config.evaluation import Quality
 from covary.config.generator import Sampling
 from covary.dataset import names
+from covary.dataset.latents import Latents
 from covary.dataset.subjects import members
 from covary.jobs.run import run
 
@@ -19,6 +20,7 @@ def measure_generator(
     index: Path,
     encodings: Path,
     ranking: Path,
+    latents: Path,
     generator: Path,
     dataset: Path,
     reader: list[Path],
@@ -58,9 +60,8 @@ def measure_generator(
     measured.to_csv(table, index=False)
     shifts = quality.counterfactuals(
         network,
-        subjects["eta"].attrs["latents"],
+        Latents.read(latents),
         random_effects,
-        ranked["open_share"].to_numpy(float),
         settings.counterfactuals,
         sampling,
         seed,

@@ -9,6 +9,7 @@ from covary import diffusion, figures, quality, store, vae
 from covary import images as prepared_images
 from covary.config.generator import Sampling
 from covary.dataset import names
+from covary.dataset.latents import Latents
 from covary.jobs.run import run
 
 N_EXAMPLES, N_RECONSTRUCTIONS, N_LATENTS = 40, 6, 5
@@ -19,6 +20,7 @@ def plot_images(
     index: Path,
     encodings: Path,
     ranking: Path,
+    latents: Path,
     generator: Path,
     dataset: Path,
     examples: Path,
@@ -44,8 +46,7 @@ def plot_images(
 
     table = pd.read_csv(ranking)
     ranked = table[table["active"]].sort_values("rank_readback")["latent"].to_numpy()[:N_LATENTS]
-    open_share = table["open_share"].to_numpy(float)
-    strips = diffusion.traverse(network, ranked, VALUES, open_share, sampling, seed)
+    strips = diffusion.traverse(network, ranked, VALUES, Latents.read(latents), sampling, seed)
     figures.save(figures.traversals(strips, ranked.tolist(), VALUES), traversals)
 
 

@@ -46,6 +46,12 @@ class Association(Section):
         min_length=1,
         description="σ² of the noise on eta; an image can explain 1/(1+σ²) of eta_hat",
     )
+    other_latents: Literal["images", "prior"] | None = Field(
+        None,
+        description="How latents that are not random effects are drawn: given the random effects, as all go "
+        "together in the encodings of the images (`images`), or independently from the prior (`prior`, as "
+        "in paper 000); null is `images`, and `prior` for a VAE with gates",
+    )
 
     @model_validator(mode="after")
     def _levels_differ(self):

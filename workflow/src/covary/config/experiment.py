@@ -71,6 +71,11 @@ class Config(Section):
         return self.subjects.total + (self.sites.unseen_subjects if self.sites else 0)
 
     @property
+    def other_latents(self) -> str:
+        """How the latents that are not random effects are drawn; a key of `association`, resolved."""
+        return self.association.other_latents or ("prior" if self.vae.is_sparse else "images")
+
+    @property
     def readers(self) -> dict[str, Predictor]:
         """The first predictor of each network, by label. A reader is trained with its settings."""
         first: dict[str, Predictor] = {}
@@ -145,6 +150,9 @@ class Config(Section):
         if self.longitudinal.fit.method == "amortised" and self.posterior.source != "amortised":
             raise ValueError("posterior.source must be `amortised` when longitudinal.fit.method is, got "
                              f"{self.posterior.source!r}")  # fmt: skip
+        if self.vae.is_sparse and self.association.other_latents == "images":
+            raise ValueError("association.other_latents must be `prior` or null for a VAE with gates "
+                             f"({self.vae.family}), got 'images'")  # fmt: skip
         self._generator_fits()
         self._predictors_differ()
         if self.sites:

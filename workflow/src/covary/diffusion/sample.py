@@ -16,6 +16,7 @@ from torch import Tensor
 
 from covary import rng
 from covary.config.generator import Sampling
+from covary.dataset.latents import Latents
 from covary.diffusion.generator import ImageGenerator
 from covary.diffusion.mock import mock_images
 from covary.errors import UserError
@@ -91,19 +92,16 @@ def reconstruct(
 
 def traverse(
     generator: ImageGenerator,
-    latents: Int[np.ndarray, " varied"],
+    varied: Int[np.ndarray, " varied"],
     values: Float[np.ndarray, " value"],
-    open_share: Float[np.ndarray, " latent"],
+    latents: Latents,
     config: Sampling,
     seed: int,
 ) -> UInt8[np.ndarray, "varied value c h w"]:
-    """Images along each of some latents, these latents at 0 otherwise; all from one noise and one other z.
-
-    The gates of the other latents are open with the probabilities `open_share`.
-    """
-    grid = np.tile(rng.latents(seed, "traversal", 0, 1, open_share)[0], (len(latents), len(values), 1))
-    grid[:, :, latents] = 0
-    for row, latent in enumerate(latents):
+    """Images along each of some latents, these latents at 0 otherwise; all from one noise and one other z."""
+    grid = np.tile(latents.draw(seed, "traversal", 0, 1)[0], (len(varied), len(values), 1))
+    grid[:, :, varied] = 0
+    for row, latent in enumerate(varied):
         grid[row, :, latent] = values
     subjects = np.zeros(grid[..., 0].size, dtype=int)
     images = generate(generator, grid.reshape(-1, grid.shape[2]), subjects, config, seed)

@@ -20,10 +20,10 @@ from covary.jobs.progress import progress
 from covary.training.checkpoint import Checkpoint, fingerprint
 from covary.training.device import device_of, fixed_threads
 from covary.training.draws import keyed_generator, seeded, shuffled_batches
-from covary.vae import VAE, draw_gated, draw_posterior
+from covary.vae import VAE
+from covary.vae.conditioning import READABLE_VARIANCE, conditioning
 
 _WARMUP_FRACTION = 0.05
-_READABLE_VARIANCE = 0.5  # of the posterior mean over images: such a latent is read from an image
 _DREAMS = 6  # one z ~ N(0, I) is drawn for so many images
 _SCALE_IMAGES = 1024
 
@@ -62,11 +62,12 @@ def train_generator(
     if config.prior is None:
         generator.residual_scale = _residual_scale(generator, data, mean)
     unet = generator.unet.train()
-    readable = torch.from_numpy(mean.var(axis=0) > _READABLE_VARIANCE).to(device)
+    sd = mean.std(axis=0)
+    readable = torch.from_numpy(sd**2 > READABLE_VARIANCE).to(device)
     if config.reading_weight > 0 and not readable.any():
         raise UserError(
             "generator.reading_weight: the encoder reads no latent from the images (variance of a posterior "
-            f"mean above {_READABLE_VARIANCE}); train the image VAE longer, or set the key to 0"
+            f"mean above {READABLE_VARIANCE}); train the image VAE longer, or set the key to 0"
         )
     if config.gradient_checkpointing:
         unet.enable_gradient_checkpointing()
@@ -101,7 +102,9 @@ def train_generator(
             batch = shuffled_batches(seed, "generator_order", epoch, len(data), config.batch_size)[i]
             draws = keyed_generator(seed, "generator_step", step)
             share = slice(accelerator.process_index, None, accelerator.num_processes)
-            drawn = _draw(generator, data, mean, log_variance, batch, config, draws, device, gate).of(share)
+            some = (data[batch], mean[batch], log_variance[batch], sd)
+            of_gate = None if gate is None else gate[batch]
+            drawn = _draw(generator, *some, config, draws, device, of_gate).of(share)
             # Processes add up to the mean over the whole batch, of which each may have another share.
             errors = squared_errors(generator, **vars(drawn), min_snr_gamma=config.min_snr_gamma)
             loss = errors.sum() / len(batch)
@@ -153,24 +156,14 @@ def _draw(
     data: Shaped[np.ndarray, "n ..."],
     mean: Float32[np.ndarray, "n latent"],
     log_variance: Float32[np.ndarray, "n latent"],
-    batch: Int64[np.ndarray, " batch"],
+    sd: Float32[np.ndarray, " latent"],
     config: Generator,
     draws: torch.Generator,
     device: torch.device,
     gate: Float32[np.ndarray, "n latent"] | None = None,
 ) -> _Drawn:
-    z = torch.from_numpy(mean[batch])
-    if config.conditioning_source != "posterior_mean":
-        spread = torch.from_numpy(log_variance[batch])
-        z = (
-            draw_posterior(z, spread, draws)
-            if gate is None
-            else draw_gated(z, spread, torch.from_numpy(gate[batch]), draws)
-        )
-    if config.conditioning_source == "reading":
-        sd = torch.from_numpy(mean.std(axis=0))
-        z = torch.where(sd**2 > _READABLE_VARIANCE, torch.from_numpy(mean[batch]) / sd, z)
-    x = generator.space.read(data[batch], draws, device)
+    z = conditioning(mean, log_variance, sd, config.conditioning_source, draws, gate)
+    x = generator.space.read(data, draws, device)
     noise = torch.randn(x.shape, generator=draws)
     t = _stratified_timesteps(len(x), len(generator.scheduler.alphas_cumprod), draws)
     without_z = torch.zeros(len(x), dtype=torch.bool)

@@ -1,5 +1,6 @@
 """The image VAE: architecture, loss, training, latent ranking."""
 
+from covary.vae.conditioning import READABLE_VARIANCE, conditioning, joint_distribution
 from covary.vae.families.beta import draw_posterior
 from covary.vae.families.spike_slab import draw_gated
 from covary.vae.loss import kl_divergence, warmed_up_beta, with_free_bits
@@ -10,13 +11,16 @@ from covary.vae.train import train_vae
 from covary.vae.use import decode, encode, gates, seen
 
 __all__ = [
+    "READABLE_VARIANCE",
     "VAE",
     "PerceptualLoss",
+    "conditioning",
     "decode",
     "draw_gated",
     "draw_posterior",
     "encode",
     "gates",
+    "joint_distribution",
     "kl_divergence",
     "perceptual_loss",
     "rank_latents",

@@ -1,0 +1,83 @@
+"""The z of real images: what the generator is shown, and how its latents go together."""
+
+import logging
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Int
+from scipy.stats import multivariate_normal
+from sklearn.mixture import GaussianMixture
+from threadpoolctl import threadpool_limits
+from torch import Tensor
+
+from covary import rng
+from covary.dataset.latents import Mixture
+from covary.vae.families.beta import draw_posterior
+from covary.vae.families.spike_slab import draw_gated
+
+log = logging.getLogger(__name__)
+
+READABLE_VARIANCE = 0.5  # of the posterior mean over images: such a latent is read from an image
+_COMPONENTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48)
+_HELD_OUT = 5  # every fifth image
+_LEAST_VARIANCE = 0.02  # added to every component; the encoder's own error is larger
+
+
+def conditioning(
+    mean: Float32[np.ndarray, "n latent"],
+    log_variance: Float32[np.ndarray, "n latent"],
+    sd: Float32[np.ndarray, " latent"],
+    source: str,
+    draws: torch.Generator,
+    gate: Float32[np.ndarray, "n latent"] | None = None,
+) -> Float[Tensor, "n latent"]:
+    """z that the generator sees for images with the posterior N(mean, exp(log_variance)), on the CPU.
+
+    `source` is a value of `generator.conditioning_source`, `sd` the standard deviation of `mean` over all
+    images, and `gate` γ of a spike-and-slab posterior.
+    """
+    z = torch.from_numpy(mean)
+    if source != "posterior_mean":
+        spread = torch.from_numpy(log_variance)
+        z = (
+            draw_posterior(z, spread, draws)
+            if gate is None
+            else draw_gated(z, spread, torch.from_numpy(gate), draws)
+        )
+    if source == "reading":
+        z = torch.where(torch.from_numpy(sd**2 > READABLE_VARIANCE), torch.from_numpy(mean / sd), z)
+    return z
+
+
+def joint_distribution(
+    z: Float[np.ndarray, "n latent"], latents: Int[np.ndarray, " d"], seed: int
+) -> Mixture | None:
+    """How `latents` of real images go together: the mixture of Gaussians that predicts held-out images best.
+
+    The number of components is the one, of up to 48, under which every fifth image is most probable when
+    the others are known; the mixture is then fitted to all. None if no mixture predicts better than N(0, I).
+    """
+    x = np.asarray(z, float)[:, latents]
+    is_held_out = np.arange(len(x)) % _HELD_OUT == 0
+    known, held_out = x[~is_held_out], x[is_held_out]
+    with threadpool_limits(1):  # the sums of a fit depend on the number of threads
+        score = {
+            k: _fit(known, k, seed).score(held_out)
+            for k in _COMPONENTS
+            if k * (len(latents) + 1) < len(known)
+        }
+        standard = multivariate_normal(np.zeros(len(latents))).logpdf(held_out).mean() if len(x) else np.inf
+        best = max(score, key=score.__getitem__, default=0)
+        if not best or score[best] <= standard:
+            return None
+        fitted = _fit(x, best, seed)
+    log.info(
+        "%d latents of real images: %d Gaussians, %.2f nats per held-out image better than N(0, I)",
+        len(latents), best, score[best] - standard,
+    )  # fmt: skip
+    return Mixture(latents, fitted.weights_, fitted.means_, fitted.covariances_)
+
+
+def _fit(x: Float[np.ndarray, "n d"], components: int, seed: int) -> GaussianMixture:
+    state = rng.stream_key(seed, "latent_mixture", components) % 2**32
+    return GaussianMixture(components, reg_covar=_LEAST_VARIANCE, max_iter=500, random_state=state).fit(x)

@@ -2,7 +2,10 @@
 
 import ast
 import graphlib
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -103,3 +106,17 @@ def test_only_names_spells_the_path_of_a_group_or_a_marker():
             if text and path_of_group.search(node.value) and path != MODULES["dataset.names"]:
                 spelt.append(f"{path.name}:{node.lineno} {node.value!r}")
     assert spelt == []
+
+
+def test_jobs_without_networks_do_not_wait_for_their_library():
+    names = (
+        "write_report",
+        "write_provenance",
+        "describe_dataset",
+        "evaluate",
+        "plot_workflow",
+        "fit_population",
+    )
+    code = f"import sys, {', '.join(names)}; sys.exit('torch' in sys.modules)"
+    paths = f"{SCRIPTS}{os.pathsep}{ROOT.parent}"
+    subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": paths}, check=True)

@@ -175,8 +175,9 @@ def test_noise_offset_is_equal_over_a_channel_and_of_the_given_size():
     images, mean = np.zeros((200, 1, SIZE_PX, SIZE_PX), np.uint8), np.zeros((200, LATENT_DIM), np.float32)
     drawn = [
         _draw(
-            generator, images, mean, mean, mean.std(axis=0), SMALL.model_copy(update={"noise_offset": offset}),
-            torch.Generator().manual_seed(1), torch.device("cpu"),
+            generator, images, mean, mean, mean.std(axis=0),
+            SMALL.model_copy(update={"noise_offset": offset}), torch.Generator().manual_seed(1),
+            torch.device("cpu"),
         ).noise
         for offset in (0.0, 0.5)
     ]  # fmt: skip

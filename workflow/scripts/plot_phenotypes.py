@@ -10,7 +10,7 @@ from covary import figures, images
 from covary.config.vae import Family, Vae
 from covary.jobs.run import run
 from covary.phenotypes import pictures
-from covary.phenotypes.families import MODELS, main_accuracy
+from covary.phenotypes.comparison import MODELS, main_accuracy
 from covary.phenotypes.profiles import CONTROL, cell_table
 from covary.quality import spread
 from covary.vae import VAE, decode, encode, gates

@@ -8,7 +8,8 @@ from covary import images
 from covary.config.vae import Family, Vae
 from covary.jobs.run import run
 from covary.phenotypes import baselines
-from covary.phenotypes.families import family_row, with_published
+from covary.phenotypes.comparison import with_published
+from covary.phenotypes.families import family_row
 from covary.phenotypes.not_same_compound import confusion, nearest_modes
 from covary.phenotypes.profiles import cell_table, normalised, sphered, treatment_profiles, well_profiles
 from covary.phenotypes.table import accuracies, precisions

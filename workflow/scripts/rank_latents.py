@@ -36,10 +36,8 @@ def rank_latents(
     vae.ranking_agreement(table).to_csv(agreement, index=False)
     mixture = None
     if other_latents == "images":
-        z = vae.conditioning(
-            mean, encoded["train_log_variance"], mean.std(axis=0), conditioning_source,
-            keyed_generator(seed, "latent_mixture", 0),
-        )  # fmt: skip
+        posterior = (mean, encoded["train_log_variance"], mean.std(axis=0))
+        z = vae.conditioning(*posterior, conditioning_source, keyed_generator(seed, "latent_mixture", 0))
         modelled = np.flatnonzero((table["random_effect"] >= 0) | (variance > vae.READABLE_VARIANCE))
         mixture = vae.joint_distribution(z.numpy(), modelled, seed)
     Latents.of_ranking(table, mixture).write(latents)

@@ -1,19 +1,12 @@
-"""Families of VAEs side by side: the paper's Table 1, and how much of a record each could carry."""
+"""A family of VAEs: its row in the paper's Table 1, and how much of a record it could carry."""
 
 import numpy as np
 import pandas as pd
 
-from covary.config.vae import Family, Vae
-from covary.phenotypes.published import published
+from covary.config.vae import Vae
+from covary.phenotypes.comparison import HERE, MODELS, main_accuracy
 from covary.vae import VAE, read_back
 
-MODELS: dict[Family, str] = {
-    "beta_vae": "β-VAE",
-    "vae_gan": "VAE-GAN",
-    "sparse_vae": "SparseVAE",
-    "sparse_vae_gan": "SparseVAE-GAN",
-}
-HERE = "this run"
 _PAPER_VALUES = 3 * 68 * 68  # of an image of the paper
 _BEST = 3
 
@@ -49,16 +42,3 @@ def family_row(
         "active_latents": int(last["active_units"]),
         "open_share": last.get("open_share"),
     } | {f"readback_r2_{i + 1}": r2 for i, r2 in enumerate(best)}
-
-
-def main_accuracy(accuracies: pd.DataFrame) -> pd.Series:
-    """The row of a table of accuracies that words and figures speak of."""
-    return accuracies.query(
-        "normalisation == 'sphered' and metric == 'cosine' and neighbour == 'other_compound' "
-        "and not with_control"
-    ).iloc[0]
-
-
-def with_published(rows: list[dict]) -> pd.DataFrame:
-    """The rows of this run, and below them what was published."""
-    return pd.concat([pd.DataFrame(rows), published()], ignore_index=True)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from covary.config.experiment import Config
-from covary.phenotypes.families import HERE, MODELS, main_accuracy
+from covary.phenotypes.comparison import HERE, MODELS, main_accuracy
 from covary.wording import joined, percent
 
 FIGURES = (

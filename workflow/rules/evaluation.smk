@@ -461,7 +461,7 @@ rule write_report:
     input:
         tables=[
             *rules.evaluate.output,
-            rules.measure_visits_worth.output.table,
+            rules.plot_visits_worth.output.table,
             rules.check_privacy.output.table,
             rules.measure_generator.output.table,
             rules.measure_generator.output.counterfactuals,
@@ -479,7 +479,7 @@ rule write_report:
             *rules.plot_images.output,
             *rules.plot_association.output,
             *rules.plot_evaluation.output,
-            *rules.plot_visits_worth.output,
+            rules.plot_visits_worth.output.figure,
             *rules.plot_quality.output,
             rules.plot_population.output.goodness_of_fit,
             rules.plot_population.output.predictive_checks,

@@ -53,6 +53,7 @@ rule train_predictor:
         "<logs>/train_predictor/{scenario}_{predictor}.log",
     benchmark:
         "<benchmarks>/train_predictor/{scenario}_{predictor}.tsv"
+    priority: 1  # what an image is worth in visits waits for it
     conda:
         "../../envs/covary.yaml"
     resources:
@@ -85,6 +86,7 @@ rule train_reader:
         "<logs>/train_reader/{network}.log",
     benchmark:
         "<benchmarks>/train_reader/{network}.tsv"
+    priority: 1  # oracles wait for it
     conda:
         "../../envs/covary.yaml"
     resources:
@@ -118,6 +120,7 @@ rule train_oracle:
         "<logs>/train_oracle/{scenario}.log",
     benchmark:
         "<benchmarks>/train_oracle/{scenario}.tsv"
+    priority: 1  # the longest of the last jobs
     conda:
         "../../envs/covary.yaml"
     resources:

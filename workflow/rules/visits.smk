@@ -2,26 +2,24 @@
 What an image is worth in visits: forecasts of the last visits given the first ones, with and without the image. What
 filling in missing visits would do.
 
-In: the finished dataset. Out: `<results>/tables/visits_worth.csv` and its figure, and, where visits are missing,
+In: records, estimates and predictions. Out: `<results>/tables/visits_worth.csv` and its figure, and, where visits are missing,
 `<results>/tables/imputation.csv`.
 """
 
 
 rule measure_visits_worth:
-    """Forecast the last visits of test subjects given the first ones, with and without the image."""
+    """At one level, forecast the last visits of test subjects given the first ones, with and without the image."""
     input:
-        manifest="<results>/manifest.json",
+        records=RECORDS,
+        estimates=ESTIMATES,
+        predictions=expand(PREDICTIONS, predictor=PREDICTORS, allow_missing=True),
         model_file=model_file(),
     output:
-        table=report(
-            "<results>/tables/visits_worth.csv",
-            caption="../report/visits_worth.rst",
-            category="Association",
-        ),
+        table="<results>/visits_worth/{scenario}.csv",
     log:
-        "<logs>/measure_visits_worth.log",
+        "<logs>/measure_visits_worth/{scenario}.log",
     benchmark:
-        "<benchmarks>/measure_visits_worth.tsv"
+        "<benchmarks>/measure_visits_worth/{scenario}.tsv"
     conda:
         "../../envs/covary.yaml"
     resources:
@@ -31,7 +29,7 @@ rule measure_visits_worth:
         dataset=DATASET,
         model=settings.longitudinal.model,
         predictors=PREDICTED_BY,
-        noise_variances=settings.visits_worth_levels,
+        noise_variance=noise_variance,
         settings=section("evaluation.visits_worth"),
         resamples=settings.evaluation.bootstrap_resamples,
         draws=settings.evaluation.predictive_draws,
@@ -42,10 +40,18 @@ rule measure_visits_worth:
 
 
 rule plot_visits_worth:
-    """Forecasts against the number of first visits, with and without the image."""
+    """The table of all levels, and forecasts against the number of first visits."""
     input:
-        table="<results>/tables/visits_worth.csv",
+        levels=expand(
+            rules.measure_visits_worth.output.table,
+            scenario=[Scenario(v).name for v in settings.visits_worth_levels],
+        ),
     output:
+        table=report(
+            "<results>/tables/visits_worth.csv",
+            caption="../report/visits_worth.rst",
+            category="Association",
+        ),
         figure=report(
             "<results>/figures/visits_worth.svg",
             caption="../report/visits_worth.rst",

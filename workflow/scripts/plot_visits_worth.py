@@ -8,9 +8,11 @@ from covary import figures
 from covary.jobs.run import run
 
 
-def plot_visits_worth(table: Path, figure: Path) -> None:
-    """Draw the figure from its table."""
-    figures.save(figures.visits_worth(pd.read_csv(table)), figure)
+def plot_visits_worth(levels: list[Path], table: Path, figure: Path) -> None:
+    """Write the table of all levels, and draw its figure."""
+    worth = pd.concat([pd.read_csv(level) for level in levels], ignore_index=True)
+    worth.to_csv(table, index=False)
+    figures.save(figures.visits_worth(worth), figure)
 
 
 if __name__ == "__main__":

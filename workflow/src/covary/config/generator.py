@@ -14,7 +14,6 @@ SHIPPED_PRIOR = {
     "learning_rate": 0.0005,
     "ema_decay": 0.98,
     "conditioning_source": "reading",
-    "reading_weight": 0.1,
 }
 # Keys with which an experiment describes another network.
 OTHER_NETWORK = {"pretrained", "prior", "patch_px", "block_channels", "layers_per_block", "conditioning"}
@@ -33,7 +32,7 @@ class Generator(Section):
         description="File of a network of this shape that was trained before, as a start; null starts from "
         "random weights. If no other key describes the network and scans are drawn at 64 pixels: "
         "workflow/pretrained/oct_64px.safetensors, with block_channels [64, 96, 128], 200 steps, "
-        "learning_rate 0.0005, ema_decay 0.98, conditioning_source `reading` and reading_weight 0.1",
+        "learning_rate 0.0005, ema_decay 0.98 and conditioning_source `reading`",
     )
     patch_px: Positive = Field(4, description="Pixels folded into channels along each side (space to depth)")
     block_channels: list[Annotated[int, Field(ge=16, multiple_of=16)]] = Field(

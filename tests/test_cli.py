@@ -43,7 +43,7 @@ def test_a_flipped_byte_is_named(folder, capsys):
 def test_a_folder_without_a_manifest_is_one_line(tmp_path, capsys):
     assert main(["verify", str(tmp_path)]) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert "manifest.json" in line
+    assert line == f"error: {tmp_path / 'manifest.json'}: no such file"
 
 
 def test_unlock_says_nothing_where_nothing_is_locked(tmp_path, monkeypatch, capsys):

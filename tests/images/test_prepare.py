@@ -259,7 +259,9 @@ def test_files_that_do_not_belong_together_are_refused(source, tmp_path):
 
 def test_an_empty_folder_is_one_clear_line(tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match=r"^images\.folder: .*empty holds no image as [^\n]*$"):
+    with pytest.raises(
+        ValueError, match=r"^images\.folder: .*empty holds no image that can be used: [^\n]*$"
+    ):
         prepare(tmp_path / "empty", tmp_path / "out", CONFIG)
     assert not (tmp_path / "out").exists()
 

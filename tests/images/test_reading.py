@@ -160,6 +160,14 @@ def test_files_that_hold_no_image_are_unreadable(tmp_path):
         read_picture(tmp_path / "missing.png")
 
 
+def test_too_many_pixels_are_said_in_our_words(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    Image.new("L", (40, 40)).save(tmp_path / "large.png")
+    for read in (read_picture, shallow_channels):
+        with pytest.raises(UnreadableImage, match=r"^has more than 200 pixels, .* reduce it first$"):
+            read(tmp_path / "large.png")
+
+
 def test_floats_are_read_unless_they_are_no_brightness(tmp_path):
     values = np.array([[0.0, 0.25], [3.5, 1e6]], np.float32)
     Image.fromarray(values).save(tmp_path / "a.tif")

@@ -139,6 +139,17 @@ def test_images_outside_the_layout_are_said(tmp_path, caplog):
     assert "2 files (.png), such as train/A/deep/d.png: not laid out as [train/ or test/]" in caplog.text
 
 
+def test_a_folder_of_another_layout_is_told_once_and_how_to_describe_it(tmp_path):
+    touch(tmp_path, "p1/visit1/left/a.png", "p2/visit1/left/a.png")
+    with pytest.raises(ValueError) as error:
+        find_images(tmp_path, 0.5, 1)
+    (line,) = str(error.value).splitlines()
+    assert line.count("[CLASS/]NAME") == 1 and "images.pattern or images.table" in line
+    with pytest.raises(ValueError) as error:
+        find_images(tmp_path, 0.5, 1, pattern=r"(?P<patient>q\d)/.*")
+    assert "[CLASS/]NAME" not in str(error.value) and "does not match images.pattern" in str(error.value)
+
+
 def test_patients_in_both_splits_are_said(tmp_path, caplog):
     touch(tmp_path, "train/CNV/CNV-7-1.jpeg", "test/CNV/CNV-7-2.jpeg")
     with caplog.at_level(logging.WARNING, "covary"):
@@ -158,7 +169,7 @@ def test_shared_patients_are_left_out_of_training_alone(tmp_path):
 def test_bad_folders_are_named_with_the_config_key(tmp_path):
     with pytest.raises(ValueError, match=r"images\.folder: .*nowhere is not a folder"):
         find_images(tmp_path / "nowhere", 0.5, 1)
-    with pytest.raises(ValueError, match=r"images\.folder: .* holds no image as"):
+    with pytest.raises(ValueError, match=r"images\.folder: .* holds no image that can be used"):
         find_images(tmp_path, 0.5, 1)
     touch(tmp_path / "deep", "OCT/train/CNV/CNV-1-1.jpeg")
     with pytest.raises(ValueError, match=r"1 files are left out, such as OCT/train/CNV/CNV-1-1\.jpeg"):

@@ -233,6 +233,14 @@ def user_model(tmp_path, **methods):
         ("vector_field", "return -p['k'] * y[2], 0.0", "M.vector_field .line 13.: the model has 2 states"),
         ("prediction", "return y[1] * np.sqrt(y[0])", "M.prediction .line 15.: NumPy"),
         ("prediction", "return {'a': y[1]}", "M.prediction must return a number, got outputs a"),
+        ("prediction", "return y", "M.prediction must return a number, got a tuple"),
+        ("prediction", "return 3.0 * y", "M.prediction .line 15.: y is a tuple of numbers, one per state"),
+        ("vector_field", "return -p['k'] * y", "M.vector_field .line 13.: y is a tuple .* take y.0."),
+        ("vector_field", "return -y", "M.vector_field .line 13.: y is a tuple"),
+        ("vector_field", "return jnp.exp(y)", "M.vector_field .line 13.: y is a tuple .* jnp.stack.y."),
+        ("vector_field", "return -p['k'] * y[0]", "vector_field must return a tuple .* single number"),
+        ("initial_state", "return 1.0", r"initial_state must return a tuple .* single number; \(x,\) is"),
+        ("initial_state", "return {'drug': 1.0}", "initial_state must return a tuple .* a dictionary"),
     ],
 )
 def test_slips_in_a_model_are_named_in_one_line(tmp_path, method, code, message):

@@ -110,6 +110,19 @@ def test_doses_are_never_lost(name, message):
         nlme.read_nonmem(TABLES / name)
 
 
+@pytest.mark.parametrize("decimal", [".", ","])
+def test_doses_in_another_column_are_found_whatever_the_decimal_mark(tmp_path, decimal):
+    text = f"ID;TIME;DOSE;DV;MDV\n1;0;100{decimal}5;.;1\n1;1;.;2{decimal}1;0\n"
+    with pytest.raises(ValueError, match=r"line 2: no dose was found; .* \(rename DOSE to AMT if it"):
+        nlme.read_nonmem(table(tmp_path, text))
+
+
+def test_a_column_of_texts_holds_no_doses(tmp_path, caplog):
+    text = "ID,TIME,DOSE,DV,MDV\n1,0,low,.,1\n1,1,low,2,0\n"
+    assert nlme.read_nonmem(table(tmp_path, text)).design.n_subjects == 1
+    assert "no dose was found" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("name", "ids", "times", "values"),
     [
@@ -219,6 +232,26 @@ def test_clock_times_count_from_the_first_row(tmp_path, header, first, second):
     design = nlme.read_nonmem(path).design
     np.testing.assert_allclose(design.time_h, [[1.5]], atol=1e-9)
     np.testing.assert_array_equal(design.dose_time_h, [[0.0]])
+
+
+@pytest.mark.parametrize(
+    ("header", "first", "said"),
+    [
+        ("DATE", "2/28/2024", "month/day/year"),
+        ("DATE", "2024-02-28", "year/month/day"),
+        ("DATE3", "2024-28-02", "year/day/month"),
+        ("DATE", "3", None),
+    ],
+)
+def test_it_is_said_how_dates_are_read(tmp_path, caplog, header, first, said):
+    with caplog.at_level("INFO", "covary"):
+        nlme.read_nonmem(table(tmp_path, f"ID,{header},TIME,DV\n1,{first},23:00,1\n"))
+    assert (f"{header} is read as {said}" in caplog.text) if said else ("is read as" not in caplog.text)
+
+
+def test_days_may_have_decimal_commas(tmp_path):
+    text = "ID;DATE;TIME;DV\n1;1,5;8:00;1\n1;2,5;9:00;2\n"
+    np.testing.assert_allclose(nlme.read_nonmem(table(tmp_path, text)).design.time_h, [[0, 25]])
 
 
 def test_wrong_clock_times(tmp_path):

@@ -61,7 +61,10 @@ def test_images_without_contrast_or_mostly_black_are_warned_of(tmp_path):
     for i in range(4):
         Image.fromarray(np.full((20, 20), 7 * (i > 3), np.uint8)).save(folder / f"{i}.png")
     seen = preview(folder, config_of(folder).images, 1, 1)
-    assert any("no contrast" in line for line in seen.warnings)
+    assert any(
+        line.startswith("The prepared images have no contrast") and line.endswith("so for all images.")
+        for line in seen.warnings
+    )
     assert any(line.startswith("100% of the prepared pixels are black") for line in seen.warnings)
 
 
@@ -97,4 +100,12 @@ def test_the_command_writes_the_page_beside_the_results(tmp_path, monkeypatch, c
     assert main(["preview", "mine"]) == 1
     assert capsys.readouterr().err.splitlines()[-1] == "error: images.folder: nowhere is not a folder"
     assert main(["preview", "yours"]) == 1
-    assert capsys.readouterr().err.splitlines()[-1] == "error: there is no config/yours.yaml"
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "error: there is no config/yours.yaml; experiments here: demo, mine"
+    )
+    for name in ("mien", "mine.yaml", "config/mine.yaml"):
+        assert main(["preview", name]) == 1
+        assert capsys.readouterr().err.endswith(".yaml; did you mean mine?\n")
+    monkeypatch.chdir(tmp_path / "results")
+    assert main(["preview"]) == 1
+    assert "go to the folder of the workflow first" in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """From YAML files to a checked configuration."""
 
+import difflib
 from pathlib import Path
 from typing import Any
 
@@ -66,12 +67,18 @@ def files_of(experiment: str) -> list[Path]:
 
     Raises ConfigError if there is no `config/<experiment>.yaml`.
     """
-    files = [Path("config/config.yaml")]
-    if experiment != "demo":
-        files.append(Path("config") / f"{experiment}.yaml")
-    if not files[-1].is_file():
-        raise ConfigError(f"there is no {files[-1]}")
-    return files
+    base = Path("config/config.yaml")
+    if not base.is_file():
+        raise ConfigError(f"there is no {base} in {Path.cwd()}; go to the folder of the workflow first")
+    if experiment == "demo":
+        return [base]
+    own = Path("config") / f"{experiment}.yaml"
+    if not own.is_file():
+        known = ["demo", *sorted(file.stem for file in base.parent.glob("*.yaml") if file != base)]
+        near = difflib.get_close_matches(Path(experiment).stem, known, n=1, cutoff=0.6)
+        hint = f"did you mean {near[0]}?" if near else f"experiments here: {', '.join(known)}"
+        raise ConfigError(f"there is no {own}; {hint}")
+    return [base, own]
 
 
 def typed(value: Any) -> Any:

@@ -112,7 +112,8 @@ def preview(folder: Path, config: Images, seed: int, workers: int, shown: int = 
 def _warnings(fine: Sequence[Shown], unread: Sequence[tuple[str, str]], config: Images) -> list[str]:
     """What may spoil a run although nothing stops it yet."""
     pixels = np.stack([one.pixels for one in fine])
-    lines = [fault] if (fault := fault_of_contrast(pixels)) else []
+    fault = fault_of_contrast(pixels)
+    lines = [f"{_sentence(fault)} A run stops if this is so for all images."] if fault else []
     if unread:
         lines.append(
             f"{len(unread)} of {len(unread) + len(fine)} images tried cannot be used. A run stops if this is "

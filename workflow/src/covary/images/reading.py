@@ -57,6 +57,8 @@ def read_picture(path: Path, pages: Pages = "channels") -> Picture:
             return _read(path, image, pages)
     except (MemoryError, UnreadableImage):
         raise
+    except Image.DecompressionBombError:
+        raise _too_large() from None
     except Exception as error:  # on damaged bytes a decoder may raise nearly anything
         raise UnreadableImage(f"{type(error).__name__}: {' '.join(str(error).split())}") from None
 
@@ -75,8 +77,16 @@ def shallow_channels(path: Path, pages: Pages = "channels") -> tuple[str, ...] |
             if image.mode in _DEEP_GREY or _is_deep_colour(image) or _is_stack(image, pages):
                 return None
             return _names(image)
+    except Image.DecompressionBombError:
+        raise _too_large() from None
     except Exception as error:
         raise UnreadableImage(f"{type(error).__name__}: {' '.join(str(error).split())}") from None
+
+
+def _too_large() -> UnreadableImage:
+    return UnreadableImage(
+        f"has more than {2 * Image.MAX_IMAGE_PIXELS:,} pixels, the most that are decoded; reduce it first"
+    )
 
 
 def _is_medical(path: Path) -> bool:

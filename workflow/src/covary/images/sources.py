@@ -20,7 +20,8 @@ log = logging.getLogger(__name__)
 SPLITS = ("train", "test")
 OK = "ok"
 _COLUMNS = ("patient", "class", "split")
-_LAYOUT = "[train/ or test/][CLASS/]NAME with " + ", ".join(SUFFIXES)
+_LAYOUT = "[train/ or test/][CLASS/]NAME"
+_TYPES = ", ".join(SUFFIXES)
 _NAMED_PATIENT = re.compile(r"(?P<class>[^-]+)-(?P<patient>[^-]+)-\d+")
 
 Description = dict[str, str]
@@ -67,8 +68,8 @@ def find_images(
     fine = listed["status"] == OK
     if not fine.any():
         first = f"{listed['file'][0]} ({listed['status'][0]})" if len(listed) else ""
-        why = f"; {len(listed)} files are left out, such as {first}" if first else ""
-        raise UserError(f"images.folder: {folder} holds no image as {_LAYOUT}{why}")
+        why = f"{len(listed)} left out, such as {first}" if first else f"expected {_LAYOUT} of {_TYPES}"
+        raise UserError(f"images.folder: {folder} holds no image that can be used: {why}")
     nameless = fine & (listed["patient"] == "")
     if nameless.any():
         log.warning(
@@ -97,7 +98,7 @@ def find_images(
 def _fault_of_file(folder: Path, file: str) -> str:
     """Why a file cannot be an image, whatever its name says; empty if it can."""
     if not file.lower().endswith(SUFFIXES):
-        return f"not one of the supported types {', '.join(SUFFIXES)}"
+        return f"not one of the supported types {_TYPES}"
     if package := missing_package(file):
         return f"needs the package {package}, which is not installed"
     return "" if (folder / file).is_file() else "a link to a file that does not exist"
@@ -152,7 +153,7 @@ def _by_layout(has_folders: bool) -> Describe:
         parts = list(Path(file).parts)
         split = parts.pop(0) if has_folders else ""
         if (has_folders and split not in SPLITS) or not 1 <= len(parts) <= 2:
-            return f"not laid out as {_LAYOUT}"
+            return f"not laid out as {_LAYOUT}; images.pattern or images.table describe other layouts"
         kind = parts[0] if len(parts) == 2 else ""
         match = _NAMED_PATIENT.fullmatch(Path(file).stem)
         is_named = match is not None and kind in ("", match["class"])

@@ -1,5 +1,6 @@
 """Whether a model, its parameters and a design fit together; if not, one line names the method."""
 
+import re
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -107,11 +108,11 @@ def _check_dosing(model, p: dict, design: Design) -> None:
 def _check_ode(model: OdeModel, p: dict, design: Design) -> None:
     name = type(model).__name__
     y = _trace(model, "initial_state", p)
+    _check_is_state(name, "initial_state", y)
     state = tuple(_SCALAR for _ in range(len(y)))
-    for method, value in (
-        ("initial_state", y),
-        ("vector_field", _trace(model, "vector_field", _SCALAR, state, p)),
-    ):
+    derivative = _trace(model, "vector_field", _SCALAR, state, p)
+    _check_is_state(name, "vector_field", derivative)
+    for method, value in (("initial_state", y), ("vector_field", derivative)):
         shapes = (
             [np.shape(part) for part in value]
             if isinstance(value, tuple | list)
@@ -133,11 +134,20 @@ def _check_ode(model: OdeModel, p: dict, design: Design) -> None:
         )
 
 
+def _check_is_state(name: str, method: str, value) -> None:
+    if isinstance(value, dict) or (not isinstance(value, tuple | list) and value.shape == ()):
+        got = "a dictionary" if isinstance(value, dict) else "a single number; (x,) is a state of one"
+        raise UserError(f"{name}.{method} must return a tuple of numbers, one per state, got {got}")
+
+
 def _check_outputs(model, method: str, f, shape: tuple[int, ...]) -> None:
     name, wanted = type(model).__name__, "a number" if shape == () else f"shape {shape}"
     if not model.outputs:
-        if isinstance(f, dict) or f.shape != shape:
-            got = f"outputs {', '.join(f)}; declare `outputs`" if isinstance(f, dict) else f"shape {f.shape}"
+        if isinstance(f, dict | tuple | list) or f.shape != shape:
+            if isinstance(f, dict):
+                got = f"outputs {', '.join(f)}; declare `outputs`"
+            else:
+                got = f"a {type(f).__name__}" if isinstance(f, tuple | list) else f"shape {f.shape}"
             raise UserError(f"{name}.{method} must return {wanted}, got {got}")
         return
     names = list(model.outputs.values())
@@ -167,6 +177,13 @@ def _trace(model, method: str, *arguments) -> Any:
         raise UserError(
             f"{type(model).__name__}.{method}{_place(method, fault)}: the model has {n} states, "
             f"y[0] … y[{n - 1}]"
+        ) from fault
+    except TypeError as fault:
+        if method not in ("vector_field", "prediction") or not re.search("tuple|sequence", str(fault)):
+            raise
+        raise UserError(
+            f"{type(model).__name__}.{method}{_place(method, fault)}: y is a tuple of numbers, one per "
+            f"state; unpack it, take y[0], or use jnp.stack(y) ({' '.join(str(fault).split())})"
         ) from fault
     except KeyError as missing:
         if method == "individual":

@@ -135,7 +135,8 @@ class StructuralModel(eqx.Module):
 class OdeModel(StructuralModel):
     """A structural model given by ordinary differential equations.
 
-    A state is a tuple of numbers, one a compartment: unpack it, or stack it if a vector is wanted.
+    A state is a tuple of numbers, one per compartment, also where there is only one: unpack it, take
+    `y[0]`, or stack it if a vector is wanted.
     """
 
     @abc.abstractmethod

@@ -56,7 +56,9 @@ def read_marker(path: Path) -> dict[str, Any]:
     """Read a marker. Raises UserError that names the file if it is not one."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (OSError, ValueError) as error:
         raise UserError(f"{path}: not a readable marker file ({error})") from None
     if not isinstance(record, dict) or "sha256" not in record:
         raise UserError(f"{path}: not a marker file: it has no `sha256`")

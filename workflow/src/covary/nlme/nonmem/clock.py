@@ -29,7 +29,9 @@ def elapsed_hours(path: Path, table: Table, subjects: list[str]) -> list[float]:
     clock = any(":" in row.cells["TIME"] for row in table.rows)
     column = next((name for name in _ORDERS if name in table.columns), None) if clock else None
     if column is not None:
-        log.info("%s: %s is read as %s", path, column, "/".join(_WORDS[c] for c in _ORDERS[column]))
+        orders = dict.fromkeys(_order(column, row.cells[column]) for row in table.rows)
+        if said := " and ".join(_in_words(order) for order in orders if order):
+            log.info("%s: %s is read as %s", path, column, said)
     faults = Faults(path)
     first: dict[str, float] = {}
     hours = []
@@ -37,7 +39,7 @@ def elapsed_hours(path: Path, table: Table, subjects: list[str]) -> list[float]:
         try:
             hour = _hour(row.cells["TIME"], table.decimal_comma)
             if column is not None:
-                hour += 24 * _day(column, row.cells[column])
+                hour += 24 * _day(column, row.cells[column], table.decimal_comma)
             if hour != hour:
                 raise UserError("TIME must be a number, got a missing value")
         except UserError as fault:
@@ -51,9 +53,21 @@ def elapsed_hours(path: Path, table: Table, subjects: list[str]) -> list[float]:
 _WORDS = {"d": "day", "m": "month", "y": "year"}
 
 
+def _order(column: str, text: str) -> str:
+    """What the three numbers of a date are; empty if the text is not three numbers."""
+    parts = _DATE_PARTS.fullmatch(text)
+    if parts is None:
+        return ""
+    return "ymd" if len(parts[1]) == 4 and column in ("DATE", "DATE2") else _ORDERS[column]
+
+
+def _in_words(order: str) -> str:
+    return "/".join(_WORDS[letter] for letter in order)
+
+
 def _hour(text: str, decimal_comma: bool) -> float:
     if iso := _ISO.fullmatch(text):
-        return 24 * _day("DATE", iso[1]) + _hour(iso[2], decimal_comma)
+        return 24 * _day("DATE", iso[1], decimal_comma) + _hour(iso[2], decimal_comma)
     if clock := _CLOCK.fullmatch(text):
         hours, minutes, seconds = int(clock[1]), int(clock[2]), float(clock[3] or 0)
         if hours > 24 or minutes > 59 or seconds >= 60:
@@ -62,19 +76,18 @@ def _hour(text: str, decimal_comma: bool) -> float:
     return number("TIME", text, decimal_comma=decimal_comma)
 
 
-def _day(column: str, text: str) -> float:
+def _day(column: str, text: str, decimal_comma: bool) -> float:
     """A number that counts days."""
     parts = _DATE_PARTS.fullmatch(text)
     if parts is None:
-        day = number(column, text)
+        day = number(column, text, decimal_comma=decimal_comma)
         if day != day:
             raise UserError(f"{column} must be a date where TIME is a time of day, got a missing value")
         return day
-    order = "ymd" if len(parts[1]) == 4 and column in ("DATE", "DATE2") else _ORDERS[column]
+    order = _order(column, text)
     by_letter = dict(zip(order, map(int, parts.groups()), strict=True))
     year = by_letter["y"] + (0 if by_letter["y"] > 99 else 1900 if by_letter["y"] > 50 else 2000)
     try:
         return float(datetime.date(year, by_letter["m"], by_letter["d"]).toordinal())
     except ValueError:
-        words = "/".join(_WORDS[c] for c in order)
-        raise UserError(f"{column} must be a date as {words}, got {text!r}") from None
+        raise UserError(f"{column} must be a date as {_in_words(order)}, got {text!r}") from None

@@ -14,7 +14,7 @@ from covary.nlme.nonmem.clock import elapsed_hours
 from covary.nlme.nonmem.covariates import BetweenRows, read_covariates
 from covary.nlme.nonmem.events import Censoring, DoseEvent, Observation, event_of
 from covary.nlme.nonmem.selection import select
-from covary.nlme.nonmem.text import Faults, Table, identifier, number, read_table
+from covary.nlme.nonmem.text import Faults, Row, Table, identifier, number, read_table
 
 log = logging.getLogger(__name__)
 
@@ -197,15 +197,24 @@ def _say_if_no_doses(path: Path, table: Table, subjects: dict[str, _Subject]) ->
     if any(subject.doses for subject in subjects.values()):
         return
     if "AMT" not in table.columns:
-        for column in set(_DOSE_LIKE) & set(table.columns):
+        for column in [name for name in _DOSE_LIKE if name in table.columns]:
             for row in table.rows:
-                missing, dv, dose = (number(n, row.cells.get(n, "")) for n in ("MDV", "DV", column))
+                missing, dv, dose = (_if_number(table, row, name) for name in ("MDV", "DV", column))
                 if (missing == 1 or dv != dv) and dose > 0:
                     raise UserError(
                         f"{path}, line {row.line}: no dose was found; a dose is a row with an AMT, but "
-                        f"there is no column AMT (rename {column} to AMT if it holds the doses)"
+                        f"there is no column AMT (rename {column} to AMT if it holds the doses, and to "
+                        "another name if not)"
                     )
     log.warning("%s: no dose was found; a dose is a row with AMT > 0 and, if there is EVID, EVID 1", path)
+
+
+def _if_number(table: Table, row: Row, name: str) -> float:
+    """A cell as a number; NaN if it is missing or a text."""
+    try:
+        return number(name, row.cells.get(name, ""), decimal_comma=table.decimal_comma)
+    except UserError:
+        return float("nan")
 
 
 def _assembled(

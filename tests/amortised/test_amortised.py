@@ -24,6 +24,7 @@ from covary.amortised.weights import sample_size, smoothed
 from covary.config.reading import check
 from covary.config.visits import CompletelyAtRandom
 from covary.errors import UserError
+from covary.nlme.shift import with_mean
 
 SMALL = Training(layers=2, width=16, batch=128, steps=20, rounds=3)
 TIMES_H = np.array([0.5, 2.0, 8.0, 24.0])
@@ -164,6 +165,15 @@ def test_weighted_draws_are_those_of_the_exact_posterior_whatever_the_network_ha
     tolerance = 5 * np.sqrt(1 / size + 1 / 1000)[:, None]
     assert (np.abs(error) < tolerance)[good].all()
     np.testing.assert_allclose(found.log_marginal[good], engine.log_marginal[good], atol=0.3)
+    # Under other fixed effects, draws are moved by what makes up for them.
+    shift = np.array([0.4, -0.4, 0.4])
+    moved = with_mean(model, truth, shift, {})
+    followed, left = (
+        weighted_draws(network, simulator.factor, model, moved, records, 2000, seed=2, stream="d", mean=by)
+        for by in (shift, None)
+    )
+    np.testing.assert_allclose(followed.eta, found.eta - shift, atol=1e-6)
+    assert sample_size(followed.weight).mean() > 1.5 * sample_size(left.weight).mean()
     # What the network cannot do, the engine does.
     exact = exact_draws(network, simulator.factor, model, truth, records, 50, 3)
     part = exact_draws(

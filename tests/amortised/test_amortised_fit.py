@@ -12,7 +12,7 @@ from covary.amortised.train import Training, train
 from covary.config.visits import CompletelyAtRandom
 from covary.errors import UserError
 from covary.nlme.likelihood import RecordLikelihood
-from covary.nlme.shift import with_mean
+from covary.nlme.shift import mean_between, with_mean
 
 TIMES_H = np.array([0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 24.0])
 MISSING = [CompletelyAtRandom(mechanism="completely_at_random", fraction=0.2)]
@@ -48,9 +48,12 @@ def test_fixed_effects_take_up_a_mean():
     moved = with_mean(model, truth, mean, {})
     for (name, value), shift in zip(truth.theta.items(), mean, strict=True):
         assert moved.theta[name] == pytest.approx(value * np.exp(shift), rel=1e-8)
+    np.testing.assert_allclose(mean_between(model, truth, moved, {}), mean, atol=1e-8)
     with pytest.raises(UserError, match=r"Line: each fixed effect \(base, slope, scale\) must be shifted"):
         line = Line()
         with_mean(line, line.parameters([1.0, 1.0, 1.0], 0.1, nlme.Additive(0.1)), mean, {})
+    one, other = (line.parameters([1.0, 1.0, scale], 0.1, nlme.Additive(0.1)) for scale in (1.0, 2.0))
+    assert not mean_between(line, one, other, {}).any()
 
 
 def test_the_likelihood_is_that_of_the_engine():

@@ -45,6 +45,7 @@ if settings.posterior.source == "amortised":
         input:
             records=RECORDS,
             parameters="<results>/population/{scenario}.json",
+            trained_on=f"<results>/population/{next(iter(SCENARIOS))}.json",
             network="<results>/posterior_network/network.npz",
             model_file=model_file(),
         output:
@@ -91,6 +92,7 @@ if settings.posterior.source == "amortised":
         input:
             design=marker(names.DESIGN),
             parameters="<results>/population/{scenario}.json",
+            trained_on=f"<results>/population/{next(iter(SCENARIOS))}.json",
             network="<results>/posterior_network/network.npz",
             blind="<results>/posterior_network/blind/network.npz",
             model_file=model_file(),

@@ -13,6 +13,8 @@ from covary.dataset import names
 from covary.dataset.scenario import Scenario
 from covary.dataset.subjects import members
 from covary.jobs.run import run
+from covary.nlme.fit import typical_covariates
+from covary.nlme.shift import mean_between
 from covary.records.study import Study
 
 log = logging.getLogger("covary")
@@ -23,21 +25,32 @@ def draw_amortised(
     noise_variance: float | None,
     model: str,
     parameters: Path,
+    trained_on: Path,
     network: Path,
     posteriors: Path,
     status: Path,
     draws: int,
     seed: int,
 ) -> None:
-    """Write the draws and log p(y) of the subjects up to the last of validation, and where they come from."""
+    """Write the draws and log p(y) of the subjects up to the last of validation, and where they come from.
+
+    `trained_on` is the population of the network's training.
+    """
     scenario, study = Scenario(noise_variance), Study.of(dataset, model)
     some = slice(members(store.read(dataset, names.SUBJECTS), "validation").stop)
     observation = store.read(dataset, names.records(scenario.name))["observation"][some].values
     population = nlme.parameters_from_json(parameters.read_text(encoding="utf-8"))
     trained, factor = load(network)
+    mean = mean_between(
+        study.model,
+        nlme.parameters_from_json(trained_on.read_text(encoding="utf-8")),
+        population,
+        typical_covariates(study.design),
+    )
     stream = f"amortised_draws/{scenario.name}"
+    records = study.records(observation, some)
     found = exact_draws(
-        trained, factor, study.model, population, study.records(observation, some), draws, seed, stream=stream
+        trained, factor, study.model, population, records, draws, seed, stream=stream, mean=mean
     )
     source = [Source(value).name.lower() for value in found.source]
     log.info("draws by source: %s", pd.Series(source).value_counts().to_dict())

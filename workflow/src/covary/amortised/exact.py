@@ -70,11 +70,13 @@ def weighted_draws(
     stream: str,
     first_subject: int = 0,
     wide: float = WIDE,
+    mean: Float64[np.ndarray, " k"] | None = None,
 ) -> WeightedDraws:
-    """Draws η = factor φ of the network, weighted to the posterior under `parameters`.
+    """Draws η = factor φ − mean of the network, weighted to the posterior under `parameters`.
 
-    `factor` is that of the `EngineSimulator` of the training. The weight of a draw is p(y, η)/q(η | y), where
-    a share `wide` of the draws comes from a wider q.
+    `factor` is that of the `EngineSimulator` of the training. `mean`, by default 0, is that of `mean_between`
+    the population of the training and `parameters`, where fixed effects differ. The weight of a draw is
+    p(y, η)/q(η | y), where a share `wide` of the draws comes from a wider q.
     """
     parameters = parameters.concrete()
     y = np.where(records.present, records.observation, np.nan)
@@ -87,7 +89,7 @@ def weighted_draws(
         phi, log_q = trained.sample(
             y[some], draws, seed=seed, stream=stream, start=first_subject + begin, wide=wide
         )
-        eta = phi @ factor.T
+        eta = phi @ factor.T - (0.0 if mean is None else mean)
         log_weight = LogJoint(model, parameters, records[some])(eta) - prior - (log_q - jacobian)
         weight, pareto_k = smoothed(log_weight)
         top = np.maximum(log_weight.max(axis=1), -1e300)
@@ -108,15 +110,16 @@ def exact_draws(
     proposals: int = 4,
     stream: str = "amortised_draws",
     first_subject: int = 0,
+    mean: Float64[np.ndarray, " k"] | None = None,
 ) -> ExactDraws:
     """`n_draws` equal draws per subject from its exact posterior under `parameters`.
 
-    The network makes `proposals` draws for each that is kept. Draws of a subject are keyed by (seed, stream,
-    its number), subjects counting from `first_subject`.
+    The network makes `proposals` draws for each that is kept; `factor` and `mean` are as in `weighted_draws`.
+    Draws of a subject are keyed by (seed, stream, its number), subjects counting from `first_subject`.
     """
     proposed = weighted_draws(
         trained, factor, model, parameters, records, proposals * n_draws, seed=seed, stream=stream,
-        first_subject=first_subject,
+        first_subject=first_subject, mean=mean,
     )  # fmt: skip
     n, n_proposed = proposed.weight.shape
     size = sample_size(proposed.weight)

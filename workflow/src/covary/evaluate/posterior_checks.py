@@ -56,10 +56,12 @@ def check_posteriors(
     seed: int,
     stream: str,
     resamples: int,
+    mean: Float64[np.ndarray, " k"] | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Check posteriors on records of `simulator`, whose prior is the population that predictors assume.
 
-    `factor` is that of the simulator that both networks were trained with. Returns two tables.
+    `factor` is that of the simulator that both networks were trained with, and `mean` as in `weighted_draws`.
+    Returns two tables.
 
     The first has one row per source, stratum of missing visits and parameter, with the columns of
     `coverage.calibration_table` and a parameter `joint`. Rows `joint` have further columns:
@@ -76,11 +78,14 @@ def check_posteriors(
     present = np.isfinite(y)
     design = simulator.design.rows(np.zeros(subjects, dtype=np.int64))
     records = nlme.Records.of(design, y, missing_as_nan=True)
-    exact = exact_draws(trained, factor, model, population, records, DRAWS, seed, stream=f"{stream}/weighted")
+    mean = np.zeros(len(factor)) if mean is None else mean
+    exact = exact_draws(
+        trained, factor, model, population, records, DRAWS, seed, stream=f"{stream}/weighted", mean=mean
+    )
     found = {WEIGHTED: _weighted(exact.draws, model, population, records, eta)}
     found[LAPLACE] = _laplace(model, population, records, eta, seed, f"{stream}/laplace")
     for name, network in ((NETWORK, trained), (BLIND, blind)):
-        found[name] = _with_prior(network, factor, population.omega, y, eta, seed, f"{stream}/{name}")
+        found[name] = _with_prior(network, factor, mean, population.omega, y, eta, seed, f"{stream}/{name}")
     reference = rng.normal(seed, f"{stream}/reference", 0, subjects, eta.shape[1:]) @ simulator.factor.T
     known = np.ones(subjects, dtype=bool)
     for posterior in found.values():
@@ -120,25 +125,26 @@ def _laplace(model, population, records, eta, seed, stream) -> Posteriors:
     return Posteriors(draws, density)
 
 
-def _with_prior(trained, factor, omega, y, eta, seed, stream) -> Posteriors:
-    """Draws of a network under N(0, Ω) in place of the prior N(0, F F') of its training.
+def _with_prior(trained, factor, mean, omega, y, eta, seed, stream) -> Posteriors:
+    """Draws of a network under N(0, Ω) in place of the prior N(−mean, F F') of its training.
 
-    log q(η | y) changes by log N(η; 0, Ω) − log N(η; 0, F F') and a constant, which the draws estimate.
+    log q(η | y) changes by log N(η; 0, Ω) − log N(η; −mean, F F') and a constant, which the draws estimate.
     """
     inverse = np.linalg.inv(np.linalg.cholesky(omega))
     log_det = np.linalg.slogdet(factor)[1] + np.linalg.slogdet(inverse)[1]
 
     def log_ratio(phi):
-        return 0.5 * (np.sum(phi**2, axis=-1) - np.sum((phi @ (inverse @ factor).T) ** 2, axis=-1)) + log_det
+        white = (phi @ factor.T - mean) @ inverse.T
+        return 0.5 * (np.sum(phi**2, axis=-1) - np.sum(white**2, axis=-1)) + log_det
 
     phi, _ = trained.sample(y, _PROPOSALS, seed=seed, stream=stream)
     weight = np.exp(log_ratio(phi))
-    mean = weight.mean(axis=1)
+    constant = weight.mean(axis=1)
     u = rng.uniform(seed, f"{stream}/resample", 0, len(y), (1 + DRAWS,))
     kept = np.take_along_axis(phi, resampled(weight, u)[..., None], axis=1)
-    truth = np.linalg.solve(factor, eta.T).T
-    log_q = trained.log_density(truth, y) + log_ratio(truth) - np.log(mean)
-    return Posteriors(kept @ factor.T, log_q - np.linalg.slogdet(factor)[1])
+    truth = np.linalg.solve(factor, (eta + mean).T).T
+    log_q = trained.log_density(truth, y) + log_ratio(truth) - np.log(constant)
+    return Posteriors(kept @ factor.T - mean, log_q - np.linalg.slogdet(factor)[1])
 
 
 def _sharpness(found, known, strata, seed, resamples) -> pd.DataFrame:

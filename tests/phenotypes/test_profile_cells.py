@@ -45,14 +45,17 @@ def tables(cells):
     """What the rule profile_cells writes."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(SCRIPTS)
+        patch.setattr(
+            "covary.phenotypes.table._DRAWS", 200
+        )  # of random orders; no p-value is asserted
         profile_cells = __import__("profile_cells").profile_cells
-    out = {name: cells / f"{name}.parquet" for name in ("wells", "treatments")}
-    out |= {name: cells / f"{name}.csv" for name in ("accuracy", "precision", "confusions", "families")}
-    profile_cells(
-        cells / "images/index.parquet",
-        of_families(cells, "weights.safetensors"), of_families(cells, "history.csv"),
-        **out, trained=FAMILIES, vae=SETTINGS, readback_draws=100, resamples=50, seed=1,
-    )  # fmt: skip
+        out = {name: cells / f"{name}.parquet" for name in ("wells", "treatments")}
+        out |= {name: cells / f"{name}.csv" for name in ("accuracy", "precision", "confusions", "families")}
+        profile_cells(
+            cells / "images/index.parquet",
+            of_families(cells, "weights.safetensors"), of_families(cells, "history.csv"),
+            **out, trained=FAMILIES, vae=SETTINGS, readback_draws=100, resamples=50, seed=1,
+        )  # fmt: skip
     return {
         name: pd.read_parquet(file) if file.suffix == ".parquet" else pd.read_csv(file)
         for name, file in out.items()

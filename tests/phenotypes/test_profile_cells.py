@@ -45,9 +45,7 @@ def tables(cells):
     """What the rule profile_cells writes."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(SCRIPTS)
-        patch.setattr(
-            "covary.phenotypes.table._DRAWS", 200
-        )  # of random orders; no p-value is asserted
+        patch.setattr("covary.phenotypes.table._DRAWS", 200)  # of random orders; no p-value is asserted
         profile_cells = __import__("profile_cells").profile_cells
         out = {name: cells / f"{name}.parquet" for name in ("wells", "treatments")}
         out |= {name: cells / f"{name}.csv" for name in ("accuracy", "precision", "confusions", "families")}

@@ -345,6 +345,20 @@ def test_a_file_that_is_no_mapping_is_named(tmp_path, text):
         load(path)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("seed: 1\nimages: [1\n", "line 3: not YAML: .* expected ',' or ']'"),
+        ("seed: 1\nvae:\n\tepochs: 3\n", "line 3: not YAML: .* cannot start any token"),
+    ],
+)
+def test_a_file_that_is_no_yaml_is_named_with_the_line(tmp_path, text, message):
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=rf"^{path}, {message}[^\n]*$"):
+        load(path)
+
+
 @given(
     st.floats(0, 5, allow_nan=False),
     st.floats(0.01, 20, allow_nan=False),

@@ -170,6 +170,14 @@ def test_a_fault_of_the_configuration_is_one_line(project):
     assert run.stderr == "error: vae.epoch: unknown key; did you mean `epochs`?\n"
 
 
+def test_a_dry_run_does_not_say_that_it_finished(project):
+    run = subprocess.run(
+        command("--dry-run"), cwd=project.folder, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0
+    assert run.stdout.splitlines()[-1] == "this was a dry run: nothing was done"
+
+
 def test_ctrl_c_ends_within_five_seconds_without_a_traceback(project):
     started = project.results / "logs" / "draw_phantoms.log"
     run, terminal = pty.fork()

@@ -12,6 +12,13 @@ def test_a_new_folder_and_a_stamped_one_pass(tmp_path):
     check_layout(results)
 
 
+def test_results_that_cannot_be_written_are_one_line(tmp_path):
+    (tmp_path / "demo").touch()
+    check_layout(tmp_path / "demo")
+    with pytest.raises(UserError, match=r"cannot be written to the folder .*demo: File exists$"):
+        stamp_layout(tmp_path / "demo")
+
+
 def test_a_folder_of_version_0_1_is_refused_in_one_line(tmp_path):
     (tmp_path / "vae").mkdir()
     with pytest.raises(UserError, match=r"was made by version 0\.1 of Covary, .*move or delete") as caught:

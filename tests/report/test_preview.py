@@ -96,7 +96,10 @@ def test_the_command_writes_the_page_beside_the_results(tmp_path, monkeypatch, c
     html = page.read_text(encoding="utf-8")
     assert "1,800 images to train on and 240 held out" in html and "Nothing to warn of" in html
     assert "White corners are filled" in html and "middle 64 rows" in html
-    own.write_text("images: {source: folder, folder: nowhere}")
+    own.write_text("# experiment: mine\n")
+    assert main(["preview", "mine"]) == 1
+    assert capsys.readouterr().err.startswith("error: config/mine.yaml: the key experiment must be given")
+    own.write_text("experiment: mine\nimages: {source: folder, folder: nowhere}")
     assert main(["preview", "mine"]) == 1
     assert capsys.readouterr().err.splitlines()[-1] == "error: images.folder: nowhere is not a folder"
     assert main(["preview", "yours"]) == 1

@@ -42,6 +42,10 @@ def read(*paths: Path) -> dict[str, Any]:
     for path in paths:
         try:
             raw = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+        except yaml.MarkedYAMLError as error:
+            line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+            said = ", ".join(part for part in (error.context, error.problem) if part)
+            raise ConfigError(f"{path}{line}: not YAML: {' '.join(said.split())}") from None
         except (OSError, ValueError, yaml.YAMLError) as error:
             raise ConfigError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
         if not isinstance(raw, dict):
@@ -65,7 +69,8 @@ def with_command_line(files: dict[str, Any], given: dict[str, Any]) -> Config:
 def files_of(experiment: str) -> list[Path]:
     """The files that describe an experiment, later ones over earlier ones. `demo` is `config/config.yaml`.
 
-    Raises ConfigError if there is no `config/<experiment>.yaml`.
+    Raises ConfigError if there is no `config/<experiment>.yaml`, or if it does not name the experiment: its
+    results would replace those of the demo.
     """
     base = Path("config/config.yaml")
     if not base.is_file():
@@ -78,6 +83,9 @@ def files_of(experiment: str) -> list[Path]:
         near = difflib.get_close_matches(Path(experiment).stem, known, n=1, cutoff=0.6)
         hint = f"did you mean {near[0]}?" if near else f"experiments here: {', '.join(known)}"
         raise ConfigError(f"there is no {own}; {hint}")
+    if "experiment" not in read(own):
+        raise ConfigError(f"{own}: the key experiment must be given, such as `experiment: {experiment}`; "
+                          "without it, results would replace those of the demo")  # fmt: skip
     return [base, own]
 
 

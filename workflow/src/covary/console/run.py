@@ -20,6 +20,7 @@ from covary.console.stages import Stages
 from covary.jobs import lock
 
 _PROFILE = Path("workflow/profiles/default")
+_DRY = {"-n", "--dry-run", "--dryrun"}
 _LOOK_S = 0.25  # between two looks at the events
 _GRACE_S = 3.0  # for Snakemake and its jobs to end by themselves when they are interrupted
 _SHOWN_LINES = 15  # of Snakemake's log, where the run ends before its first job
@@ -59,6 +60,9 @@ def run(experiment: str, seed: int | None, cores: str, options: Sequence[str], c
     if snakemake.returncode:
         _explain(state, log, console)
         return 1
+    if _DRY.intersection(options):
+        console.print("this was a dry run: nothing was done", highlight=False)
+        return 0
     took = f" in {duration(time.monotonic() - started_s)}" if state.planned else "; nothing was to be done"
     console.print(f"finished{took}", highlight=False)
     if (report := results / "report.html").is_file():

@@ -29,6 +29,12 @@ def check_layout(results: Path) -> None:
 
 
 def stamp_layout(results: Path) -> None:
-    """Write down that this version lays out the folder `results`."""
-    results.mkdir(parents=True, exist_ok=True)
-    (results / _STAMP).write_text(f"{LAYOUT}\n", encoding="utf-8")
+    """Write down that this version lays out the folder `results`.
+
+    Raises UserError if nothing can be written there.
+    """
+    try:
+        results.mkdir(parents=True, exist_ok=True)
+        (results / _STAMP).write_text(f"{LAYOUT}\n", encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"results cannot be written to the folder {results}: {error.strerror}") from None

@@ -74,7 +74,7 @@ def test_conditioning(run, tmp_path):
 
 def test_oracle(run, tmp_path):
     output = tmp_path / "oracle.json"
-    sizes = {"TRAIN": 40, "VALIDATION": 16, "TEST": 64, "DRAWS": 4}  # few: programs of `paper_scale` fit
+    sizes = {"TRAIN": 128, "VALIDATION": 32, "TEST": 64, "DRAWS": 4}
     printed = run("oracle", "--noise", 9, "--seeds", 1, "--output", output, **sizes)
     rows = json.loads(output.read_text())
     assert {row["objective"] for row in rows} == {"ebe_mse", "marginal_likelihood"}

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from covary import rng
-from covary.resampling import Resamples, percentile_interval
+from covary.resampling import Resamples, exchangeable, percentile_interval, systematic
 
 
 def resampled_sums(statistics, *, seed, resamples):
@@ -55,3 +55,17 @@ def test_intervals_cover_the_mean_of_a_gaussian():
 def test_another_number_of_subjects_is_refused():
     with pytest.raises(ValueError, match="expected 5 subjects, got 4"):
         Resamples(5, seed=1, resamples=10).sums(np.ones((4, 2)))
+
+
+def test_systematic_draws_follow_the_weights_to_within_one():
+    weight = rng.uniform(1, "w", 0, 40, (7,))
+    chosen = systematic(weight * 1e6, rng.uniform(1, "offset", 0, 40, (1,)), 50)
+    counts = np.stack([np.bincount(c, minlength=7) for c in chosen])
+    assert np.abs(counts - 50 * weight / weight.sum(axis=1, keepdims=True)).max() < 1
+
+
+def test_exchangeable_draws_are_the_systematic_ones_in_a_drawn_order():
+    weight, u = rng.uniform(1, "w", 0, 200, (7,)), rng.uniform(1, "u", 0, 200, (51,))
+    some = exchangeable(weight, u)
+    np.testing.assert_array_equal(np.sort(some, axis=1), systematic(weight, u[:, :1], 50))
+    assert abs(some[:, 0].mean() - some[:, -1].mean()) < 4 * 3 / np.sqrt(200)  # the first is not the least

@@ -1,13 +1,13 @@
-"""Bootstrap over subjects.
+"""Bootstrap over subjects, and resampling of weighted draws.
 
-A subject is drawn together with all of its values. The dependence between its random effects, noise levels
-and predictors is therefore kept in the resample.
+In the bootstrap a subject is drawn together with all of its values. The dependence between its random
+effects, noise levels and predictors is therefore kept in the resample.
 """
 
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Float64, UInt8
+from jaxtyping import Float, Float64, Int64, UInt8
 
 from covary import rng
 
@@ -75,3 +75,28 @@ def percentile_interval(
     tail = (1.0 - level) / 2.0
     low, high = np.quantile(replicates, [tail, 1.0 - tail], axis=0)
     return low, high
+
+
+def systematic(
+    weight: Float[np.ndarray, "subject draw"], offset: Float[np.ndarray, "subject 1"], n: int
+) -> Int64[np.ndarray, "subject n"]:
+    """Numbers of n draws of each subject, in rising order, each as often as its weight says, to within one.
+
+    Systematic resampling (Kitagawa 1996, doi:10.1080/10618600.1996.10474692): the points (i + offset)/n, with
+    one offset in (0, 1) per subject, are looked up in the cumulative weights. Weights need not add up to 1.
+    """
+    cumulative, grid = np.cumsum(weight, axis=1), (np.arange(n) + offset) / n
+    chosen = np.stack([np.searchsorted(c / c[-1], g) for c, g in zip(cumulative, grid, strict=True)])
+    return np.minimum(chosen, weight.shape[1] - 1)  # without any weight, the last one
+
+
+def exchangeable(
+    weight: Float[np.ndarray, "subject draw"], u: Float[np.ndarray, "subject place"]
+) -> Int64[np.ndarray, "subject place-1"]:
+    """Numbers of the draws to keep so that equally weighted ones remain, in an order that says nothing.
+
+    `u` are uniform. The first is the offset of `systematic`, and the others, one per draw to keep, shuffle.
+    """
+    return np.take_along_axis(
+        systematic(weight, u[:, :1], u.shape[1] - 1), np.argsort(u[:, 1:], axis=1), axis=1
+    )

@@ -17,8 +17,9 @@ from jaxtyping import Bool, Float64, Int8, Int64
 from covary import nlme, rng
 from covary.amortised.chain import metropolis
 from covary.amortised.train import Trained
-from covary.amortised.weights import resampled, sample_size, smoothed
+from covary.amortised.weights import sample_size, smoothed
 from covary.nlme.likelihood import LogJoint
+from covary.resampling import exchangeable
 
 RELIABLE_K = 0.7
 LOW_SAMPLE_SIZE = 0.05  # of the draws
@@ -124,7 +125,7 @@ def exact_draws(
     n, n_proposed = proposed.weight.shape
     size = sample_size(proposed.weight)
     u = rng.uniform(seed, f"{stream}/resample", first_subject, first_subject + n, (1 + n_draws,))
-    eta = np.take_along_axis(proposed.eta, resampled(proposed.weight, u)[..., None], axis=1)
+    eta = np.take_along_axis(proposed.eta, exchangeable(proposed.weight, u)[..., None], axis=1)
     log_marginal = proposed.log_marginal.copy()
     unfamiliar = trained.unfamiliar(np.where(records.present, records.observation, np.nan))
     poor = unfamiliar | ~(proposed.pareto_k < RELIABLE_K) | (size < LOW_SAMPLE_SIZE * n_proposed)

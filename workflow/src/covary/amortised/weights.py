@@ -1,7 +1,7 @@
 """Pareto-smoothed importance weights (Vehtari et al. 2024, JMLR 25:72)."""
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Float64
 
 _PRIOR_SHAPE, _PRIOR_DRAWS = 0.5, 10  # a weak prior on the shape, worth so many draws
 
@@ -63,17 +63,3 @@ def sample_size(weight: Float64[np.ndarray, "subject draw"]) -> Float64[np.ndarr
     """Effective sample size 1/Σw² of weights that sum to 1; 0 where all are 0."""
     squares = np.sum(weight**2, axis=1)
     return np.where(squares > 0, 1 / np.maximum(squares, 1e-300), 0.0)
-
-
-def resampled(
-    weight: Float64[np.ndarray, "subject draw"], u: Float64[np.ndarray, "subject place"]
-) -> Int64[np.ndarray, "subject place-1"]:
-    """Which draws to keep so that equal draws remain, n per subject, in an order that says nothing.
-
-    Systematic resampling, whose place is the first of the uniform numbers `u`; the others shuffle.
-    """
-    n = u.shape[1] - 1
-    grid = (np.arange(n) + u[:, :1]) / n
-    cumulative = np.cumsum(weight, axis=1)
-    chosen = np.stack([np.searchsorted(c / c[-1], g) for c, g in zip(cumulative, grid, strict=True)])
-    return np.take_along_axis(np.minimum(chosen, weight.shape[1] - 1), np.argsort(u[:, 1:], axis=1), axis=1)

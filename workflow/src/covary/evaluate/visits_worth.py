@@ -22,7 +22,7 @@ from covary.evaluate.metrics import conditional_nll
 from covary.evaluate.outcomes import NO_IMAGE, Forecasts, draw_random_effects, outcome_table, score_forecast
 from covary.nlme.centred import around_means
 from covary.records.study import Study
-from covary.resampling import Resamples, percentile_interval
+from covary.resampling import Resamples, percentile_interval, systematic
 
 _STREAM = "visits_worth"  # the same draws for every number of visits, so that differences are paired
 _PROPOSALS = 1024  # from the prior, for each subject
@@ -170,11 +170,8 @@ class _Prior:
         seen, n = np.repeat(observation, _PROPOSALS, axis=0), len(self.mean)
         nll = conditional_nll(seen, prediction, self.study.truth.residual).reshape(n, _PROPOSALS)
         weight = np.nan_to_num(np.exp(np.nanmin(nll, axis=1, keepdims=True) - nll))
-        cumulative = np.cumsum(weight, axis=1)
         offset = rng.uniform(self.seed, f"{_STREAM}/resample", self.start, self.start + n, (1,))
-        grid = (np.arange(n_draws) + offset) / n_draws
-        chosen = [np.searchsorted(c / c[-1], g) for c, g in zip(cumulative, grid, strict=True)]
-        return np.take_along_axis(eta, np.stack(chosen)[..., None], axis=1)
+        return np.take_along_axis(eta, systematic(weight, offset, n_draws)[..., None], axis=1)
 
     def _around_modes(self, observation, n_draws):
         records = self.study.records(observation, slice(self.start, self.start + len(observation)))

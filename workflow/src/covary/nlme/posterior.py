@@ -14,6 +14,7 @@ from covary.nlme.empirical_bayes import EmpiricalBayes
 from covary.nlme.likelihood import LogJoint
 from covary.nlme.model import ClosedFormModel, OdeModel
 from covary.nlme.parameters import Parameters
+from covary.resampling import exchangeable
 
 _DEGREES = 5.0  # of freedom of the Student-t proposals
 # Posteriors that are wider than their mode suggests would lose their tails: on the paper's model E[η²] comes
@@ -89,14 +90,8 @@ def _draw(model, parameters, records, modes, n_draws, seed, stream, numbers) -> 
         mixture = np.logaddexp(first.rows(low).log_density(both), second.log_density(both)) - np.log(2)
         eta[low] = both
         weight[low], size[low], log_mean[low] = _normalise(log_both - mixture)
-    # Systematic resampling, then a shuffle so that draws are exchangeable.
     offset = _keyed(rng.uniform, seed, f"{stream}/resample", numbers, (1 + n_draws,))
-    grid = (np.arange(n_draws) + offset[:, :1]) / n_draws
-    cumulative = np.cumsum(weight, axis=1)
-    chosen = np.stack([np.searchsorted(c / c[-1], g) for c, g in zip(cumulative, grid, strict=True)])
-    chosen = np.take_along_axis(
-        np.minimum(chosen, eta.shape[1] - 1), np.argsort(offset[:, 1:], axis=1), axis=1
-    )
+    chosen = exchangeable(weight, offset)
     draws = np.take_along_axis(eta, chosen[..., None], axis=1)
     prior = 0.5 * (np.linalg.slogdet(parameters.omega)[1] + k * np.log(2 * np.pi))
     draws[~positive], size[~positive], log_mean[~positive] = np.nan, 0.0, np.nan

@@ -19,7 +19,6 @@ from covary import nlme, rng
 from covary.amortised.exact import Source, exact_draws
 from covary.amortised.problem import EngineSimulator, simulated
 from covary.amortised.train import Trained
-from covary.amortised.weights import resampled
 from covary.evaluate.coverage import (
     BINS,
     BLIND,
@@ -34,7 +33,7 @@ from covary.evaluate.coverage import (
     strata_of,
 )
 from covary.nlme.likelihood import LogJoint
-from covary.resampling import Resamples, percentile_interval
+from covary.resampling import Resamples, exchangeable, percentile_interval
 
 _PROPOSALS = 4 * DRAWS
 
@@ -141,7 +140,7 @@ def _with_prior(trained, factor, mean, omega, y, eta, seed, stream) -> Posterior
     weight = np.exp(log_ratio(phi))
     constant = weight.mean(axis=1)
     u = rng.uniform(seed, f"{stream}/resample", 0, len(y), (1 + DRAWS,))
-    kept = np.take_along_axis(phi, resampled(weight, u)[..., None], axis=1)
+    kept = np.take_along_axis(phi, exchangeable(weight, u)[..., None], axis=1)
     truth = np.linalg.solve(factor, (eta + mean).T).T
     log_q = trained.log_density(truth, y) + log_ratio(truth) - np.log(constant)
     return Posteriors(kept @ factor.T - mean, log_q - np.linalg.slogdet(factor)[1])

@@ -14,9 +14,10 @@ def test_a_new_folder_and_a_stamped_one_pass(tmp_path):
 
 def test_results_that_cannot_be_written_are_one_line(tmp_path):
     (tmp_path / "demo").touch()
-    check_layout(tmp_path / "demo")
-    with pytest.raises(UserError, match=r"cannot be written to the folder .*demo: File exists$"):
-        stamp_layout(tmp_path / "demo")
+    with pytest.raises(UserError, match=r"demo is a file, where a folder of results is expected"):
+        check_layout(tmp_path / "demo")
+    with pytest.raises(UserError, match=r"cannot be written to the folder .*demo/a: Not a directory$"):
+        stamp_layout(tmp_path / "demo" / "a")
 
 
 def test_a_folder_of_version_0_1_is_refused_in_one_line(tmp_path):

@@ -9,10 +9,12 @@ _STAMP = ".layout"
 
 
 def check_layout(results: Path) -> None:
-    """Raise UserError, in one line, if another version laid out the folder `results`.
+    """Raise UserError, in one line, if another version laid out the folder `results`, or if it is a file.
 
     A folder that does not exist, or holds nothing but hidden files, has no layout yet.
     """
+    if results.is_file():
+        raise UserError(f"{results} is a file, where a folder of results is expected; move or delete it")
     stamp = results / _STAMP
     if stamp.is_file():
         found = stamp.read_text(encoding="utf-8").strip()

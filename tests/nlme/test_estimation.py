@@ -131,7 +131,6 @@ def test_modes_do_not_depend_on_batch_or_order():
     np.testing.assert_array_equal(part.eta, whole.eta[:7])
 
 
-@pytest.mark.slow  # tests/records/test_visits.py holds the same of a closed form
 def test_modes_do_not_depend_on_padding():
     """A ragged design padded with times that nobody observed; it starts from another cloud, so equal to
     tolerance."""

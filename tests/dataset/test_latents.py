@@ -5,7 +5,9 @@ import pytest
 from scipy.stats import kstest, multivariate_normal
 
 from covary import rng
+from covary.config.dataset import Subjects
 from covary.dataset.latents import Latents, Mixture
+from covary.dataset.subjects import sample
 from covary.vae.conditioning import joint_distribution
 
 CHOSEN = np.array([3, 0])  # not in rising order
@@ -54,6 +56,14 @@ def test_components_are_drawn_with_their_probabilities_given_the_random_effects(
         some = (z[:, 0] > low) & (z[:, 0] < low + 0.2)
         assert is_high[some].mean() == pytest.approx(expected[some].mean(), abs=4 * 0.5 / np.sqrt(some.sum()))
     assert kstest((np.abs(z[:, 2]) - 3) / np.sqrt(0.1), "norm").pvalue > 0.001
+
+
+def test_the_dataset_says_how_latents_were_drawn():
+    sizes = Subjects(train=4, validation=2, test=2)
+    said = [
+        sample(Latents(CHOSEN, OPEN, m), sizes, seed=1)["z"].attrs["comment"] for m in (None, gaussian(0.5))
+    ]
+    assert "independent of them" in said[0] and "mixture of Gaussians" in said[1]
 
 
 def test_a_subject_draws_the_same_alone():

@@ -36,6 +36,14 @@ class Latents:
     open_share: Float64[np.ndarray, " latent"]
     mixture: Mixture | None = None
 
+    @property
+    def in_words(self) -> str:
+        """One sentence for those who read the dataset."""
+        others = "are independent of them"
+        if self.mixture is not None:
+            others = "were drawn given these, from a mixture of Gaussians fitted to encodings of real images"
+        return f"the random effects are N(0, I) and independent; the other latents {others}"
+
     def draw(self, seed: int, name: str, start: int, stop: int) -> Float64[np.ndarray, "subject latent"]:
         """z of the subjects `start … stop - 1`, each from its own random stream."""
         z = rng.latents(seed, name, start, stop, self.open_share)

@@ -33,7 +33,11 @@ def sample(latents: Latents, subjects: Subjects, sites: Sites | None = None, *, 
     split = np.repeat(np.arange(len(sizes), dtype=np.uint8), sizes)
     sampled = xr.Dataset(
         {
-            "z": (("subject", "latent"), z, {"long_name": "latent vector", "units": "1"}),
+            "z": (
+                ("subject", "latent"),
+                z,
+                {"long_name": "latent vector", "units": "1", "comment": latents.in_words},
+            ),
             "eta": (
                 ("subject", "random_effect"),
                 z[:, chosen],

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
+from scipy.stats import norm
 
 from covary.config.experiment import Config
 from covary.evaluate.coverage import ALL, BLIND, JOINT, LAPLACE, LEVELS, NETWORK, WEIGHTED
@@ -85,16 +86,28 @@ def _coverage(table: pd.DataFrame) -> Answer:
     nominal = joined([f"{100 * level:.0f}" for level in LEVELS])
     others = joined([f"{100 * abs(off[s][0]):.1f} points for {_NAMES[s]}" for s in (LAPLACE, NETWORK)])
     error, place = off[WEIGHTED]
+    chance = _by_chance(table)
+    poor = abs(error) > max(_TOLERANCE, chance)
     text = (
         f"Intervals of {nominal}\u00a0% of the weighted draws hold the truth as often as they promise, "
-        f"within {100 * abs(error):.1f} points (the largest error is {others})."
+        f"within {100 * abs(error):.1f} points (the largest error is {others}). With so many records, chance "
+        f"alone explains up to {100 * chance:.1f} points."
     )
-    if abs(error) > _TOLERANCE:
+    if poor:
         text = (
             f"Intervals of the weighted draws hold the truth {100 * abs(error):.1f} points "
-            f"{'less' if error < 0 else 'more'} often than they promise, {place}."
+            f"{'less' if error < 0 else 'more'} often than they promise, {place}; "
+            f"chance explains up to {100 * chance:.1f} points."
         )
-    return Answer(text, abs(error) > _TOLERANCE)
+    return Answer(text, poor)
+
+
+def _by_chance(table: pd.DataFrame) -> float:
+    """The largest error of a coverage that chance explains at 1 % for all intervals of a source together."""
+    rows = table[(table["source"] == WEIGHTED) & (table["missing"] == ALL) & (table["parameter"] != JOINT)]
+    level = min(LEVELS, key=lambda nominal: abs(nominal - 0.5))
+    quantile = norm.ppf(1 - _SIGNIFICANCE / (2 * len(rows) * len(LEVELS)))
+    return float(quantile * np.sqrt(level * (1 - level) / rows["subjects"].min()))
 
 
 def _largest_error(table: pd.DataFrame, source: str) -> tuple[float, str]:

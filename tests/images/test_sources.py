@@ -1,4 +1,5 @@
 import logging
+import os
 
 import pytest
 
@@ -137,6 +138,16 @@ def test_images_outside_the_layout_are_said(tmp_path, caplog):
         table = find_images(tmp_path, 0.5, 1)
     assert table["file"][table["status"] == "ok"].tolist() == ["test/A/b.png", "train/A/a.png"]
     assert "2 files (.png), such as train/A/deep/d.png: not laid out as [train/ or test/]" in caplog.text
+
+
+def test_a_name_that_is_not_utf_8_is_left_out(tmp_path, caplog):
+    folder = touch(tmp_path, "a.png", "Ä.png", "c.png")
+    (folder / os.fsdecode("Ö.png".encode("latin-1"))).touch()
+    table = find_images(folder, 0.5, 1).set_index("file")
+    assert table["status"].to_dict() == dict.fromkeys(["a.png", "Ä.png", "c.png"], "ok") | {
+        "\ufffd.png": "its name is not UTF-8; give it another"
+    }
+    assert "such as \ufffd.png: its name is not UTF-8" in caplog.text
 
 
 def test_a_folder_of_another_layout_is_told_once_and_how_to_describe_it(tmp_path):

@@ -61,14 +61,16 @@ def find_images(
     rows = []
     for file in files:
         found = _fault_of_file(folder, file) or describe(file)
-        row = {"file": file, "split": "", "class": "", "patient": "", "status": OK}
+        row = {"file": _printable(file), "split": "", "class": "", "patient": "", "status": OK}
         rows.append(row | ({"status": found} if isinstance(found, str) else found))
     listed = pd.DataFrame(rows, columns=["file", "split", "class", "patient", "status"])
     _say_left_out(listed, folder)
     fine = listed["status"] == OK
     if not fine.any():
-        first = f"{listed['file'][0]} ({listed['status'][0]})" if len(listed) else ""
-        why = f"{len(listed)} left out, such as {first}" if first else f"expected {_LAYOUT} of {_TYPES}"
+        why = f"expected {_LAYOUT} of {_TYPES}"
+        if len(listed):
+            first = f"{listed['file'][0]} ({listed['status'][0]})"
+            why = f"{len(listed)} files are left out, such as {first}"
         raise UserError(f"images.folder: {folder} holds no image that can be used: {why}")
     nameless = fine & (listed["patient"] == "")
     if nameless.any():
@@ -97,11 +99,18 @@ def find_images(
 
 def _fault_of_file(folder: Path, file: str) -> str:
     """Why a file cannot be an image, whatever its name says; empty if it can."""
+    if file != _printable(file):
+        return "its name is not UTF-8; give it another"
     if not file.lower().endswith(SUFFIXES):
         return f"not one of the supported types {_TYPES}"
     if package := missing_package(file):
         return f"needs the package {package}, which is not installed"
     return "" if (folder / file).is_file() else "a link to a file that does not exist"
+
+
+def _printable(file: str) -> str:
+    """A path without the bytes that are no UTF-8, which tables and logs cannot hold."""
+    return file.encode(errors="surrogateescape").decode(errors="replace")
 
 
 def _describer(pattern: str | None, table: Path | None, has_folders: bool) -> Describe:

@@ -4,8 +4,7 @@ import os
 from pathlib import Path
 
 os.environ.setdefault("MPLBACKEND", "Agg")
-# A thread that waits sleeps. Else the threads of two processes on two cores take the cores from each other: a
-# small training then takes up to eight times the CPU time.
+# A thread that waits sleeps. Else waiting threads of one process keep a core from the other process.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault(
     "JAX_COMPILATION_CACHE_DIR", str(Path(__file__).resolve().parents[1] / ".pytest_cache" / "jax")

@@ -19,6 +19,7 @@ rule draw_posteriors:
         "<logs>/draw_posteriors/{scenario}.log",
     benchmark:
         "<benchmarks>/draw_posteriors/{scenario}.tsv"
+    priority: 1  # predictors wait for it
     conda:
         "../../envs/covary.yaml"
     resources:
@@ -120,7 +121,6 @@ rule train_oracle:
         "<logs>/train_oracle/{scenario}.log",
     benchmark:
         "<benchmarks>/train_oracle/{scenario}.tsv"
-    priority: 1  # the longest of the last jobs
     conda:
         "../../envs/covary.yaml"
     resources:

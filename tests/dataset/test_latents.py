@@ -58,6 +58,14 @@ def test_components_are_drawn_with_their_probabilities_given_the_random_effects(
     assert kstest((np.abs(z[:, 2]) - 3) / np.sqrt(0.1), "norm").pvalue > 0.001
 
 
+def test_a_typical_z_has_the_conditional_mean_given_random_effects_of_0():
+    np.testing.assert_allclose(Latents(CHOSEN, OPEN, gaussian(0.5)).typical(), [0, 0, 1, 0, 0, -1])
+    lopsided = two_clusters()
+    lopsided.weights[:] = 0.7, 0.3
+    np.testing.assert_allclose(Latents(CHOSEN, OPEN, lopsided).typical(), [0, 0, 3, 0, 0, 0])
+    assert not Latents(CHOSEN, OPEN).typical().any()
+
+
 def test_the_dataset_says_how_latents_were_drawn():
     sizes = Subjects(train=4, validation=2, test=2)
     said = [

@@ -51,6 +51,16 @@ class Latents:
             return z
         return self._given_random_effects(z, rng.uniform(seed, f"{name}/component", start, stop, (1,)))
 
+    def typical(self) -> Float64[np.ndarray, " latent"]:
+        """z of an ordinary image: random effects are 0, the others at the mean of the likeliest component."""
+        z = np.zeros(len(self.open_share))
+        if self.mixture is not None:
+            parts = self._conditional
+            log_weight, off = parts.log_weights(z[None, self.random_effects])
+            k = int(log_weight[0].argmax())
+            z[parts.others] = parts.mean_others[k] + parts.slope[k] @ off[0, k]
+        return z
+
     @classmethod
     def of_ranking(cls, ranking: pd.DataFrame, mixture: Mixture | None = None) -> "Latents":
         """The distribution for the latents that a ranking chose as random effects.
@@ -96,9 +106,7 @@ class Latents:
         Sums run within each subject alone, so that no digit depends on the other subjects.
         """
         parts = self._conditional
-        off = z[:, None, self.random_effects] - parts.mean_given
-        squares = np.square((parts.whitening * off[:, :, None]).sum(axis=-1)).sum(axis=-1)
-        log_weight = parts.log_weight - 0.5 * squares
+        log_weight, off = parts.log_weights(z[:, self.random_effects])
         weight = np.exp(log_weight - log_weight.max(axis=1, keepdims=True))
         share = weight.cumsum(axis=1) / weight.sum(axis=1, keepdims=True)
         k = (share < u).sum(axis=1)
@@ -142,3 +150,11 @@ class _Conditional(NamedTuple):
     whitening: Float[np.ndarray, "k random_effect random_effect"]
     slope: Float[np.ndarray, "k other random_effect"]
     factor: Float[np.ndarray, "k other other"]
+
+    def log_weights(
+        self, given: Float64[np.ndarray, "subject random_effect"]
+    ) -> tuple[Float64[np.ndarray, "subject k"], Float64[np.ndarray, "subject k random_effect"]]:
+        """Of each component, its log weight given the random effects, and how far these are from its mean."""
+        off = given[:, None] - self.mean_given
+        squares = np.square((self.whitening * off[:, :, None]).sum(axis=-1)).sum(axis=-1)
+        return self.log_weight - 0.5 * squares, off

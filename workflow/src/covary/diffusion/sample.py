@@ -98,11 +98,10 @@ def traverse(
     config: Sampling,
     seed: int,
 ) -> UInt8[np.ndarray, "varied value c h w"]:
-    """Images along each of some latents, these latents at 0 otherwise; all from one noise and one other z."""
-    grid = np.tile(latents.draw(seed, "traversal", 0, 1)[0], (len(varied), len(values), 1))
-    grid[:, :, varied] = 0
+    """Images of a typical z to one of whose latents `values` are added; all from one noise."""
+    grid = np.tile(latents.typical(), (len(varied), len(values), 1))
     for row, latent in enumerate(varied):
-        grid[row, :, latent] = values
+        grid[row, :, latent] += values
     subjects = np.zeros(grid[..., 0].size, dtype=int)
     images = generate(generator, grid.reshape(-1, grid.shape[2]), subjects, config, seed)
     return images.reshape(*grid.shape[:2], *images.shape[1:])

@@ -10,6 +10,7 @@ os.environ.setdefault(
     "JAX_COMPILATION_CACHE_DIR", str(Path(__file__).resolve().parents[1] / ".pytest_cache" / "jax")
 )
 
+import pytest
 from checkout import finished, project
 from hypothesis import settings
 
@@ -17,6 +18,22 @@ settings.register_profile("covary", deadline=None, derandomize=True, print_blob=
 settings.load_profile("covary")
 
 __all__ = ["finished", "project"]
+
+MANY_MAPS = 30_000
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_memory_maps():
+    """Forget compiled programs before they are too many.
+
+    Each takes memory maps. Linux grants a process 65,530, and JAX aborts where there are no more.
+    """
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.is_file() and maps.read_bytes().count(b"\n") > MANY_MAPS:
+        import jax
+
+        jax.clear_caches()
 
 
 def pytest_collection_modifyitems(items):

@@ -109,7 +109,7 @@ class Latents:
         log_weight, off = parts.log_weights(z[:, self.random_effects])
         weight = np.exp(log_weight - log_weight.max(axis=1, keepdims=True))
         share = weight.cumsum(axis=1) / weight.sum(axis=1, keepdims=True)
-        k = (share < u).sum(axis=1)
+        k = np.minimum((share < u).sum(axis=1), len(parts.log_weight) - 1)  # sums of shares may end below 1
         off = np.take_along_axis(off, k[:, None, None], axis=1)
         mean = parts.mean_others[k] + (parts.slope[k] * off).sum(axis=-1)
         z = z.copy()

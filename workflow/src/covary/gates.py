@@ -1,7 +1,7 @@
 """Gates: a run stops where images no longer carry the random effects, before hours are spent on the rest.
 
 What can be read back of a latent is R² = 1 - E(z - ẑ)² / Var z, where ẑ is the posterior mean of the image
-that was drawn for z ~ N(0, I).
+that was drawn for z: a decoding of z ~ N(0, I) after the VAE, an image of a subject's z after the generator.
 """
 
 import logging

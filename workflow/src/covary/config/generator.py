@@ -41,7 +41,7 @@ class Generator(Section):
     layers_per_block: Positive = Field(1, description="Residual blocks at each resolution")
     conditioning_source: Literal["posterior_sample", "posterior_mean", "reading"] = Field(
         "posterior_sample",
-        description="z seen in training: a draw from q(z|x), distributed as at sampling; its mean; or "
+        description="z seen in training: a draw from q(z|x), distributed nearly as in subjects; its mean; or "
         "`reading`, a draw in which latents that the encoder reads well are their mean in units of its "
         "standard deviation over images, so that an image can show them exactly",
     )

@@ -46,8 +46,8 @@ def train_generator(
     `data` are images of `size_px` (uint8) or, with `config.pretrained`, their posterior parameters in
     the space of its autoencoder (`cache_latents`). `mean` and `log_variance` are q(z|x) of the images. With
     `conditioning_source: posterior_sample` each step draws z anew from it, so that over images z is
-    distributed as at sampling. `gate` is γ of a spike-and-slab posterior. With `reading_weight` each step
-    also draws some z ~ N(0, I), and the encoder must read them from the images drawn for them. Raises
+    distributed nearly as in subjects. `gate` is γ of a spike-and-slab posterior. With `reading_weight` each
+    step also draws some z ~ N(0, I), and the encoder must read them from the images drawn for them. Raises
     UserError if it reads no latent from images.
 
     Runs on as many devices as processes were launched by accelerate; each gets its share of the same batch

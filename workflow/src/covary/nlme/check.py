@@ -64,7 +64,7 @@ def _check_individual(model, parameters: Parameters, design: Design) -> dict:
             f"{name}.individual{_place('individual', fault)}: there are {k} random effects, eta[0] … "
             f"eta[{k - 1}] ({', '.join(model.random_effects)}): {fault}"
         ) from fault
-    except Exception:  # Only the index is looked at here; the trace below names every other fault.
+    except Exception:  # NumPy refuses some of what JAX allows; the trace below names real faults.
         pass
     try:
         p = _trace(model, "individual", theta, jax.ShapeDtypeStruct((k,), np.float64), covariates)

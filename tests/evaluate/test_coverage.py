@@ -59,6 +59,16 @@ def test_ranks_count_draws_below_and_fill_bins_evenly():
         rank_test(even, 250)
 
 
+@pytest.mark.parametrize("level", [*LEVELS, 0.3])
+def test_coverage_of_even_ranks_is_the_nominal_level(level):
+    draws = np.broadcast_to(np.arange(DRAWS, dtype=float)[:, None], (DRAWS + 1, DRAWS, 1))
+    truth = np.arange(DRAWS + 1)[:, None] - 0.5  # has each rank once
+    np.testing.assert_allclose(coverage(truth, draws, level), level, rtol=1e-12)
+    table = calibration_table(truth, draws, np.ones((DRAWS + 1, 1), dtype=bool), ["a"])
+    for nominal in LEVELS:
+        assert table[f"coverage_{100 * nominal:.0f}"].iloc[0] == pytest.approx(nominal, abs=1e-12)
+
+
 def test_a_joint_check_sees_what_ranks_of_single_parameters_do_not():
     reference = rng.normal(1, "reference", 0, N, (2,))
     right = posterior(VISITS)

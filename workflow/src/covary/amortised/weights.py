@@ -52,7 +52,8 @@ def smoothed(
             k[some], scale = generalised_pareto_shape(excess[some])
             quantile = (np.arange(tail) + 0.5) / tail
             shape = np.where(np.abs(k[some]) < 1e-9, 1e-9, k[some])[:, None]
-            expected = np.expm1(-shape * np.log1p(-quantile)) * scale[:, None] / shape
+            with np.errstate(over="ignore"):  # no weight is above 1, however heavy the tail
+                expected = np.expm1(-shape * np.log1p(-quantile)) * scale[:, None] / shape
             ordered[some, -tail:] = np.minimum(cut[some, None] + expected, 1.0)
         weight = np.empty_like(ordered)
         np.put_along_axis(weight, order, ordered, axis=1)

@@ -4,6 +4,9 @@ Parameters θ are drawn from the prior, a record is simulated from each, and its
 the draws are right, the rank of θ among them is uniform (simulation-based calibration, Talts et al. 2018).
 """
 
+import math
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int
@@ -76,12 +79,25 @@ def coverage(
     """Share of subjects whose truth lies in the central interval between two order statistics of the draws.
 
     With n draws the interval between the a-th from below and from above holds the truth with probability
-    1 - 2a/(n + 1); a is rounded, and the share is that of `level` up to 1/(n + 1).
+    1 - 2a/(n + 1). Where `level` lies between two such intervals, so does the share, by a straight line: its
+    expectation is `level` if the draws are right.
     """
     n = draws.shape[1]
-    a = round((1 - level) / 2 * (n + 1))
+    outside = (1 - level) / 2 * (n + 1)
     rank = ranks(truth, draws)
-    return np.mean((rank >= a) & (rank <= n - a), axis=0)
+    return _between(outside, lambda a: np.mean((rank >= a) & (rank <= n - a), axis=0))
+
+
+def _below(rank: Int[np.ndarray, "subject k"], limit: float) -> Float[np.ndarray, " k"]:
+    """Share of subjects whose rank is below a limit that need not be a whole number."""
+    return _between(limit, lambda a: np.mean(rank < a, axis=0))
+
+
+def _between(place: float, share: Callable[[int], Float[np.ndarray, " k"]]) -> Float[np.ndarray, " k"]:
+    """`share` at a place between two whole numbers, by a straight line."""
+    place = round(place, 9)  # 1 - 0.95 is no binary number
+    below = math.floor(place)
+    return (below + 1 - place) * share(below) + (place - below) * share(below + 1)
 
 
 def strata_of(present: Bool[np.ndarray, "subject time"]) -> dict[str, Bool[np.ndarray, " subject"]]:
@@ -118,7 +134,7 @@ def calibration_table(
         if reference is not None:
             rank = joint_ranks(t, d, reference[some])
             statistic, p = rank_test(rank, d.shape[1])
-            covered = {_column(v): np.mean(rank < v * (d.shape[1] + 1), axis=0) for v in LEVELS}
+            covered = {_column(level): _below(rank, level * (d.shape[1] + 1)) for level in LEVELS}
             columns = {"chi2": statistic, "p": p, **covered, "contraction": np.nan, "rmse": np.nan}
             rows.append(pd.DataFrame({"missing": name, "parameter": [JOINT], "subjects": n, **columns}))
     return pd.concat(rows, ignore_index=True)

@@ -55,6 +55,14 @@ def test_amortised_draws(run):
     assert printed[1].startswith("30 % missing") and printed[3].startswith("  10 % wider")
 
 
+@pytest.mark.slow
+def test_amortised_speed(run):
+    small = {"layers": 2, "width": 16, "batch": 256, "steps": 20, "learning_rate": 0.004}
+    printed = run("amortised_speed", 10, SUBJECTS=200, REFITTED=200, KEPT=(16,), SETTINGS=small).splitlines()
+    assert printed[1].startswith("draws of 200 subjects: engine")
+    assert all("converged True; from draws" in line for line in printed[3:])
+
+
 def test_conditioning(run, tmp_path):
     raw = yaml.safe_load((TESTS / "workflow" / "tiny.yaml").read_text())
     raw["ranking"]["active_variance"] = 0  # after one epoch no latent would count

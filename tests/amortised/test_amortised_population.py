@@ -62,6 +62,25 @@ def test_the_fit_is_that_of_maximum_likelihood():
     assert np.abs((np.diag(found.covariance) - TRUE_SD**2) / found.variances_se).max() < 3.5
 
 
+def test_intervals_over_a_hundred_data_sets_hold_the_truth():
+    n, z = 100, []
+    for seed in range(1, 101):
+        _, y = records(seed, n)
+        found = fit(posterior_draws(y, seed))
+        if seed <= 10:
+            b, psi = maximum_likelihood(y, np.ones((n, 1)))
+            sd = np.sqrt(np.diag(psi))
+            assert np.abs((found.coefficients - b) / sd).max() < 0.05
+            np.testing.assert_allclose(np.sqrt(np.diag(found.covariance)), sd, rtol=0.1)
+        variance = np.diag(found.covariance)
+        # The logarithm of a variance is nearer to a normal distribution than the variance is.
+        of_variance = np.log(variance / TRUE_SD**2) / (found.variances_se / variance)
+        z.append([*(found.coefficients[0] - TRUE_MEAN) / found.coefficients_se[0], *of_variance])
+    # 600 intervals: 3.5 standard errors of their share are 0.03 at 95 % and 0.06 at 80 %.
+    assert np.mean(np.abs(z) < 1.96) == pytest.approx(0.95, abs=0.03)
+    assert np.mean(np.abs(z) < 1.2816) == pytest.approx(0.8, abs=0.06)
+
+
 def test_the_same_draws_serve_another_covariate_model_and_a_diagonal_covariance():
     covariate, y = records(slope=0.8)
     draws = posterior_draws(y)

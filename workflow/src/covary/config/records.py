@@ -19,10 +19,11 @@ _GRID = ("first_time_h", "last_time_h", "interval_h")
 class PopulationFit(Section):
     """Maximum-likelihood fit of the population model to the simulated records."""
 
-    method: Literal["fo", "foce", "focei", "laplace", "elbo", "amortised"] = Field(
+    method: Literal["fo", "foce", "focei", "laplace", "elbo", "vae", "amortised"] = Field(
         "foce",
-        description="Approximation of the marginal likelihood, or a lower bound of it with a free normal "
-        "distribution per subject (elbo), or weighted draws of a posterior network (amortised)",
+        description="Approximation of the marginal likelihood, or a lower bound of it with a normal "
+        "distribution per subject, free (elbo) or from an encoder (vae), or weighted draws of a posterior "
+        "network (amortised)",
     )
     subjects: Positive = Field(1000, description="Training subjects used (all, if there are fewer)")
     initial_fixed_effects: list[Finite] | None = Field(
@@ -46,7 +47,7 @@ class PopulationFit(Section):
     @property
     def residuals_by(self) -> str:
         """The approximation behind conditional weighted residuals; bounds and draws have none."""
-        return "focei" if self.method in ("elbo", "amortised") else self.method
+        return "focei" if self.method in ("elbo", "vae", "amortised") else self.method
 
 
 class Dose(Section):

@@ -25,6 +25,7 @@ from covary.errors import UserError
 from covary.nlme.check import check_model
 from covary.nlme.evidence import difference, first_visits
 from covary.nlme.neural import networks, weights_of
+from covary.nlme.variational import METHODS
 from covary.records.study import Study
 from covary.records.truth import initial_parameters
 from covary.resampling import Resamples, percentile_interval
@@ -98,7 +99,7 @@ def fit_rung(
     Raises UserError as `nlme.fit_variational` and `nlme.fit_population` do.
     """
     model, start = model_of(rung), start_of(rung, study, fit)
-    if not networks(model) and fit.method != "elbo":
+    if not networks(model) and fit.method not in METHODS:
         return nlme.fit_population(model, records, start, method=fit.method, covariance=False)
     return nlme.fit_variational(
         model,
@@ -109,6 +110,7 @@ def fit_rung(
         draws=settings.draws,
         final_steps=settings.final_steps,
         evaluation_draws=64,
+        encoder_width=METHODS.get(fit.method),
     )
 
 

@@ -63,18 +63,7 @@ def capacity(
                 "%s: the variance of %s is smaller on training than on held-out subjects: the network has "
                 "memorised subjects; make it narrower or lower prior_sd", name, effects,
             )  # fmt: skip
-    columns = [
-        "model",
-        "random_effect",
-        "training",
-        "held_out",
-        "ratio",
-        "low",
-        "high",
-        "sd_ratio",
-        "memorised",
-    ]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=_COLUMNS)
 
 
 def _variability(model, parameters: Parameters, records: Records, method: str):

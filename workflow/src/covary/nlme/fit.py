@@ -23,6 +23,7 @@ from covary.nlme.model import ClosedFormModel, OdeModel
 from covary.nlme.parameters import Parameters
 from covary.nlme.solvers.lanes import DEFAULT, Failure
 from covary.nlme.variability import coefficients_of_variation
+from covary.nlme.variational import METHODS as VARIATIONAL
 from covary.nlme.variational import VariationalFit, fit_variational
 
 _LOG_2PI = float(np.log(2 * np.pi))
@@ -161,9 +162,13 @@ class PopulationFit(NamedTuple):
         return covariance
 
 
-@overload  # "elbo" is a str too, which no other method can say
+@overload  # they are str too, which no other method can say
 def fit_population(  # type: ignore[overload-overlap]
-    model: OdeModel | ClosedFormModel, records: Records, initial: Parameters, *, method: Literal["elbo"]
+    model: OdeModel | ClosedFormModel,
+    records: Records,
+    initial: Parameters,
+    *,
+    method: Literal["elbo", "vae"],
 ) -> VariationalFit: ...
 
 
@@ -205,16 +210,17 @@ def fit_population(
     cost of the last step; `report(iteration, ofv)` is called as the fit goes.
     `converged` means that the OFV has a minimum there, by its Hessian.
 
-    Method "elbo" raises a variational bound instead (`variational.fit_variational`, which has more settings)
-    and trains the networks of the model; the other methods leave their weights as they are.
+    Methods "elbo" and "vae" raise a variational bound instead (`variational.fit_variational`, which has more
+    settings) and train the networks of the model; the other methods leave their weights as they are. The
+    posterior of each subject is its own with "elbo", and comes from an encoder with "vae".
 
     Raises ValueError if the arguments do not fit together, nothing was observed, or the OFV cannot be
     computed at the initial values.
     """
-    if method == "elbo":
+    if method in VARIATIONAL:
         if fixed or bounds or priors:
-            raise UserError("bounds, priors and fixed are not used by method elbo; use focei")
-        return fit_variational(model, records, initial, report=report)
+            raise UserError(f"bounds, priors and fixed are not used by method {method}; use focei")
+        return fit_variational(model, records, initial, encoder_width=VARIATIONAL[method], report=report)
     check_method(method)
     check_model(model, initial, records.design)
     lanes = observed_lanes_of(model, records)

@@ -59,7 +59,7 @@ class Parameters(eqx.Module):
             raise UserError(f"Ω must be {k} × {k} ({', '.join(random_effects)}), got shape {omega.shape}")
         if not np.array_equal(omega, omega.T):
             raise UserError(f"Ω must be symmetric, got {omega.tolist()}")
-        if not np.all(np.isfinite(omega)) or np.linalg.eigvalsh(omega)[0] <= 0:
+        if not np.all(np.isfinite(omega)) or np.linalg.eigvalsh(omega).min(initial=np.inf) <= 0:
             raise UserError(f"Ω must be positive definite, got {omega.tolist()}")
         return cls(theta, omega, residual, tuple(domains.items()), tuple(random_effects), _connected(omega))
 

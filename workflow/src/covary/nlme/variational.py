@@ -1,6 +1,7 @@
 """Variational fits: a lower bound of log p(records) is raised instead of an approximation of it.
 
-Each subject has a Gaussian q(η) = N(μ, L L') of full rank. The bound is
+Each subject has a Gaussian q(η) = N(μ, L L') of full rank: its own numbers, or those that an encoder gives
+(`encoder`; the model is then a variational autoencoder with a decoder of pharmacometrics). The bound is
 
     ELBO = Σ_i E_q[ln p(y_i | η) + ln p(η) − ln q(η)] ≤ Σ_i ln p(y_i),
 
@@ -32,6 +33,8 @@ from covary.nlme import joint
 from covary.nlme.arrays import Array
 from covary.nlme.check import check_model
 from covary.nlme.design import Records
+from covary.nlme.encoder import Encoder, Recurrent, Scales
+from covary.nlme.families import Events, Free, Normal
 from covary.nlme.grid import fine_grid
 from covary.nlme.lane_algebra import log_determinant, solve
 from covary.nlme.lanes import Accuracy, ObservedLanes, observed_lanes_of
@@ -41,6 +44,7 @@ from covary.nlme.parameters import Parameters
 
 log = logging.getLogger(__name__)
 
+METHODS = {"elbo": None, "vae": 32}  # of `fit_population`, with the width of their encoder
 _LOG_2PI = float(np.log(2 * np.pi))
 _CHUNK = 100  # steps of Adam in one program
 _FIRST_SPREAD = 0.3  # of Ω: the covariance of q at the start
@@ -51,17 +55,6 @@ _ROUND = 200  # steps of L-BFGS, after which it is tried too
 _GRADIENT, _MEMORY = 1e-4, 30  # of L-BFGS: the gradient per √subject that ends it, and its pairs
 _MOST_OPTIMISM = 0.5  # nats per subject: the bound on the draws of the search, less that on other draws
 _FLAT = 1e-9  # a relative gain of the bound that ends the search
-
-
-class Normal(NamedTuple):
-    """q of each subject: its mean, and the lower Cholesky factor of its covariance."""
-
-    mean: Float[Array, "subject k"]
-    factor: Float[Array, "subject k k"]
-
-    def covariance(self) -> Float[Array, "subject k k"]:
-        """S of each subject."""
-        return self.factor @ self.factor.swapaxes(1, 2)
 
 
 class Bound(NamedTuple):
@@ -97,6 +90,7 @@ class VariationalFit(NamedTuple):
     converged: bool
     verdict: str
     accuracy: Accuracy  # the grid of the solver
+    encoder: Encoder | None  # that gives q of other subjects, where the fit trained one
 
     def __repr__(self) -> str:
         return f"VariationalFit({type(self.model).__name__}, {self.bound!r}; {self.verdict})"
@@ -125,17 +119,6 @@ class _Population(NamedTuple):
     weights: Float[Array, " weight"]
 
 
-class _Free(NamedTuple):
-    """q without constraints: the diagonal of the factor as logarithms."""
-
-    mean: Float[Array, "subject k"]
-    raw: Float[Array, "subject k k"]
-
-    def normal(self) -> Normal:
-        diagonal = jnp.exp(jnp.diagonal(self.raw, axis1=1, axis2=2))
-        return Normal(self.mean, jnp.tril(self.raw, -1) + jax.vmap(jnp.diag)(diagonal))
-
-
 class _Problem(NamedTuple):
     """What stays the same during a fit."""
 
@@ -144,10 +127,15 @@ class _Problem(NamedTuple):
     lanes: ObservedLanes
     constant: Float[Array, " subject"]  # what Φ leaves out of −ln p(y, η): the factors 2π
     precision: Float[Array, " weight"]  # of the prior of the weights
-    movable: Float[Array, "k k"]  # entries of the factor of q that are not kept at 0
+    events: Events | None  # what an encoder reads
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Subjects and random effects."""
+        return self.lanes.y.shape[1], len(self.structure.random_effects)
 
 
-_State = tuple[_Population, _Free]
+_State = tuple[_Population, Free | Recurrent]
 
 
 def fit_variational(
@@ -163,9 +151,13 @@ def fit_variational(
     final_draws: int = 32,
     final_steps: int = 200,
     evaluation_draws: int = 256,
+    encoder_width: int | None = None,
     report=None,
 ) -> VariationalFit:
     """Raise the bound over the population parameters, the network weights and q, from `initial`.
+
+    With `encoder_width`, q of every subject comes from one encoder of that width (`encoder.Recurrent`), which
+    the fit trains and returns. Without, each subject has a q of its own.
 
     `steps` of Adam take `draws` per subject and the subjects of one `batch` (default: all); its rate falls
     from `rate` to 0. At most `final_steps` of L-BFGS follow on `final_draws` fixed draws. Draws are keyed by
@@ -174,7 +166,8 @@ def fit_variational(
     Raises UserError if the arguments do not fit together, the model has no random effects or some per
     occasion, nothing was observed, or the bound cannot be computed at the initial values.
     """
-    problem = _problem(model, initial, records)
+    scales = None if encoder_width is None else Scales.of(records)
+    problem = _problem(model, initial, records, scales)
     n = problem.lanes.y.shape[1]
     weights = len(problem.precision)
     if np.any(problem.precision == 0) and weights > (observed := int(problem.lanes.present.sum())):
@@ -182,13 +175,13 @@ def fit_variational(
             "%s: %d weights without a prior are more than the %d observations; set prior_sd",
             type(model).__name__, weights, observed,
         )  # fmt: skip
-    state = _start(problem)
+    state = _start(problem, encoder_width, seed)
     accuracy = _fine(problem, state, None)
     state, accuracy, history = _climb(
         problem, state, accuracy, seed, steps, draws, min(batch or n, n), rate, report, learn=True
     )
     return _finish(
-        problem, state, accuracy, history, seed, final_draws, final_steps, evaluation_draws, records
+        problem, state, accuracy, history, seed, final_draws, final_steps, evaluation_draws, records, scales
     )
 
 
@@ -210,8 +203,8 @@ def variational_posterior(
     −ln(1 − r²)/2 of the bound for two of them whose posterior correlates by r.
 
     Raises UserError as `fit_variational` does."""
-    problem = _problem(model, parameters, records, mean_field)
-    n, state = problem.lanes.y.shape[1], _start(problem)
+    problem = _problem(model, parameters, records)
+    n, state = problem.lanes.y.shape[1], _start(problem, mean_field=mean_field)
     accuracy = _fine(problem, state, None)
     state, accuracy, history = _climb(
         problem, state, accuracy, seed, steps, draws, n, 0.05, None, learn=False
@@ -260,33 +253,33 @@ def bound_of(
     return Bound(w.mean(axis=1), elbo_error, top + np.log(mean), iwae_error, n_draws)
 
 
-def _problem(model, parameters: Parameters, records: Records, mean_field: bool = False) -> _Problem:
+def _problem(model, parameters: Parameters, records: Records, scales: Scales | None = None) -> _Problem:
     check_model(model, parameters, records.design)
     if not parameters.random_effects:
         raise UserError(f"{type(model).__name__} has no random effects, so there is no posterior to fit")
     if parameters.occasions is not None:
-        raise UserError("method elbo takes no random effects per occasion; use focei")
+        raise UserError("a variational fit takes no random effects per occasion; use focei")
     lanes = observed_lanes_of(model, records)
     if not lanes.present.any():
         raise UserError("no subject has an observation, so there is nothing to fit")
     exact = lanes.present if lanes.bounds is None else lanes.present & np.isnan(lanes.bounds.low)
     constant = 0.5 * _LOG_2PI * (exact.sum(axis=0) + len(parameters.random_effects))
-    k = len(parameters.random_effects)
-    movable = np.eye(k) if mean_field else np.ones((k, k))
-    return _Problem(model, parameters.concrete(), lanes, constant, prior_precision(model), movable)
+    events = None if scales is None else scales.events(records)
+    return _Problem(model, parameters.concrete(), lanes, constant, prior_precision(model), events)
 
 
-def _start(problem: _Problem) -> _State:
-    structure, n = problem.structure, problem.lanes.y.shape[1]
+def _start(
+    problem: _Problem, encoder_width: int | None = None, seed: int = 0, *, mean_field: bool = False
+) -> _State:
+    structure = problem.structure
     vector, residual = structure.to_vector(), len(structure.residual.standard_deviations())
-    factor = np.linalg.cholesky(_FIRST_SPREAD * structure.omega)
-    raw = problem.movable * np.tril(factor, -1) + np.diag(np.log(np.diag(factor)))
-    return (
-        _Population(
-            vector[: len(structure.domains)], vector[len(vector) - residual :], weights_of(problem.model)
-        ),
-        _Free(np.zeros((n, len(factor))), np.broadcast_to(raw, (n, *raw.shape)).copy()),
+    population = _Population(
+        vector[: len(structure.domains)], vector[len(vector) - residual :], weights_of(problem.model)
     )
+    spread = _FIRST_SPREAD * structure.omega
+    if encoder_width is None:
+        return population, Free.start(problem.shape[0], spread, mean_field)
+    return population, Recurrent.start(problem.events, spread, encoder_width, seed)
 
 
 def _parameters(structure: Parameters, population: _Population, omega) -> Parameters:
@@ -342,8 +335,8 @@ def _log_weights(accuracy, problem: _Problem, population, q: Normal, noise) -> F
 
 def _path_bound(accuracy, problem, state: _State, omega, noise, index) -> Float[Array, ""]:
     """The bound of some subjects whose gradient goes through the draws alone, not through ln q."""
-    population, free = state
-    q = _Free(free.mean[index], free.raw[index]).normal()
+    population, family = state
+    q = Normal(*(part[index] for part in family.normal(problem.events)))
     eta = _points(q, noise)
     covariance = jnp.moveaxis(q.covariance(), 0, -1)
     spread = jnp.moveaxis(jnp.einsum("sij,sdj->sdi", q.factor, noise), 2, 0)  # (k, subject, draw)
@@ -357,12 +350,10 @@ def _penalty(problem, population) -> Float[Array, ""]:
     return 0.5 * jnp.sum(problem.precision * population.weights**2)
 
 
-def _of_what_moves(problem, gradient: _State, learn) -> _State:
-    """The gradient, 0 for what keeps its value."""
-    population, q = gradient
-    return jax.tree.map(lambda g: jnp.where(learn, g, 0.0), population), _Free(
-        q.mean, q.raw * problem.movable
-    )
+def _of_what_moves(gradient: _State, learn) -> _State:
+    """The gradient, 0 for a population that keeps its values."""
+    population, family = gradient
+    return jax.tree.map(lambda g: jnp.where(learn, g, 0.0), population), family
 
 
 def _optimizer(rate: float, steps: int):
@@ -374,19 +365,20 @@ def _optimizer(rate: float, steps: int):
 @partial(jax.jit, static_argnames=("accuracy", "steps"))
 def _chunk(accuracy, steps, rate, problem, state, moments, noise, index, learn, learn_omega):
     """Some steps of Adam: the state, the moments, and the bound before each step."""
-    n = state[1].mean.shape[0]
+    n = problem.shape[0]
     optimizer = _optimizer(1.0, steps)
 
     def loss(state, noise, index):
         given = jnp.asarray(problem.structure.omega)
-        omega = jnp.where(learn_omega, lax.stop_gradient(_omega(problem.structure, state[1].normal())), given)
+        best = _omega(problem.structure, state[1].normal(problem.events))
+        omega = jnp.where(learn_omega, lax.stop_gradient(best), given)
         bound = _path_bound(accuracy, problem, state, omega, noise[index], index) * (n / len(index))
         return _penalty(problem, state[0]) - bound, bound
 
     def step(carry, now):
         state, moments = carry
         (_, bound), gradient = jax.value_and_grad(loss, has_aux=True)(state, *now)
-        gradient = _of_what_moves(problem, gradient, learn)
+        gradient = _of_what_moves(gradient, learn)
         usable = jnp.all(jnp.stack([jnp.all(jnp.isfinite(g)) for g in jax.tree.leaves((gradient, bound))]))
         gradient = jax.tree.map(lambda g: jnp.where(usable, g, 0.0), gradient)
         updates, new = optimizer.update(gradient, moments, state)
@@ -401,7 +393,7 @@ def _chunk(accuracy, steps, rate, problem, state, moments, noise, index, learn, 
 
 def _climb(problem, state, accuracy, seed, steps, draws, batch, rate, report, *, learn):
     """Adam: the state, the grid that it needed last, and the bound of each step."""
-    name, (n, k) = type(problem.model).__name__, state[1].mean.shape
+    name, (n, k) = type(problem.model).__name__, problem.shape
     state = jax.tree.map(jnp.asarray, state)
     moments, history = _optimizer(1.0, steps).init(state), []
     for start in range(0, steps, _CHUNK):
@@ -427,10 +419,11 @@ def _climb(problem, state, accuracy, seed, steps, draws, batch, rate, report, *,
 
 def _fine(problem, state: _State, accuracy: Accuracy | None) -> Accuracy:
     """The grid, or a finer one if the equations became faster while the fit went on, at a draw of each q."""
-    population, q = jax.tree.map(np.asarray, state)
+    population, family = jax.tree.map(np.asarray, state)
     model = with_weights(problem.model, population.weights)
     parameters = _parameters(problem.structure, population, problem.structure.omega)
-    return fine_grid(model, parameters, problem.lanes, _one_draw(q.normal()), start=accuracy)
+    q = family.normal(problem.events)
+    return fine_grid(model, parameters, problem.lanes, _one_draw(q), start=accuracy)
 
 
 def _one_draw(q: Normal) -> Float64[np.ndarray, "k subject"]:
@@ -453,7 +446,7 @@ def _fixed_draws(accuracy, problem, state, noise, learn):
     """The penalised loss on fixed draws and its gradient: Ω is optimal, so its own derivative is 0."""
 
     def loss(state):
-        population, q = state[0], state[1].normal()
+        population, q = state[0], state[1].normal(problem.events)
         best = lax.stop_gradient(_omega(problem.structure, q))
         omega = jnp.where(learn, best, jnp.asarray(problem.structure.omega))
         index = jnp.arange(len(noise))
@@ -461,14 +454,25 @@ def _fixed_draws(accuracy, problem, state, noise, learn):
         return _penalty(problem, population) - jnp.sum(jnp.mean(value, axis=1))
 
     value, gradient = jax.value_and_grad(loss)(state)
-    return value, _of_what_moves(problem, gradient, learn)
+    return value, _of_what_moves(gradient, learn)
 
 
 def _finish(
-    problem, state, accuracy, history, seed, draws, steps, evaluation_draws, records, *, learn=True
+    problem,
+    state,
+    accuracy,
+    history,
+    seed,
+    draws,
+    steps,
+    evaluation_draws,
+    records,
+    scales=None,
+    *,
+    learn=True,
 ) -> VariationalFit:
     """L-BFGS on fixed draws, and the bound from others."""
-    n, k = state[1].mean.shape
+    n, k = problem.shape
     noise = jnp.asarray(_matched(rng.normal(seed, "elbo/final", 0, n, (draws, k))))
     vector, back = ravel_pytree(jax.tree.map(jnp.asarray, state))
     x, taken, done = np.asarray(vector), 0, False
@@ -484,8 +488,8 @@ def _finish(
         options = {
             "maxiter": min(steps - taken, _ROUND),
             "ftol": _FLAT,
-            "gtol": 1e-4 * np.sqrt(n),
-            "maxcor": 30,
+            "gtol": _GRADIENT * np.sqrt(n),
+            "maxcor": _MEMORY,
         }
         found = minimize(slope, x, jac=True, method="L-BFGS-B", options=options)
         x, taken = found.x, taken + found.nit
@@ -493,8 +497,8 @@ def _finish(
         done, accuracy = bool(found.success) and finer == accuracy, finer
         if found.nit == 0 and not done:
             break
-    population, free = jax.tree.map(np.asarray, back(jnp.asarray(x)))
-    posterior = Normal(*(np.asarray(part) for part in free.normal()))
+    population, family = jax.tree.map(np.asarray, back(jnp.asarray(x)))
+    posterior = Normal(*map(np.asarray, family.normal(problem.events)))
     omega = np.asarray(_omega(problem.structure, posterior)) if learn else problem.structure.omega
     parameters = _parameters(problem.structure, population, omega).concrete()
     model = with_weights(problem.model, population.weights)
@@ -510,7 +514,10 @@ def _finish(
             f"not converged: on other draws the bound is lower by {optimism:,.0f} than on the {draws} of the "
             "search; take more final_draws"
         )
-    return VariationalFit(model, parameters, posterior, bound, penalty, history, done, verdict, accuracy)
+    encoder = None if scales is None else Encoder(family, scales)
+    return VariationalFit(
+        model, parameters, posterior, bound, penalty, history, done, verdict, accuracy, encoder
+    )
 
 
 def _matched(noise: Float64[np.ndarray, "subject draw k"]) -> Float64[np.ndarray, "subject draw k"]:

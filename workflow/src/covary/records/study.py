@@ -18,6 +18,7 @@ from covary.nlme.fit import typical_covariates
 from covary.nlme.neural import networks
 from covary.nlme.scaled import in_standard_units
 from covary.nlme.shift import with_mean
+from covary.nlme.variational import METHODS
 from covary.records.regimens import planned_design
 from covary.records.truth import initial_parameters, true_parameters
 from covary.records.visits import check_mechanisms, visits_that_take_place
@@ -145,9 +146,11 @@ class Study:
                     np.zeros(len(self.truth.omega)),
                     typical_covariates(self.design),
                 )
-            if fit.method == "elbo" and networks(self.model):
-                raise UserError("method elbo would train its network, which a run does not keep; use another "
-                                "longitudinal.fit.method, or `ladder`")  # fmt: skip
+            if fit.method in METHODS and networks(self.model):
+                raise UserError(
+                    f"method {fit.method} would train its network, which a run does not keep; use another "
+                    "longitudinal.fit.method, or `ladder`"
+                )
         except ValueError as error:
             raise UserError(f"longitudinal.model: {' '.join(str(error).split())}") from error
 

@@ -92,6 +92,7 @@ class Recurrent(eqx.Module):
     cell: eqx.nn.GRUCell
     hidden: eqx.nn.Linear
     last: eqx.nn.Linear
+    n_effects: int = eqx.field(static=True)
 
     @classmethod
     def start(
@@ -109,12 +110,13 @@ class Recurrent(eqx.Module):
             eqx.nn.GRUCell(n_features, width, key=keys[0]),
             eqx.nn.Linear(width + n_covariates, width, key=keys[1]),
             eqx.tree_at(lambda at: (at.weight, at.bias), last, (0.0 * last.weight, jnp.asarray(bias))),
+            k,
         )
 
     def normal(self, events: Events) -> Normal:
         """q of each subject."""
         n = len(events.features)
-        k = int(np.sqrt(self.last.out_features + 0.25) - 0.5)
+        k = self.n_effects
 
         def read(state, event):
             features, there = event

@@ -277,7 +277,7 @@ def _start(
         vector[: len(structure.domains)], vector[len(vector) - residual :], weights_of(problem.model)
     )
     spread = _FIRST_SPREAD * structure.omega
-    if encoder_width is None:
+    if problem.events is None or encoder_width is None:
         return population, Free.start(problem.shape[0], spread, mean_field)
     return population, Recurrent.start(problem.events, spread, encoder_width, seed)
 

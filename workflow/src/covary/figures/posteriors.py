@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
-from scipy.stats import binom
 
 from covary.evaluate.coverage import ALL, JOINT, LEVELS, SOURCES
 from covary.figures.style import BLACK, BLUE, GREY, LIGHT_GREY, VERMILION, WIDTH_IN, look, styled
@@ -21,6 +20,8 @@ def posterior_ranks(counts: pd.DataFrame) -> Figure:
 
     `counts` has the columns noise_variance, source, random_effect, bin and count.
     """
+    from scipy.stats import binom  # takes a second, which other figures need not wait for
+
     variances = list(counts["noise_variance"].unique())
     effects = list(counts["random_effect"].unique())
     figure = Figure(figsize=(WIDTH_IN, 0.6 + 1.3 * len(variances)), layout="constrained")

@@ -5,8 +5,6 @@ import logging
 import numpy as np
 import torch
 from jaxtyping import Float, Float32, Int
-from scipy.stats import norm
-from sklearn.mixture import GaussianMixture
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
@@ -84,9 +82,13 @@ def joint_distribution(
 
 def _log_density(x: Float[np.ndarray, "n d"]) -> float:
     """Of N(0, I), the mean over x; 0 for no x."""
+    from scipy.stats import norm  # takes a second, which those who only encode need not wait for
+
     return float(norm.logpdf(x).sum(axis=1).mean()) if len(x) else 0.0
 
 
-def _fit(x: Float[np.ndarray, "n d"], components: int, seed: int) -> GaussianMixture:
+def _fit(x: Float[np.ndarray, "n d"], components: int, seed: int):
+    from sklearn.mixture import GaussianMixture  # takes a second as well
+
     state = rng.stream_key(seed, "latent_mixture", components) % 2**32
     return GaussianMixture(components, reg_covar=_LEAST_VARIANCE, max_iter=500, random_state=state).fit(x)

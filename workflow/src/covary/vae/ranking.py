@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float, Float64
-from scipy.stats import norm, spearmanr
 
 from covary import rng
 from covary.config.vae import Ranking
@@ -83,6 +82,8 @@ def ranking_agreement(ranking: pd.DataFrame) -> pd.DataFrame:
     other). The 95 % interval, over latents as a sample of those a VAE could have, is Fisher's with the
     standard error of Bonett and Wright (2000, doi:10.1007/BF02294183); NaN below four active latents.
     """
+    from scipy.stats import norm, spearmanr  # takes a second, which other users of the VAE need not wait for
+
     active = ranking[ranking["active"]]
     n, k = len(active), int((ranking["random_effect"] >= 0).sum())
     rho = (

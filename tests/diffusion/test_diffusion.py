@@ -4,12 +4,14 @@ import torch
 from diffusers import DDPMScheduler, UNet2DConditionModel
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from covary import rng
 from covary.config.generator import Generator, Sampling
 from covary.diffusion import ImageGenerator, PixelSpace, generate, initial_noise, train_generator
 from covary.diffusion.loss import squared_errors
 from covary.diffusion.train import _draw, _stratified_timesteps
+from covary.errors import UserError
 from covary.vae import VAE
 
 SIZE_PX, LATENT_DIM = 16, 3
@@ -121,17 +123,39 @@ def test_initial_noise_belongs_to_the_subject():
     np.testing.assert_array_equal(noise[[0, 0, 3]], initial_noise(2, np.array([0, 0, 3]), shape))
 
 
-@pytest.mark.parametrize("solver", ["unipc", "ddim"])
-def test_solvers_agree_when_steps_are_many(solver):
-    """The ODE has one solution, so with many steps each solver draws the same image."""
+@pytest.mark.parametrize(
+    ("solver", "spacing"), [("unipc", 1), ("unipc", 0.6), ("dpmsolver++", 0.6), ("ddim", 1)]
+)
+def test_solvers_agree_when_steps_are_many(solver, spacing):
+    """The ODE has one solution, so with many steps each solver draws the same image, wherever they are."""
     generator, z, subjects = small_generator(), np.zeros((2, LATENT_DIM)), np.arange(2)
     # v of an untrained network is small beside the noise, its x_0 is not, and the ODE less smooth.
     generator.scheduler.register_to_config(prediction_type="v_prediction")
-    drawn = generate(generator, z, subjects, Sampling(solver=solver, steps=100), SEED).astype(float)
+    keys = {} if spacing == 1 else {"spacing": spacing}
+    drawn = generate(generator, z, subjects, Sampling(solver=solver, steps=100, **keys), SEED).astype(float)
     reference = generate(generator, z, subjects, Sampling(solver="dpmsolver++", steps=100), SEED).astype(
         float
     )
     assert np.abs(drawn - reference).mean() < 2 < np.abs(reference[0] - reference[1]).mean()
+
+
+def test_steps_lie_where_the_spacing_says():
+    from covary.diffusion.sample import _solver
+
+    scheduler = small_generator().scheduler
+
+    def timesteps(**keys) -> list[int]:
+        return _solver(Sampling(**keys), scheduler).timesteps.tolist()
+
+    assert timesteps(steps=4) == [999, 749, 499, 249]
+    assert timesteps(steps=4, spacing=0.5) == [999, 865, 706, 499]
+    assert timesteps(steps=4, spacing=0.5, solver="dpmsolver++") == [999, 865, 706, 499]
+    with pytest.raises(
+        UserError, match=r"sampling\.spacing: with 0\.001 two of 6 steps fall on one timestep"
+    ):
+        timesteps(spacing=0.001)
+    with pytest.raises(ValidationError, match="spacing"):
+        Sampling(solver="ddim", spacing=0.5)
 
 
 def test_guidance_moves_from_the_image_without_z_to_the_one_with_it():

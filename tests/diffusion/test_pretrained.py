@@ -153,8 +153,7 @@ def test_the_papers_reference_sampler_has_its_timesteps():
     """50 leading steps, 981 … 1, as the paper's notebook takes them."""
     from covary.diffusion.sample import _solver
 
-    solver = _solver("ddpm", DDPMScheduler(**SCHEDULE))
-    solver.set_timesteps(50)
+    solver = _solver(Sampling(solver="ddpm", steps=50), DDPMScheduler(**SCHEDULE))
     assert solver.timesteps.tolist() == list(range(981, 0, -20))
 
 

@@ -14,7 +14,14 @@ from covary.config.base import Section
 from covary.config.dataset import Association, Store, Subjects
 from covary.config.evaluation import Evaluation, Quality
 from covary.config.gates import Gates
-from covary.config.generator import OTHER_NETWORK, SHIPPED_PRIOR, Generator, Sampling
+from covary.config.generator import (
+    OTHER_NETWORK,
+    OTHER_SAMPLING,
+    SHIPPED_PRIOR,
+    SHIPPED_SAMPLING,
+    Generator,
+    Sampling,
+)
 from covary.config.images import Images
 from covary.config.inference import Posterior
 from covary.config.ladder import Ladder
@@ -133,7 +140,12 @@ class Config(Section):
         is_of_prior = {key: images.get(key, value) for key, value in DRAWN_SCANS.items()} == DRAWN_SCANS
         vae = given.get("vae", {})
         is_of_prior &= not isinstance(vae, dict) or vae.get("family", "beta_vae") == "beta_vae"
-        return {**given, "generator": {**SHIPPED_PRIOR, **generator}} if is_of_prior else value
+        if not is_of_prior:
+            return value
+        sampling = given.get("sampling", {})
+        if isinstance(sampling, dict) and not sampling.keys() & OTHER_SAMPLING:
+            sampling = {**SHIPPED_SAMPLING, **sampling}
+        return {**given, "generator": {**SHIPPED_PRIOR, **generator}, "sampling": sampling}
 
     @model_validator(mode="after")
     def _parts_fit_together(self):

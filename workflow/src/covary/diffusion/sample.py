@@ -67,8 +67,7 @@ def generate(
             condition = torch.from_numpy(z[part]).float().to(device)
             decoding = generator.decoding(condition)
             later_noise = [keyed_generator(seed, "sampling_noise", int(s)) for s in subjects[part]]
-            solver = _solver(config.solver, generator.scheduler)
-            solver.set_timesteps(config.steps)
+            solver = _solver(config, generator.scheduler)
             for t in solver.timesteps:
                 predicted = _predict(generator, x, int(t), condition, decoding, config)
                 options = {"generator": later_noise} if config.solver == "ddpm" else {}
@@ -129,15 +128,38 @@ def _predict(
     return without + config.guidance_scale * (with_z - without)
 
 
-def _solver(name: str, trained: SchedulerMixin) -> SchedulerMixin:
-    """A new solver for the schedule the network was trained on; solvers keep state between steps."""
-    match name:
+def _solver(config: Sampling, trained: SchedulerMixin) -> SchedulerMixin:
+    """A new solver for the schedule that the network was trained on, with its timesteps set.
+
+    Solvers keep state between steps.
+    """
+    match config.solver:
         case "dpmsolver++":
-            return DPMSolverMultistepScheduler.from_config(trained.config, timestep_spacing="trailing")
+            solver = DPMSolverMultistepScheduler.from_config(trained.config, timestep_spacing="trailing")
         case "unipc":
-            return UniPCMultistepScheduler.from_config(trained.config, timestep_spacing="trailing")
+            solver = UniPCMultistepScheduler.from_config(trained.config, timestep_spacing="trailing")
         case "ddim":
-            return DDIMScheduler.from_config(trained.config, timestep_spacing="trailing")
+            solver = DDIMScheduler.from_config(trained.config, timestep_spacing="trailing")
         case "ddpm":  # as the paper's code has it, with the spacing of the schedule itself
-            return DDPMScheduler.from_config(trained.config)
-    raise UserError(f"sampling.solver must be one of dpmsolver++, unipc, ddim, ddpm, got {name}")
+            solver = DDPMScheduler.from_config(trained.config)
+    solver.set_timesteps(config.steps)
+    if "spacing" not in config.without_effect() and config.spacing != 1:
+        _space_timesteps(solver, config)
+    return solver
+
+
+def _space_timesteps(solver: DPMSolverMultistepScheduler | UniPCMultistepScheduler, config: Sampling) -> None:
+    """Put the steps at T (1 - i / steps) ** spacing. Raises UserError if two fall on one timestep.
+
+    The images' layout is decided where the noise is large, so most of few steps belong there.
+    """
+    left = 1 - np.arange(config.steps) / config.steps
+    timesteps = np.round(len(solver.alphas_cumprod) * left**config.spacing).astype(int) - 1
+    if timesteps[-1] < 0 or (np.diff(timesteps) >= 0).any():
+        raise UserError(
+            f"sampling.spacing: with {config.spacing} two of {config.steps} steps fall on one timestep; "
+            "give it nearer to 1, or fewer steps"
+        )
+    alpha_bar = solver.alphas_cumprod[timesteps]
+    solver.timesteps = torch.from_numpy(timesteps)
+    solver.sigmas = torch.cat([((1 - alpha_bar) / alpha_bar).sqrt(), torch.zeros(1)])

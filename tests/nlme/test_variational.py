@@ -3,13 +3,18 @@
 from pathlib import Path
 from typing import ClassVar
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.flatten_util import ravel_pytree
 
 from covary import nlme
 from covary.errors import UserError
+from covary.nlme import variational
+from covary.nlme.encoder import Scales
 from covary.nlme.evidence import difference, evidence, first_visits
+from covary.nlme.solvers.lanes import DEFAULT
 from covary.nlme.variational import bound_of, fit_variational, variational_posterior
 
 TIMES = np.arange(4.0)
@@ -124,6 +129,29 @@ def test_draws_are_those_of_the_seed_and_the_subject(line):
     few = variational_posterior(model, parameters, records[:5], evaluation_draws=16).bound
     all_ = variational_posterior(model, parameters, records, evaluation_draws=16).bound
     np.testing.assert_allclose(few.iwae, all_.iwae[:5], atol=1e-5)
+
+
+@pytest.mark.parametrize("encoder_width", [None, 3])
+def test_the_gradient_of_the_bound_equals_differences(encoder_width):
+    """In population parameters, weights, and posteriors or their encoder; Ω is optimal on both sides."""
+    model = nlme.LatentRecord(2, width=3, time_scale_h=3.0)
+    design = nlme.Design.regular(TIMES, n_subjects=5)
+    records = nlme.Records.of(design, np.outer(np.linspace(-1, 1, 5), np.sin(TIMES)))
+    problem = variational._problem(model, model.default_parameters(), records, Scales.of(records))
+    start, back = ravel_pytree(jax.tree.map(jnp.asarray, variational._start(problem, encoder_width)))
+    random = np.random.default_rng(1)
+    x = start + 0.3 * random.normal(size=start.size)
+    noise = jnp.asarray(variational._matched(random.normal(size=(5, 6, 2))))
+
+    def at(x):
+        value, slope = variational._fixed_draws(DEFAULT, problem, back(x), noise, True)
+        return float(value), ravel_pytree(slope)[0]
+
+    slope = at(x)[1]
+    for _ in range(3):
+        u, h = random.normal(size=x.size), 1e-3
+        coarse, fine = ((at(x + h * u)[0] - at(x - h * u)[0]) / (2 * h) for h in (h, h / 2))
+        assert float(slope @ u) == pytest.approx((4 * fine - coarse) / 3, rel=1e-6)
 
 
 def test_a_network_is_fitted_in_batches(caplog):

@@ -99,34 +99,27 @@ class Recurrent(eqx.Module):
         cls, events: Events, covariance: Float64[np.ndarray, "k k"], width: int, seed: int
     ) -> "Recurrent":
         """A network of a width for such events, whose q is N(0, `covariance`) at first."""
-        keys = jax.random.split(jax.random.key(rng.stream_key(seed, "encoder")), 3)
-        k, (n_features, n_covariates) = (
-            len(covariance),
-            (v.shape[-1] for v in (events.features, events.covariates)),
-        )
-        last = eqx.nn.Linear(width, k + k * k, key=keys[2])
+        cell, hidden, last = jax.random.split(jax.random.key(rng.stream_key(seed, "encoder")), 3)
+        k, n_covariates = len(covariance), events.covariates.shape[-1]
         bias = np.concatenate([np.zeros(k), raw_factor(covariance).ravel()])
+        same = eqx.nn.Linear(width, k + k * k, key=last)
         return cls(
-            eqx.nn.GRUCell(n_features, width, key=keys[0]),
-            eqx.nn.Linear(width + n_covariates, width, key=keys[1]),
-            eqx.tree_at(lambda at: (at.weight, at.bias), last, (0.0 * last.weight, jnp.asarray(bias))),
+            eqx.nn.GRUCell(events.features.shape[-1], width, key=cell),
+            eqx.nn.Linear(width + n_covariates, width, key=hidden),
+            eqx.tree_at(lambda at: (at.weight, at.bias), same, (0.0 * same.weight, jnp.asarray(bias))),
             k,
         )
 
     def normal(self, events: Events) -> Normal:
         """q of each subject."""
-        n = len(events.features)
-        k = self.n_effects
+        n, k = len(events.features), self.n_effects
 
         def read(state, event):
             features, there = event
-            new = jax.vmap(self.cell)(features, state)
-            return jnp.where(there[:, None], new, state), None
+            return jnp.where(there[:, None], jax.vmap(self.cell)(features, state), state), None
 
-        first = jnp.zeros((n, self.cell.hidden_size))
-        state, _ = lax.scan(
-            read, first, (jnp.swapaxes(events.features, 0, 1), jnp.swapaxes(events.there, 0, 1))
-        )
+        in_turn = jnp.swapaxes(events.features, 0, 1), jnp.swapaxes(events.there, 0, 1)
+        state, _ = lax.scan(read, jnp.zeros((n, self.cell.hidden_size)), in_turn)
         known = jnp.concatenate([state, jnp.asarray(events.covariates)], axis=1)
         values = jax.vmap(lambda x: self.last(jnp.tanh(self.hidden(x))))(known)
         return Normal(values[:, :k], factor_of(values[:, k:].reshape(n, k, k)))

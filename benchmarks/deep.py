@@ -3,6 +3,7 @@
     python benchmarks/deep.py gradient [--subjects 10] [--draws 8] [--repeats 5]
     python benchmarks/deep.py ladder [--models right wrong deep latent] [--effects 3] [--subjects 10 100]
                                      [--seeds 1 2 3 4 5] [--output benchmarks/deep_ladder.csv]
+    python benchmarks/deep.py effects [--effects 1 2 3] [--seeds 1 2 3 4 5]
 
 A drug from an oral depot stimulates the production of a response (indirect response); five parameters vary
 with variance 0.1. Doses of 1 are given at 0 h and at about 5 h, a time that differs between subjects;
@@ -16,6 +17,9 @@ by a network that has random effects among its inputs, `wrong` has a direct effe
 all visits, divided by that of the true model under its true parameters; the same for an unseen regimen (3 ×
 0.3 every 3 h, then 1.5 at 25 and 33 h); evidence of the test subjects (IWAE). A row is written as it is done,
 and one that is in the file already is not computed again.
+`effects`: how many random effects held-out evidence asks for where two made the data, y = c₁ t/(t + 10^c₂)
+with c₁ ~ U(0.5, 1.5) and c₂ ~ U(−2, 0), σ = 0.05, 21 times, 100 training and 100 test subjects. It is the
+least number of those of `latent_record` that no larger one beats with an interval above 0.
 """
 
 import argparse
@@ -300,8 +304,39 @@ def gradient(options) -> None:
     print(f"{n * draws} solves, {grid.n_steps} steps; ratio {ratio:.1f}")
 
 
+def saturating(n: int, seed: int, name: str) -> nlme.Records:
+    """Records of `n` subjects that differ in two numbers."""
+    uniform = rng.uniform(seed, f"deep/effects/{name}", 0, n, (2,))
+    times = np.linspace(0.0, 1.0, 21)
+    height, half = 0.5 + uniform[:, :1], 10 ** (2 * uniform[:, 1:] - 2)
+    noise = 0.05 * rng.normal(seed, f"deep/effects/{name}/noise", 0, n, (len(times),))
+    return nlme.Records.of(nlme.Design.regular(times, n_subjects=n), height * times / (times + half) + noise)
+
+
+def effects(options) -> None:
+    """Evidence of new subjects by number of random effects, and the number that it chooses."""
+    for seed in options.seeds:
+        train, test = (saturating(100, seed, name) for name in ("train", "test"))
+        found = {}
+        for k in options.effects:
+            started = time.process_time()
+            model = nlme.LatentRecord(k, time_scale_h=1.0, width=6)
+            fit = nlme.fit_variational(
+                model, train, model.default_parameters(), seed=seed, steps=600, draws=2, final_steps=300,
+                evaluation_draws=64,
+            )  # fmt: skip
+            own = nlme.evidence(fit.model, fit.parameters, test, methods=("importance_sampling",), seed=seed)
+            found[k] = own.value["importance_sampling"]
+            seconds = time.process_time() - started
+            print(f"seed {seed}, {k} random effects: evidence {found[k].sum():8.1f}   {seconds:.0f} CPU s")
+        beaten = {
+            k for k in found for more in found if more > k and difference(found[more], found[k]).low > 0
+        }
+        print(f"seed {seed}: {min(set(found) - beaten)} random effects", flush=True)
+
+
 def main() -> None:
-    """Run one of the two measurements."""
+    """Run one of the measurements."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -318,6 +353,10 @@ def main() -> None:
     two.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3, 4, 5])
     two.add_argument("--output", type=Path, default=Path(__file__).with_name("deep_ladder.csv"))
     two.set_defaults(run=ladder)
+    three = parts.add_parser("effects")
+    three.add_argument("--effects", nargs="+", type=int, default=[1, 2, 3])
+    three.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3, 4, 5])
+    three.set_defaults(run=effects)
     options = parser.parse_args()
     nlme.configure()
     options.run(options)

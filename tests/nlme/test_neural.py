@@ -1,5 +1,6 @@
 """Networks inside models."""
 
+import equinox as eqx
 import jax
 import numpy as np
 import pytest
@@ -35,6 +36,14 @@ def test_weights_go_in_and_out():
     with pytest.raises(UserError, match="has 106 weights, got 3"):
         with_weights(model, np.zeros(3))
     assert weights_of(nlme.load_model("saturable_elimination")).size == 0
+
+
+def test_a_skip_tells_inputs_apart_where_units_saturate():
+    plain, network = (nlme.MLP(2, start=0.5, skip=skip) for skip in (False, True))
+    assert network.n_weights == plain.n_weights + 2
+    assert float(network(1e3, 0.0)) == float(plain(1e3, 0.0)) == 0.5
+    network = eqx.tree_at(lambda at: at.skip.weight, network, np.array([[3.0, 0.0]]))
+    assert float(network(1e3 + 1, 0.0) - network(1e3, 0.0)) == pytest.approx(3.0, rel=1e-9)
 
 
 @pytest.mark.parametrize("name", ["neural_indirect_response", "neural_elimination", "latent_record"])

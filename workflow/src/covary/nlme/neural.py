@@ -38,13 +38,16 @@ class MLP(eqx.Module):
     `inputs` and `outputs` are their numbers, `width` and `depth` those of the hidden layers. An output is
     `real`, `positive`, or between two numbers. The last layer has weights 0 and the bias that gives `start`,
     so that an untrained network returns this number: 0 for a correction of a known term, else a plausible
-    value. Hidden weights are drawn by `seed` with variance 1/inputs. `prior_sd` is the standard deviation of
+    value. With `skip`, a linear function of the inputs, 0 at first, is added to the last layer: units of tanh
+    saturate, and a subject beyond those of the training then still differs from them. Hidden weights are
+    drawn by `seed` with variance 1/inputs. `prior_sd` is the standard deviation of
     the Gaussian prior of every weight (L2), infinity for none.
 
     Raises UserError if a number makes no sense.
     """
 
     layers: tuple[eqx.nn.Linear, ...]
+    skip: eqx.nn.Linear | None
     range: Range = eqx.field(static=True)
     prior_sd: float = eqx.field(static=True)
 
@@ -58,6 +61,7 @@ class MLP(eqx.Module):
         range: Range = "real",
         start: float | int = 1.0,
         prior_sd: float | int = 1.0,
+        skip: bool = False,
         seed: int = 0,
     ):
         for name, value in (("inputs", inputs), ("outputs", outputs), ("width", width), ("depth", depth)):
@@ -76,6 +80,10 @@ class MLP(eqx.Module):
         bias = np.full(outputs, _before_range(range, float(start)))
         layers[-1] = eqx.tree_at(lambda at: (at.weight, at.bias), layer, (0.0 * weights, bias))
         self.layers = tuple(layers)
+        self.skip = None
+        if skip:
+            linear = eqx.filter_eval_shape(eqx.nn.Linear, inputs, outputs, use_bias=False, key=key)
+            self.skip = eqx.tree_at(lambda at: at.weight, linear, np.zeros((outputs, inputs)))
 
     @property
     def n_weights(self) -> int:
@@ -90,10 +98,11 @@ class MLP(eqx.Module):
         *hidden, last = self.layers
         if len(inputs) != self.layers[0].in_features:
             raise UserError(f"the network takes {self.layers[0].in_features} inputs, got {len(inputs)}")
-        values = jnp.stack([jnp.asarray(value, dtype=float) for value in inputs])
+        values = given = jnp.stack([jnp.asarray(value, dtype=float) for value in inputs])
         for layer in hidden:
             values = jnp.tanh(layer(values))
-        values = _in_range(self.range, last(values))
+        values = last(values) if self.skip is None else last(values) + self.skip(given)
+        values = _in_range(self.range, values)
         return values[0] if len(values) == 1 else tuple(values)
 
 

@@ -123,7 +123,7 @@ class Latent(nlme.LatentRecord):
 
     def __init__(self, n_effects: int):
         super().__init__(n_effects)
-        self.network = nlme.MLP(1 + n_effects, outputs=2, width=10, start=0.0)
+        self.network = nlme.MLP(1 + n_effects, outputs=2, width=10, start=0.0, skip=True)
 
     def start(self):
         """Where a fit starts."""
@@ -322,7 +322,7 @@ def effects(options) -> None:
             started = time.process_time()
             model = nlme.LatentRecord(k, time_scale_h=1.0, width=6)
             fit = nlme.fit_variational(
-                model, train, model.default_parameters(), seed=seed, steps=600, draws=2, final_steps=300,
+                model, train, model.default_parameters(), seed=seed, steps=2000, draws=2, final_steps=1000,
                 evaluation_draws=64,
             )  # fmt: skip
             own = nlme.evidence(fit.model, fit.parameters, test, methods=("importance_sampling",), seed=seed)

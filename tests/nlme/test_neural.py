@@ -30,10 +30,10 @@ def test_outputs_stay_in_their_range():
 def test_weights_go_in_and_out():
     model = nlme.load_model("neural_indirect_response")
     weights = weights_of(model)
-    assert len(weights) == model.network.n_weights == 5 * 7 + 7 + 7 * 7 + 7 + 7 + 1
+    assert len(weights) == model.network.n_weights == 5 * 7 + 7 + 7 * 7 + 7 + 7 + 1 + 5
     new = np.arange(len(weights), dtype=float)
     np.testing.assert_array_equal(weights_of(with_weights(model, new)), new)
-    with pytest.raises(UserError, match="has 106 weights, got 3"):
+    with pytest.raises(UserError, match="has 111 weights, got 3"):
         with_weights(model, np.zeros(3))
     assert weights_of(nlme.load_model("saturable_elimination")).size == 0
 

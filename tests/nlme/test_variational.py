@@ -167,6 +167,31 @@ def test_a_network_is_fitted_in_batches(caplog):
     assert not caplog.records  # 25 weights, 28 observations
 
 
+def test_held_out_subjects_end_a_fit_before_a_network_learns_the_noise():
+    """Six subjects, a wide network without a prior, half as much noise as signal."""
+    model = nlme.LatentRecord(1, width=10, prior_sd=np.inf, time_scale_h=3.0)
+    design, random = nlme.Design.regular(TIMES, n_subjects=6), np.random.default_rng(3)
+
+    def some():
+        curves = np.outer(random.normal(size=6), np.sin(TIMES))
+        return nlme.Records.of(design, curves + 0.3 * random.normal(size=curves.shape))
+
+    training, held_out, new = some(), some(), some()
+    whole, early = (
+        fit_variational(
+            model, training, model.default_parameters(), steps=200, final_draws=8, final_steps=600,
+            evaluation_draws=32, held_out=held_out if watched else None,
+        )
+        for watched in (False, True)
+    )  # fmt: skip
+    assert early.verdict.startswith("stopped where held-out subjects are best")
+    evidence_of_new = [
+        nlme.evidence(fit.model, fit.parameters, new, methods=("quadrature",), points=21).value.sum().item()
+        for fit in (whole, early)
+    ]
+    assert evidence_of_new[1] > evidence_of_new[0] + 5
+
+
 def test_a_posterior_of_the_draws_of_the_search_alone_is_not_called_converged():
     """Two draws per subject are too few: q makes the bound large on these and on no others."""
     model = nlme.LatentRecord(1, width=3, prior_sd=np.inf, time_scale_h=3.0)

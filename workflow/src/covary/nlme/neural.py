@@ -10,7 +10,9 @@ A model has its network as a field and calls it like a function, for one subject
 
 The weights are population parameters with a Gaussian prior. They belong to the model, so a fit returns a
 model with other weights, and everything that takes a model takes that one: `simulate`, `empirical_bayes`,
-`objective`. Random effects among the inputs make one network into a network of each subject (DeepNLME).
+`objective`. Random effects among the inputs make one network into a network of each subject (DeepNLME). The
+networks of the shipped models have a `skip`: a subject beyond those of the training needs outputs that
+saturated units do not give.
 """
 
 import itertools
@@ -193,7 +195,7 @@ class NeuralIndirectResponse(OdeModel):
 
     def __init__(self, n_effects: int = 3, *, width: int = 7, prior_sd: float | int = 1.0, seed: int = 0):
         self.n_effects = n_effects
-        self.network = MLP(2 + n_effects, width=width, start=0.0, prior_sd=prior_sd, seed=seed)
+        self.network = MLP(2 + n_effects, width=width, start=0.0, prior_sd=prior_sd, skip=True, seed=seed)
 
     @property
     def fixed_effects(self) -> dict[str, str]:  # type: ignore[override]  # depends on `n_effects`
@@ -256,7 +258,9 @@ class NeuralElimination(OdeModel):
 
     def __init__(self, n_effects: int = 2, *, width: int = 7, prior_sd: float | int = 1.0, seed: int = 0):
         self.n_effects = n_effects
-        self.network = MLP(1 + n_effects, width=width, range="positive", prior_sd=prior_sd, seed=seed)
+        self.network = MLP(
+            1 + n_effects, width=width, range="positive", prior_sd=prior_sd, skip=True, seed=seed
+        )
 
     @property
     def random_effects(self) -> tuple[str, ...]:  # type: ignore[override]  # depends on `n_effects`
@@ -302,7 +306,7 @@ class NeuralCompartments(OdeModel):
     def __init__(self, n_effects: int = 3, *, width: int = 7, prior_sd: float | int = 1.0, seed: int = 0):
         self.n_effects = n_effects
         self.network = MLP(
-            2 + n_effects, outputs=2, width=width, range="positive", prior_sd=prior_sd, seed=seed
+            2 + n_effects, outputs=2, width=width, range="positive", prior_sd=prior_sd, skip=True, seed=seed
         )
 
     @property
@@ -354,7 +358,7 @@ class LatentRecord(ClosedFormModel):
         seed: int = 0,
     ):
         self.n_effects, self.time_scale_h = n_effects, float(time_scale_h)
-        self.network = MLP(1 + n_effects, width=width, start=0.0, prior_sd=prior_sd, seed=seed)
+        self.network = MLP(1 + n_effects, width=width, start=0.0, prior_sd=prior_sd, skip=True, seed=seed)
 
     @property
     def random_effects(self) -> tuple[str, ...]:  # type: ignore[override]  # depends on `n_effects`

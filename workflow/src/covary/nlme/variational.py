@@ -52,6 +52,9 @@ _WARM_UP = 0.1  # of the steps, in which Ω keeps its initial value
 _DRAWS_AT_ONCE = 64
 _CHECK_EVERY = 5  # chunks, after which the grid is tried again
 _ROUND = 200  # steps of L-BFGS, after which it is tried too
+_WATCHED_ROUND, _PATIENCE = 50, 2  # where subjects are held out: steps, and rounds without a new best
+_LOOK, _LOOK_DRAWS = 200, 4  # steps of Adam with which held-out subjects follow a round, and their draws
+_FIRST_LOOKS = 4  # as many times of these before the first round, from N(0, Ω)
 _GRADIENT, _MEMORY = 1e-4, 30  # of L-BFGS: the gradient per √subject that ends it, and its pairs
 _MOST_OPTIMISM = 0.5  # nats per subject: the bound on the draws of the search, less that on other draws
 _FLAT = 1e-9  # a relative gain of the bound that ends the search
@@ -152,6 +155,7 @@ def fit_variational(
     final_steps: int = 200,
     evaluation_draws: int = 256,
     encoder_width: int | None = None,
+    held_out: Records | None = None,
     report=None,
 ) -> VariationalFit:
     """Raise the bound over the population parameters, the network weights and q, from `initial`.
@@ -162,6 +166,9 @@ def fit_variational(
     `steps` of Adam take `draws` per subject and the subjects of one `batch` (default: all); its rate falls
     from `rate` to 0. At most `final_steps` of L-BFGS follow on `final_draws` fixed draws. Draws are keyed by
     (seed, step, subject). `report(step, bound)` is called as the fit goes.
+
+    L-BFGS ends early where the bound of subjects `held_out` rises no more, and what was best for them is
+    returned. Their posteriors follow the population; nothing else learns from them.
 
     Raises UserError if the arguments do not fit together, the model has no random effects or some per
     occasion, nothing was observed, or the bound cannot be computed at the initial values.
@@ -181,8 +188,9 @@ def fit_variational(
         problem, state, accuracy, seed, steps, draws, min(batch or n, n), rate, report, learn=True
     )
     return _finish(
-        problem, state, accuracy, history, seed, final_draws, final_steps, evaluation_draws, records, scales
-    )
+        problem, state, accuracy, history, seed, final_draws, final_steps, evaluation_draws, records, scales,
+        None if held_out is None else _HeldOut(_problem(model, initial, held_out), seed),
+    )  # fmt: skip
 
 
 def variational_posterior(
@@ -457,25 +465,44 @@ def _fixed_draws(accuracy, problem, state, noise, learn):
     return value, _of_what_moves(gradient, learn)
 
 
+class _HeldOut:
+    """Subjects that the population does not learn from, and where they were best."""
+
+    def __init__(self, problem: _Problem, seed: int):
+        n, k = problem.shape
+        self.problem, self.family = problem, _start(problem)[1]
+        noise = rng.normal(seed, "elbo/held_out", 0, n, (_LOOK, _LOOK_DRAWS, k))
+        self.noise = jnp.asarray(noise.swapaxes(0, 1))
+        self.accuracy: Accuracy | None = None
+        self.bound, self.x, self.steps, self.looks_since = -np.inf, np.zeros(0), 0, 0
+
+    def look(self, population: _Population, omega, x: Float64[np.ndarray, " p"], steps: int) -> None:
+        """Bring their posteriors to a population, and keep `x` if their bound is the best so far."""
+        structure = dataclasses.replace(self.problem.structure, omega=np.asarray(omega))
+        problem, n = self.problem._replace(structure=structure), self.problem.shape[0]
+        state = jax.tree.map(jnp.asarray, (population, self.family))
+        self.accuracy = _fine(problem, state, self.accuracy)
+        index = jnp.asarray(np.broadcast_to(np.arange(n), (_LOOK, n)))
+        for _ in range(1 if self.x.size else _FIRST_LOOKS):
+            moments = _optimizer(1.0, _LOOK).init(state)
+            state, _, bounds = _chunk(
+                self.accuracy, _LOOK, 0.05, problem, state, moments, self.noise, index, False, False
+            )
+        self.family = state[1]
+        self.looks_since += 1
+        if (bound := float(np.mean(np.asarray(bounds)[-_LOOK // 4 :]))) > self.bound:
+            self.bound, self.x, self.steps, self.looks_since = bound, x, steps, 0
+
+
 def _finish(
-    problem,
-    state,
-    accuracy,
-    history,
-    seed,
-    draws,
-    steps,
-    evaluation_draws,
-    records,
-    scales=None,
-    *,
-    learn=True,
-) -> VariationalFit:
+    problem, state, accuracy, history, seed, draws, steps, evaluation_draws, records,
+    scales: Scales | None = None, held_out: _HeldOut | None = None, *, learn=True,
+) -> VariationalFit:  # fmt: skip
     """L-BFGS on fixed draws, and the bound from others."""
     n, k = problem.shape
     noise = jnp.asarray(_matched(rng.normal(seed, "elbo/final", 0, n, (draws, k))))
     vector, back = ravel_pytree(jax.tree.map(jnp.asarray, state))
-    x, taken, done = np.asarray(vector), 0, False
+    x, taken, done, stopped = np.asarray(vector), 0, False, False
 
     def slope(x):
         value, gradient = _fixed_draws(accuracy, problem, back(jnp.asarray(x)), noise, learn)
@@ -483,10 +510,16 @@ def _finish(
         usable = np.isfinite(value) and np.isfinite(slope).all()
         return (float(value), slope) if usable else (np.inf, np.zeros_like(slope))
 
+    def look(held_out: _HeldOut):
+        population, family = back(jnp.asarray(x))
+        held_out.look(population, _omega(problem.structure, family.normal(problem.events)), x, taken)
+
+    if held_out is not None:
+        look(held_out)
     # The grid is tried again in between: where the search goes, the equations may be faster.
     while taken < steps and not done:
         options = {
-            "maxiter": min(steps - taken, _ROUND),
+            "maxiter": min(steps - taken, _ROUND if held_out is None else _WATCHED_ROUND),
             "ftol": _FLAT,
             "gtol": _GRADIENT * np.sqrt(n),
             "maxcor": _MEMORY,
@@ -495,8 +528,14 @@ def _finish(
         x, taken = found.x, taken + found.nit
         finer = _fine(problem, back(jnp.asarray(x)), accuracy)
         done, accuracy = bool(found.success) and finer == accuracy, finer
+        if held_out is not None:
+            look(held_out)
+            stopped = held_out.looks_since >= _PATIENCE
+            done = done or stopped
         if found.nit == 0 and not done:
             break
+    if held_out is not None:
+        x, taken = held_out.x, held_out.steps
     population, family = jax.tree.map(np.asarray, back(jnp.asarray(x)))
     posterior = Normal(*map(np.asarray, family.normal(problem.events)))
     omega = np.asarray(_omega(problem.structure, posterior)) if learn else problem.structure.omega
@@ -507,7 +546,8 @@ def _finish(
     )
     penalty = float(_penalty(problem, population))
     optimism = penalty - slope(x)[0] - float(np.sum(bound.elbo))
-    verdict = f"{'converged' if done else 'not converged'}: {taken} steps of L-BFGS on {draws} draws"
+    how = "stopped where held-out subjects are best" if stopped else "converged" if done else "not converged"
+    verdict = f"{how}: {taken} steps of L-BFGS on {draws} draws"
     if not optimism <= _MOST_OPTIMISM * n:  # q fits these draws, not the posterior
         done = False
         verdict = (

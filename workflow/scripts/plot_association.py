@@ -1,9 +1,8 @@
-"""Images with their records, predicted trajectories, R² against the explainable fraction."""
+"""Images with their records, and predicted trajectories."""
 
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from covary import evaluate, figures, store
 from covary.config.predictors import Predictor
@@ -19,12 +18,10 @@ def plot_association(
     model: str,
     predictors: list[Predictor],
     noise_variances: list[float],
-    random_effects: Path,
     association: Path,
     trajectories: Path,
-    r2_against_explainable_fraction: Path,
 ) -> None:
-    """Draw the three figures; the first two show a few test subjects."""
+    """Draw the two figures of a few test subjects."""
     study = Study.of(dataset, model)
     held_out = evaluate.HeldOut(dataset, predictors)
     test = np.arange(held_out.subjects.start, held_out.subjects.stop)
@@ -46,9 +43,6 @@ def plot_association(
     figures.save(
         figures.trajectories(study.times_h, noise_variances, observed, predicted, average, units),
         trajectories,
-    )
-    figures.save(
-        figures.r2_against_explainable_fraction(pd.read_csv(random_effects)), r2_against_explainable_fraction
     )
 
 

@@ -70,17 +70,17 @@ def test_a_vae_that_reads_nothing_is_named(tmp_path):
         (lambda path: path.unlink(), "no such file; set the key to null"),
         (
             lambda path: path.write_bytes(path.read_bytes()[:-1]),
-            "is not the file that SHA256SUMS beside it names",
+            "is not the file of .*sha256; restore both",
         ),
         (
-            lambda path: path.with_name("SHA256SUMS").unlink(),
-            "is not the file that SHA256SUMS beside it names",
+            lambda path: path.with_name(f"{path.name}.sha256").unlink(),
+            "is not the file of .*sha256; restore both",
         ),
     ],
 )
 def test_a_damaged_prior_is_refused(prior, tmp_path, spoil, message):
     path = tmp_path / prior[1].name
-    for name in (path.name, "SHA256SUMS"):
+    for name in (path.name, f"{path.name}.sha256"):
         (tmp_path / name).write_bytes(prior[1].with_name(name).read_bytes())
     spoil(path)
     with pytest.raises(UserError, match=message):

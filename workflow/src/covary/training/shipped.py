@@ -1,4 +1,4 @@
-"""Files of weights that come with the workflow: safetensors that say what they are, and SHA256SUMS."""
+"""Files of weights that come with the workflow: safetensors that say what they are, and a checksum."""
 
 import hashlib
 import json
@@ -9,7 +9,6 @@ from safetensors import SafetensorError, safe_open
 
 from covary.errors import UserError
 
-_SUMS = "SHA256SUMS"
 _ABOUT = "about"
 
 
@@ -19,24 +18,21 @@ def description(about: dict[str, Any]) -> dict[str, str]:
 
 
 def add_checksum(path: Path) -> None:
-    """Write the SHA-256 of a file to SHA256SUMS beside it, in the format of `sha256sum`."""
-    sums = _stated(path) | {path.name: _sha256(path)}
-    path.with_name(_SUMS).write_text("".join(f"{sums[name]}  {name}\n" for name in sorted(sums)))
+    """Write the SHA-256 of a file beside it, in the format of `sha256sum`."""
+    _sum_of(path).write_text(f"{_sha256(path)}  {path.name}\n", encoding="utf-8")
 
 
 def read_description(path: Path, expected: dict[str, Any], key: str, instead: str) -> dict[str, Any]:
     """What the file says of itself, after its checksum is checked.
 
     Raises UserError, which names the `key` of the configuration and what to do `instead`, if the file is
-    missing, has another checksum than SHA256SUMS says, describes nothing, or says something else than is
+    missing, has another checksum than is stated beside it, describes nothing, or says something else than is
     `expected`.
     """
     if not path.is_file():
         raise UserError(f"{key}: {path}: no such file; {instead}")
-    if _stated(path).get(path.name) != _sha256(path):
-        raise UserError(
-            f"{key}: {path} is not the file that {_SUMS} beside it names; restore both, or {instead}"
-        )
+    if stated_sha256(path) != _sha256(path):
+        raise UserError(f"{key}: {path} is not the file of {_sum_of(path).name}; restore both, or {instead}")
     try:
         with safe_open(path, "np") as file:
             about = json.loads((file.metadata() or {})[_ABOUT])
@@ -49,14 +45,13 @@ def read_description(path: Path, expected: dict[str, Any], key: str, instead: st
 
 
 def stated_sha256(path: str | Path) -> str | None:
-    """What SHA256SUMS says of a file; a rule that uses the file runs again when it changes."""
-    return _stated(Path(path)).get(Path(path).name)
+    """The checksum that is stated beside the file; a rule that uses the file runs again when it changes."""
+    stated = _sum_of(Path(path))
+    return stated.read_text(encoding="utf-8").split(" ")[0] if stated.is_file() else None
 
 
-def _stated(path: Path) -> dict[str, str]:
-    sums = path.with_name(_SUMS)
-    lines = sums.read_text(encoding="utf-8").splitlines() if sums.is_file() else []
-    return {line[66:]: line[:64] for line in lines}
+def _sum_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
 
 
 def _sha256(path: Path) -> str:

@@ -12,6 +12,7 @@ from covary import figures
 from covary.jobs.run import run
 
 _LIVE = ("results", ".snakemake")
+_CHECKED = Path(".snakemake/covary")
 
 
 def plot_workflow(config: Path, workflow_dag: Path, settings: dict[str, Any], snakefile: str) -> None:
@@ -24,6 +25,9 @@ def plot_workflow(config: Path, workflow_dag: Path, settings: dict[str, Any], sn
         for entry in Path.cwd().iterdir():
             if entry.name not in _LIVE:
                 Path(apart, entry.name).symlink_to(entry)
+        # What was checked when the run was planned need not be checked again.
+        Path(apart, ".snakemake").mkdir()
+        Path(apart, _CHECKED).symlink_to(_CHECKED.resolve())
         listing = subprocess.run(
             [
                 *(sys.executable, "-m", "snakemake", "--snakefile", snakefile, "--directory", apart),

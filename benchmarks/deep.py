@@ -44,7 +44,7 @@ TEST_SUBJECTS = 12
 TIMES = np.arange(25.0)
 ERRORS = {"concentration": nlme.Additive(0.02), "response": nlme.Additive(0.1)}
 START = {"concentration": nlme.Additive(0.05), "response": nlme.Additive(0.2)}
-FIT = {"steps": 400, "draws": 2, "final_draws": 32, "final_steps": 1000, "evaluation_draws": 64}
+FIT = {"steps": 400, "draws": 2, "final_draws": 32, "final_steps": 200, "evaluation_draws": 64}
 
 
 class Drug(nlme.OdeModel):

@@ -43,7 +43,7 @@ def posterior_ranks(counts: pd.DataFrame) -> Figure:
         row[0].set_ylabel(noise_label(variance))
     for axis, source in zip(grid[0], SOURCES, strict=True):
         axis.set_title(posterior_label(source))
-    grid[0, 0].set(ylim=(0, 3), xlim=(0, 1))
+    grid[0, 0].set(ylim=(0, 3), xlim=(0, 1), xticks=(0, 0.5, 1))
     for axis in grid[-1]:
         axis.set_xlabel("rank of the truth / 250")
     figure.legend(lines.values(), lines.keys(), loc="outside lower center", ncols=len(lines))

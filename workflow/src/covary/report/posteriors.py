@@ -89,9 +89,9 @@ def _coverage(table: pd.DataFrame) -> Answer:
     chance = _by_chance(table)
     poor = abs(error) > max(_TOLERANCE, chance)
     text = (
-        f"Intervals of {nominal}\u00a0% of the weighted draws hold the truth as often as they promise, "
-        f"within {100 * abs(error):.1f} points (the largest error is {others}). With so many records, chance "
-        f"alone explains up to {100 * chance:.1f} points."
+        f"No interval of {nominal}\u00a0% of the weighted draws is shown to hold the truth more or less "
+        f"often than it promises. The largest error is {100 * abs(error):.1f} points ({others}); with so "
+        f"many records, chance alone explains up to {100 * chance:.1f} points."
     )
     if poor:
         text = (

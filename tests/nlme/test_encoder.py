@@ -1,11 +1,11 @@
 """The encoder: its bound is that of free posteriors, and it reads what was given and seen, nothing else."""
 
 import dataclasses
-from typing import ClassVar
 
 import equinox as eqx
 import numpy as np
 import pytest
+from linear_models import Line
 
 from covary import nlme
 from covary.errors import UserError
@@ -14,19 +14,6 @@ from covary.nlme.variational import bound_of, fit_variational, variational_poste
 
 TIMES = np.arange(4.0)
 N, NEW = 60, 100
-
-
-class Line(nlme.ClosedFormModel):
-    """y = a + u + (b + v) t: linear in its random effects, so that the best normal q is the posterior."""
-
-    fixed_effects: ClassVar = {"a": "real", "b": "real"}
-    random_effects = ("u", "v")
-
-    def individual(self, theta, eta, covariates):
-        return {"a": theta["a"] + eta[0], "b": theta["b"] + eta[1]}
-
-    def closed_form(self, time_h, doses, p):
-        return p["a"] + p["b"] * time_h
 
 
 def records_of(seed: int, n: int) -> nlme.Records:

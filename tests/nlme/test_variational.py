@@ -1,13 +1,13 @@
 """Variational fits and evidence, against closed forms."""
 
 from pathlib import Path
-from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
+from linear_models import Line
 
 from covary import nlme
 from covary.errors import UserError
@@ -19,19 +19,6 @@ from covary.nlme.variational import bound_of, fit_variational, variational_poste
 
 TIMES = np.arange(4.0)
 X = np.stack([np.ones(4), TIMES], axis=1)
-
-
-class Line(nlme.ClosedFormModel):
-    """y = a + u + (b + v) t: linear in its random effects."""
-
-    fixed_effects: ClassVar = {"a": "real", "b": "real"}
-    random_effects = ("u", "v")
-
-    def individual(self, theta, eta, covariates):
-        return {"a": theta["a"] + eta[0], "b": theta["b"] + eta[1]}
-
-    def closed_form(self, time_h, doses, p):
-        return p["a"] + p["b"] * time_h
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,8 @@ SHIPPED_PRIOR = {
 }
 # With it, few steps draw best when most of them are where the noise is large (table: benchmarks/README.md).
 SHIPPED_SAMPLING = {"spacing": 0.7}
+# Keys with which an experiment draws in another way, or describes another network.
 OTHER_SAMPLING = {"solver", "mock_images"}
-# Keys with which an experiment describes another network.
 OTHER_NETWORK = {"pretrained", "prior", "patch_px", "block_channels", "layers_per_block", "conditioning"}
 
 
@@ -136,5 +136,6 @@ class Sampling(Section):
     def without_effect(self) -> dict[str, str]:
         """Patterns that stand in for images are not sampled; other solvers have steps of their own."""
         if self.mock_images:
-            return dict.fromkeys(type(self).model_fields.keys() - {"mock_images"}, "with mock_images")
+            others = (key for key in type(self).model_fields if key != "mock_images")
+            return dict.fromkeys(others, "with mock_images")
         return {"spacing": f"with solver {self.solver}"} if self.solver in ("ddim", "ddpm") else {}

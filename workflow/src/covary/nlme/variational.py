@@ -1,7 +1,7 @@
 """Variational fits: a lower bound of log p(records) is raised instead of an approximation of it.
 
 Each subject has a Gaussian q(η) = N(μ, L L') of full rank: its own numbers, or those that an encoder gives
-(`encoder`; the model is then a variational autoencoder with a decoder of pharmacometrics). The bound is
+(`encoder`; this is a variational autoencoder whose decoder is the structural model). The bound is
 
     ELBO = Σ_i E_q[ln p(y_i | η) + ln p(η) − ln q(η)] ≤ Σ_i ln p(y_i),
 

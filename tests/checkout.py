@@ -27,9 +27,11 @@ class Project:
         shutil.copy(ROOT / "tests" / "workflow" / "tiny.yaml", folder / "config" / "tiny.yaml")
 
     def command(self, *arguments: str, config: str, cores: int = 2, profile: str = "default") -> list[str]:
+        """Of Snakemake, with the executor that `covary run` chooses unless a cluster runs the jobs."""
+        executor = ("--executor", "covary") if profile == "default" and "--executor" not in arguments else ()
         return [
             *(sys.executable, "-m", "snakemake", "--cores", str(cores)),
-            *("--workflow-profile", f"workflow/profiles/{profile}", *arguments),
+            *("--workflow-profile", f"workflow/profiles/{profile}", *executor, *arguments),
             *("--configfile", "config/config.yaml", config),
         ]
 

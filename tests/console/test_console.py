@@ -58,7 +58,7 @@ def test_expected_seconds_are_those_of_an_earlier_run(tmp_path):
         text = f"s\th:m:s\n{seconds}.0\t0:00:{seconds}\n"
         (tmp_path / "generate_images" / f"{shard}.tsv").write_text(text)
     found = expected_seconds(["generate_images", "train_image_vae", "unheard_of"], tmp_path)
-    assert found == {"generate_images": 20, "train_image_vae": 165, "unheard_of": 5}
+    assert found == {"generate_images": 20, "train_image_vae": 150, "unheard_of": 2}
 
 
 def test_the_share_done_counts_running_jobs_and_the_time_left_follows(tmp_path):
@@ -70,7 +70,7 @@ def test_the_share_done_counts_running_jobs_and_the_time_left_follows(tmp_path):
     state.take({"event": "job_finished", "job_id": 1})
     log.with_suffix(".progress").write_text(json.dumps({"label": "epochs", "done": 3, "total": 12}))
     state.look()
-    done = (7 + 165 / 4) / (7 + 2 * 165)
+    done = (2 + 150 / 4) / (2 + 2 * 150)
     assert state.fraction() == pytest.approx(done)
     state.started_s -= 100
     assert state.seconds_left() == pytest.approx(100 * (1 - done) / done, rel=1e-3)

@@ -71,6 +71,14 @@ def test_the_tables_are_those_that_are_stored(finished, stored):
     pd.testing.assert_frame_equal(table, expected, rtol=2e-3, atol=2e-3)
 
 
+def test_snakemakes_own_executor_writes_the_same_tables(finished):
+    tables = sorted((finished.results / "tables").glob("*.csv"))
+    before = [table.read_bytes() for table in tables]
+    run = finished.snakemake("--executor", "local", "--forcerun", "evaluate", "--until", "evaluate")
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert [table.read_bytes() for table in tables] == before
+
+
 def test_the_ledger_adds_up(finished):
     ledger = pd.read_csv(finished.results / "tables" / "association_ledger.csv")
     rows = ledger.groupby(["noise_variance", "predictor", "random_effect"])

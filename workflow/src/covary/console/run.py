@@ -20,6 +20,7 @@ from covary.console.stages import Stages
 from covary.jobs import lock
 
 _PROFILE = Path("workflow/profiles/default")
+_ELSEWHERE = {"--executor", "-e", "--profile"}  # options that say what runs the jobs
 _DRY = {"-n", "--dry-run", "--dryrun"}
 _LOOK_S = 0.25  # between two looks at the events
 _GRACE_S = 3.0  # for Snakemake and its jobs to end by themselves when they are interrupted
@@ -42,9 +43,11 @@ def run(experiment: str, seed: int | None, cores: str, options: Sequence[str], c
     results, log = Path("results") / name, Path(".snakemake/log") / f"{name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     events = log.with_suffix(".events")
+    elsewhere = _ELSEWHERE.intersection(option.partition("=")[0] for option in options)
     command = [
         *(sys.executable, "-m", "snakemake", "--cores", cores, "--workflow-profile", str(_PROFILE)),
-        *("--quiet", "host", "--logger", "covary", "--logger-covary-events", str(events), *options),
+        *("--quiet", "host", "--logger", "covary", "--logger-covary-events", str(events)),
+        *(() if elsewhere else ("--executor", "covary")), *options,
         *("--configfile", *map(str, files)),
         *(["--config"] if given else []), *(f"{key}={value}" for key, value in given.items()),
     ]  # fmt: skip

@@ -10,13 +10,13 @@ from pathlib import Path
 # CPU seconds of one job of the demo. They say how large a part of a run a job is, until the experiment
 # has benchmarks of its own.
 DEMO_S = {
-    "draw_phantoms": 30, "prepare_images": 12, "train_image_vae": 165, "encode_images": 7, "rank_latents": 10,
-    "train_generator": 90, "check_generator": 18, "generate_images": 80, "measure_generator": 10,
-    "check_privacy": 8, "fit_population": 30, "train_predictor": 27, "train_reader": 25, "train_oracle": 15,
-    "measure_learning_curve": 35, "evaluate": 11, "plot_images": 9, "plot_association": 7,
-    "measure_visits_worth": 60,
+    "draw_phantoms": 40, "prepare_images": 10, "train_image_vae": 150, "rank_latents": 17,
+    "train_generator": 60, "check_generator": 6, "generate_images": 52, "measure_generator": 13,
+    "check_privacy": 17, "fit_population": 27, "estimate_random_effects": 6, "draw_posteriors": 8, "train_predictor": 20,
+    "train_reader": 18, "train_oracle": 10, "measure_learning_curve": 28, "measure_visits_worth": 23,
+    "evaluate": 10, "plot_population": 16,
 }  # fmt: skip
-_OTHERS_S = 5.0
+_OTHERS_S = 2.0
 
 
 class Stages:

@@ -1,0 +1,80 @@
+"""Scripts that run in forks of one process with the libraries loaded."""
+
+import json
+import os
+import signal
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from covary.jobs.forked import Server
+
+SAYS = """
+import json, os, sys, tempfile
+from pathlib import Path
+loaded = [name for name in ("torch", "jax", "covary.predict", "matplotlib.pyplot") if name in sys.modules]
+import jax, threadpoolctl, torch
+jax_ran = bool(jax._src.xla_bridge._backends)
+Path(snakemake.output).write_text(json.dumps({
+    "loaded": loaded, "cuda": torch.cuda.is_initialized(), "jax_ran": jax_ran,
+    "torch": torch.get_num_threads(),
+    "pools": [pool["num_threads"] for pool in threadpoolctl.threadpool_info()],
+    "environment": os.environ["OMP_NUM_THREADS"], "temporary": tempfile.gettempdir(),
+    "main": __name__, "file": __file__,
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def server():
+    return Server()
+
+
+def outcome(server, folder, text, threads=1, **parts):
+    script = folder / "script.py"
+    script.write_text(text)
+    process = server.start(script, SimpleNamespace(**parts), threads, str(folder))
+    process.join()
+    return process.exitcode
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_script_finds_its_libraries_loaded_and_unused(server, tmp_path, threads):
+    assert outcome(server, tmp_path, SAYS, threads, output=str(tmp_path / "said.json")) == 0
+    said = json.loads((tmp_path / "said.json").read_text())
+    assert said["loaded"] == ["torch", "jax", "covary.predict", "matplotlib.pyplot"]
+    assert not said["cuda"] and not said["jax_ran"]  # their threads would be lost in a fork
+    assert said["torch"] == threads and set(said["pools"]) == {threads}
+    assert said["environment"] == str(threads) and said["temporary"] == str(tmp_path)
+    assert said["main"] == "__main__" and said["file"] == str(tmp_path / "script.py")
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        ("", 0),
+        ("import sys; sys.exit(3)", 3),
+        ("raise ValueError('a fault')", 1),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", -signal.SIGKILL),
+    ],
+)
+def test_the_exit_status_is_that_of_the_script(server, tmp_path, text, status):
+    assert outcome(server, tmp_path, text) == status
+
+
+def test_what_one_script_does_to_a_library_the_next_one_does_not_see(server, tmp_path):
+    spoil = "import numpy, os; numpy.spoilt = 1; os.environ['SPOILT'] = '1'"
+    look = "import numpy, os; assert not hasattr(numpy, 'spoilt') and 'SPOILT' not in os.environ"
+    assert outcome(server, tmp_path, spoil) == outcome(server, tmp_path, look) == 0
+
+
+def test_an_interrupt_reaches_the_script(server, tmp_path):
+    script, ready = tmp_path / "script.py", tmp_path / "ready"
+    script.write_text(f"from pathlib import Path; import time; Path({str(ready)!r}).touch(); time.sleep(60)")
+    process = server.start(script, SimpleNamespace(), 1, None)
+    while not ready.exists():
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGINT)
+    process.join(10)
+    assert process.exitcode == 1

@@ -12,9 +12,9 @@ from pathlib import Path
 DEMO_S = {
     "draw_phantoms": 40, "prepare_images": 10, "train_image_vae": 150, "rank_latents": 17,
     "train_generator": 60, "check_generator": 6, "generate_images": 52, "measure_generator": 13,
-    "check_privacy": 17, "fit_population": 27, "estimate_random_effects": 6, "draw_posteriors": 8, "train_predictor": 20,
-    "train_reader": 18, "train_oracle": 10, "measure_learning_curve": 28, "measure_visits_worth": 23,
-    "evaluate": 10, "plot_population": 16,
+    "check_privacy": 17, "fit_population": 27, "estimate_random_effects": 6, "draw_posteriors": 8,
+    "train_predictor": 20, "train_reader": 18, "train_oracle": 10, "measure_learning_curve": 28,
+    "measure_visits_worth": 23, "evaluate": 10, "plot_population": 16,
 }  # fmt: skip
 _OTHERS_S = 2.0
 

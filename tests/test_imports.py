@@ -108,6 +108,30 @@ def test_only_names_spells_the_path_of_a_group_or_a_marker():
     assert spelt == []
 
 
+def test_only_names_spells_a_group_that_is_read_or_opened():
+    """As in `store.read(dataset, "subjects")`, `tree["images"]` or, in the store, `path / "images"`."""
+    groups = {"subjects", "design", "images"}
+
+    def is_group(node):
+        return isinstance(node, ast.Constant) and node.value in groups
+
+    spelt = []
+    for path in [*MODULES.values(), *SCRIPTS.glob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            match node:
+                case ast.Call(func=ast.Attribute(attr="read") | ast.Name(id="read"), args=[_, second]):
+                    found = is_group(second)
+                case ast.Subscript(value=ast.Attribute(attr="tree") | ast.Name(id="tree"), slice=key):
+                    found = is_group(key)
+                case ast.BinOp(op=ast.Div(), right=right) if path.parent.name == "store":
+                    found = is_group(right)
+                case _:
+                    found = False
+            if found:
+                spelt.append(f"{path.name}:{node.lineno}")
+    assert spelt == []
+
+
 def test_jobs_without_networks_do_not_wait_for_their_library():
     names = (
         "write_report",

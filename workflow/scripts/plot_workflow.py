@@ -11,20 +11,19 @@ import yaml
 from covary import figures
 from covary.jobs.run import run
 
-_LIVE = ("results", ".snakemake")
+# What jobs write: a file that one of them replaces while Snakemake looks at it would end this job.
+_LIVE = ("results", ".snakemake", "resources/phantom", "resources/digits", "resources/downloads")
 _CHECKED = Path(".snakemake/covary")
 
 
 def plot_workflow(config: Path, workflow_dag: Path, settings: dict[str, Any], snakefile: str) -> None:
     """Write the configuration, ask Snakemake for the graph of rules that it gives, and draw it.
 
-    Snakemake is asked in a folder with links to all but the results, because other jobs are writing those.
+    Snakemake is asked in a folder with links to all but what other jobs may be writing.
     """
     config.write_text(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True), encoding="utf-8")
     with tempfile.TemporaryDirectory() as apart:
-        for entry in Path.cwd().iterdir():
-            if entry.name not in _LIVE:
-                Path(apart, entry.name).symlink_to(entry)
+        _link(Path.cwd(), Path(apart))
         # What was checked when the run was planned need not be checked again.
         Path(apart, ".snakemake").mkdir()
         Path(apart, _CHECKED).symlink_to(_CHECKED.resolve())
@@ -40,6 +39,15 @@ def plot_workflow(config: Path, workflow_dag: Path, settings: dict[str, Any], sn
     if listing.returncode:
         raise RuntimeError(f"snakemake --rulegraph failed: {listing.stderr.strip()}")
     figures.save(figures.workflow_dag(figures.parse_rulegraph(listing.stdout)), workflow_dag)
+
+
+def _link(here: Path, there: Path) -> None:
+    """Link all that no job writes."""
+    (there / "resources").mkdir()
+    for entry in [*here.iterdir(), *(here / "resources").glob("*")]:
+        name = entry.relative_to(here)
+        if str(name) not in (*_LIVE, "resources"):
+            (there / name).symlink_to(entry)
 
 
 if __name__ == "__main__":

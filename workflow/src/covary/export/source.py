@@ -50,7 +50,7 @@ class Source:
 
     def splits(self) -> dict[str, slice]:
         """The subjects of each split, which are contiguous."""
-        subjects = self.tree["subjects"].to_dataset()
+        subjects = self.tree[names.SUBJECTS].to_dataset()
         return {split: members(subjects, split) for split in splits_of(subjects)}
 
     @property

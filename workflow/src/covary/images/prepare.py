@@ -285,7 +285,7 @@ def _summarise(table: pd.DataFrame, outcomes: list) -> Summary:
     """What was written, also into the log."""
     conversions = Counter(note for ok, note in outcomes if ok and note)
     for kind, count in sorted(conversions.items()):
-        log.info("converted: %d × %s", count, kind)
+        log.warning("converted: %d × %s", count, kind)
     unreadable = table["file"][table["row"].isna()].tolist()
     if unreadable:
         log.warning("cannot be used and left out: %d of %d images", len(unreadable), len(table))

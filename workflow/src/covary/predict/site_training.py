@@ -1,10 +1,8 @@
 """Training of a network whose subjects come from sites, and its use."""
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -12,24 +10,20 @@ import pandas as pd
 import torch
 from jaxtyping import Float, Float32, Int64
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 from covary.config.predictors import Predictor
 from covary.config.site_methods import SiteMethod
 from covary.errors import UserError
-from covary.jobs.progress import progress
 from covary.predict.adversary import Adversary
 from covary.predict.armed import SiteNetwork
+from covary.predict.epochs import train_epochs
 from covary.predict.evidence import Evidence
 from covary.predict.examples import Inputs, content, to_input
 from covary.predict.lmmnn import LmmnnEffects
 from covary.predict.network import source_of
-from covary.predict.train import average_weights, epochs_since_best
 from covary.training.checkpoint import Checkpoint, fingerprint
 from covary.training.device import choose_device, device_of, fixed_threads, mixed_precision, place
 from covary.training.draws import keyed_generator, seeded
-from covary.training.loader import ImageLoader
-from covary.training.schedule import epoch_schedule
 
 _INFERENCE_BATCH = 256
 
@@ -86,10 +80,6 @@ def train_with_sites(
     network, adversary = place(network), adversary.to(device)
     network.network.start_at(torch.from_numpy(guess.mean(axis=0)))
     of_fixed, of_mixed = likelihood().to(device), likelihood().to(device)
-    best = copy.deepcopy(network)
-    average = AveragedModel(
-        network, multi_avg_fn=partial(average_weights, config.ema_decay), use_buffers=True
-    )
     optimiser = torch.optim.AdamW(
         [
             {"params": list(network.network.parameters()), "weight_decay": config.weight_decay},
@@ -104,107 +94,69 @@ def train_with_sites(
     of_adversary = torch.optim.AdamW(
         adversary.parameters(), lr=config.learning_rate, weight_decay=0, fused=True
     )
-    rate = epoch_schedule(optimiser, config.learning_rate_schedule, config.epochs)
+    site_of = torch.from_numpy(train.site).to(device)
+    variational = method.effects == "variational"
+
+    def step(rows: Int64[np.ndarray, " batch"], batch: np.ndarray, number: int) -> dict[str, Tensor]:
+        site, evidence = site_of[torch.from_numpy(rows).to(device)], train.evidence[rows]
+        with mixed_precision(device):
+            outputs = network(
+                to_input(batch, device),
+                one_hot(site, sites),
+                keyed_generator(seed, "site_effects", number) if variational else None,
+            )
+        fixed, mixed, hidden = (values.float() for values in outputs)
+        against = {}
+        if method.corrector == "adversary":
+            against["adversary_loss"] = found = adversary.cross_entropy(hidden.detach(), site)
+            of_adversary.zero_grad(set_to_none=True)
+            found.backward()
+            of_adversary.step()
+        if isinstance(network.effects, LmmnnEffects):
+            loss = network.effects.loss(torch.from_numpy(evidence.value).to(fixed) - fixed, site)
+        else:
+            loss = of_mixed(mixed, evidence).mean()
+        if variational:
+            loss = loss + method.fixed_weight * of_fixed(fixed, evidence).mean()
+            loss = loss + network.effects.divergence() / len(train)
+        if method.corrector == "adversary":
+            loss = loss - method.adversary_weight * adversary.withheld(hidden, site)
+        return {"loss": loss, **against}
+
+    def validate(average: SiteNetwork) -> float | None:
+        if isinstance(network.effects, LmmnnEffects):
+            _predict_intercepts(average, train)
+        if validation is None:
+            return None
+        predicted = predict_with_sites(average, validation.inputs, one_hot_rows(validation.site, sites))
+        fixed, mixed = (torch.from_numpy(values).to(device) for values in predicted)
+        if variational:  # `marginal_likelihood` fits its V here
+            of_fixed.validate(fixed, validation.evidence)
+        return of_mixed.validate(mixed, validation.evidence)
+
     parts = [
         array
         for examples in filter(None, (train, validation))
         for array in (content(examples.inputs), *examples.evidence.arrays(), examples.site)
     ]
     settings = np.frombuffer(method.model_dump_json().encode(), np.uint8)
-    checkpoint = Checkpoint(
-        checkpoint_dir,
-        fingerprint(config, seed, settings, *parts, source_of(config.network)),
-        network=network,
-        adversary=adversary,
-        average=average,
-        best=best,
-        of_fixed=of_fixed,
-        of_mixed=of_mixed,
-        optimiser=optimiser,
-        of_adversary=of_adversary,
-        rate=rate,
-    )
-    if (ended := checkpoint.finished(best=best)) is not None:
-        return best.eval(), pd.DataFrame(ended)
-    first_epoch, history = checkpoint.resume()
-    bytes_each = train.inputs[:1].nbytes
-    loader = ImageLoader(
+    identity = fingerprint(config, seed, settings, *parts, source_of(config.network))
+    return train_epochs(
+        network,
+        optimiser,
         train.inputs,
-        batch_size=config.batch_size,
-        buffer_images=config.buffer_mb * 10**6 // bytes_each,
+        step,
+        validate,
+        config,
+        partial(Checkpoint, checkpoint_dir, identity),
         seed=seed,
         stream="site_predictor_order",
+        label="train predictor with sites (epochs)",
+        adversary=adversary,
+        of_fixed=of_fixed,
+        of_mixed=of_mixed,
+        of_adversary=of_adversary,
     )
-    site_of = torch.from_numpy(train.site).to(device)
-    variational = method.effects == "variational"
-
-    with progress(config.epochs, first_epoch, "train predictor with sites (epochs)") as bar:
-        for epoch in range(first_epoch, config.epochs):
-            if validation is not None and epochs_since_best(history) >= config.patience_epochs:
-                break
-            network.train()
-            losses, against = [], []
-            passes = range(epoch * config.passes, (epoch + 1) * config.passes)
-            batches = chain.from_iterable(map(loader.batches, passes))
-            for step, (rows, batch) in enumerate(batches, epoch * config.passes * len(loader)):
-                site, evidence = site_of[torch.from_numpy(rows).to(device)], train.evidence[rows]
-                with mixed_precision(device):
-                    outputs = network(
-                        to_input(batch, device),
-                        one_hot(site, sites),
-                        keyed_generator(seed, "site_effects", step) if variational else None,
-                    )
-                fixed, mixed, hidden = (values.float() for values in outputs)
-                if method.corrector == "adversary":
-                    found = adversary.cross_entropy(hidden.detach(), site)
-                    of_adversary.zero_grad(set_to_none=True)
-                    found.backward()
-                    of_adversary.step()
-                    against.append(found.detach() * len(rows))
-                if isinstance(network.effects, LmmnnEffects):
-                    loss = network.effects.loss(torch.from_numpy(evidence.value).to(fixed) - fixed, site)
-                else:
-                    loss = of_mixed(mixed, evidence).mean()
-                if variational:
-                    loss = loss + method.fixed_weight * of_fixed(fixed, evidence).mean()
-                    loss = loss + network.effects.divergence() / len(train)
-                if method.corrector == "adversary":
-                    loss = loss - method.adversary_weight * adversary.withheld(hidden, site)
-                optimiser.zero_grad(set_to_none=True)
-                loss.backward()
-                nn.utils.clip_grad_norm_(network.parameters(), config.max_gradient_norm)
-                optimiser.step()
-                average.update_parameters(network)
-                losses.append(loss.detach() * len(rows))
-            rate.step()
-            seen = len(train) * config.passes
-            row = {"epoch": epoch + 1, "loss": (torch.stack(losses).sum() / seen).item()}
-            if against:
-                row["adversary_loss"] = (torch.stack(against).sum() / seen).item()
-            if isinstance(network.effects, LmmnnEffects):
-                _predict_intercepts(average.module, train)
-            if validation is None:
-                is_best = True
-            else:
-                fixed, mixed = (
-                    torch.from_numpy(values).to(device)
-                    for values in predict_with_sites(
-                        average.module, validation.inputs, one_hot_rows(validation.site, sites)
-                    )
-                )
-                row["validation_loss"] = of_mixed.validate(mixed, validation.evidence)
-                if variational:  # `marginal_likelihood` fits its V here
-                    of_fixed.validate(fixed, validation.evidence)
-                is_best = row["validation_loss"] < min(
-                    (r["validation_loss"] for r in history), default=np.inf
-                )
-            if is_best:
-                best.load_state_dict(average.module.state_dict())
-            history.append(row | {"best": is_best})
-            checkpoint.write(epoch + 1, history)
-            bar.update()
-    checkpoint.finish(history, best=best)
-    return best.eval(), pd.DataFrame(history)
 
 
 @fixed_threads(1)

@@ -1,28 +1,22 @@
 """Training of a predictor and its use."""
 
-import copy
-import math
 from functools import partial
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float32, Int64
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 from covary.config.predictors import Predictor
 from covary.errors import UserError
-from covary.jobs.progress import progress
+from covary.predict.epochs import train_epochs
 from covary.predict.examples import Examples, Inputs, content, to_input
 from covary.predict.network import PredictorNetwork, source_of
-from covary.training.checkpoint import Checkpoint, History, fingerprint
+from covary.training.checkpoint import Checkpoint, fingerprint
 from covary.training.device import choose_device, device_of, fixed_threads, mixed_precision, place
 from covary.training.draws import seeded
-from covary.training.loader import ImageLoader
-from covary.training.schedule import epoch_schedule
 
 _INFERENCE_BATCH = 256
 
@@ -72,79 +66,39 @@ def train_predictor(
     network.start_at(torch.from_numpy(guess.mean(axis=0)))
     network = place(network)
     objective = objective.to(device)
-    best = copy.deepcopy(network)
-    # With `use_buffers`, the statistics of batch normalisation are averaged like the weights.
-    average = AveragedModel(
-        network, multi_avg_fn=partial(average_weights, config.ema_decay), use_buffers=True
-    )
     optimiser = torch.optim.AdamW(
         network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
-    rate = epoch_schedule(optimiser, config.learning_rate_schedule, config.epochs)
+
+    def step(rows: Int64[np.ndarray, " batch"], batch: np.ndarray, _: int) -> dict[str, Tensor]:
+        with mixed_precision(device):
+            mean = network(to_input(batch, device))
+        return {"loss": objective(mean.float(), train.evidence[rows]).mean()}
+
+    def validate(average: nn.Module) -> float:
+        predicted = torch.from_numpy(predict(average, validation.inputs)).to(device)
+        return objective.validate(predicted, validation.evidence)
+
     parts = [
         array
         for examples in (train, validation)
         for array in (content(examples.inputs), *examples.evidence.arrays())
     ]
-    checkpoint = Checkpoint(
-        checkpoint_dir,
-        fingerprint(config, seed, *parts, source_of(config.network)),
-        network=network,
-        average=average,
-        best=best,
-        objective=objective,
-        optimiser=optimiser,
-        rate=rate,
-    )
-    if (ended := checkpoint.finished(best=best)) is not None:
-        return best.eval(), pd.DataFrame(ended)
-    first_epoch, history = checkpoint.resume()
-    bytes_each = math.prod(train.inputs.shape[1:])
-    loader = ImageLoader(
+    identity = fingerprint(config, seed, *parts, source_of(config.network))
+    return train_epochs(
+        network,
+        optimiser,
         train.inputs,
-        batch_size=config.batch_size,
-        buffer_images=config.buffer_mb * 10**6 // bytes_each,
+        step,
+        validate,
+        config,
+        partial(Checkpoint, checkpoint_dir, identity),
         seed=seed,
         stream="predictor_order",
+        label="train predictor (epochs)",
         workers=workers,
+        objective=objective,
     )
-
-    with progress(config.epochs, first_epoch, "train predictor (epochs)") as bar:
-        for epoch in range(first_epoch, config.epochs):
-            if epochs_since_best(history) >= config.patience_epochs:
-                break
-            network.train()
-            losses = []
-            passes = range(epoch * config.passes, (epoch + 1) * config.passes)
-            for rows, batch in chain.from_iterable(map(loader.batches, passes)):
-                with mixed_precision(device):
-                    mean = network(to_input(batch, device))
-                loss = objective(mean.float(), train.evidence[rows]).mean()
-                optimiser.zero_grad(set_to_none=True)
-                loss.backward()
-                nn.utils.clip_grad_norm_(network.parameters(), config.max_gradient_norm)
-                optimiser.step()
-                average.update_parameters(network)
-                losses.append(loss.detach() * len(rows))
-            rate.step()
-            predicted = torch.from_numpy(predict(average.module, validation.inputs)).to(device)
-            validation_loss = objective.validate(predicted, validation.evidence)
-            is_best = validation_loss < min((row["validation_loss"] for row in history), default=np.inf)
-            if is_best:
-                best.load_state_dict(average.module.state_dict())
-            history.append(
-                {
-                    "epoch": epoch + 1,
-                    "loss": (torch.stack(losses).sum() / (len(train) * config.passes)).item(),
-                    "validation_loss": validation_loss,
-                    "best": is_best,
-                }
-            )
-            checkpoint.write(epoch + 1, history)
-            bar.set_postfix(validation_loss=f"{validation_loss:.4f}", refresh=False)
-            bar.update()
-    checkpoint.finish(history, best=best)
-    return best.eval(), pd.DataFrame(history)
 
 
 @fixed_threads(1)
@@ -155,18 +109,3 @@ def predict(network: nn.Module, inputs: Inputs) -> Float32[np.ndarray, "n random
     device = device_of(network)
     batches = (inputs[i : i + _INFERENCE_BATCH] for i in range(0, len(inputs), _INFERENCE_BATCH))
     return torch.cat([network(to_input(batch, device)) for batch in batches]).float().cpu().numpy()
-
-
-@torch.no_grad()
-def average_weights(decay: float, averages: list[Tensor], values: list[Tensor], n_averaged: Tensor) -> None:
-    """Running average of tensors of one type, with a smaller decay at first. Integers are copied."""
-    weight = 1 - min(decay, (1 + int(n_averaged)) / (10 + int(n_averaged)))
-    if averages[0].is_floating_point():
-        torch._foreach_lerp_(averages, values, weight)
-    else:
-        torch._foreach_copy_(averages, values)
-
-
-def epochs_since_best(history: History) -> int:
-    """Epochs after the last one that was the best so far."""
-    return next((i for i, row in enumerate(reversed(history)) if row["best"]), len(history))

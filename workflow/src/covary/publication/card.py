@@ -8,6 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from covary import store
 from covary.config.experiment import Config
+from covary.dataset import names
 from covary.publication.origin import learned_from_in_words, personal_data_in_words, started_from_in_words
 from covary.wording import image_in_words, percent
 
@@ -27,7 +28,7 @@ def dataset_card(config: Config, manifest: dict[str, Any], dataset: Path, ceilin
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    total, images = config.n_subjects, store.read(dataset, "images")["image"]
+    total, images = config.n_subjects, store.read(dataset, names.IMAGES)["image"]
     return environment.get_template("dataset_card.md.j2").render(
         config=config,
         image=image_in_words(images.sizes["x"], images["channel"].values.tolist()),

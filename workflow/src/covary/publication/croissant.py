@@ -8,6 +8,7 @@ import pandas as pd
 
 from covary import store
 from covary.config.experiment import Config
+from covary.dataset import names
 from covary.publication.origin import (
     ceiling_in_words,
     learned_from_in_words,
@@ -86,7 +87,7 @@ def croissant(config: Config, manifest: Path, dataset: Path, ceiling: pd.DataFra
 
 def _description(config: Config, dataset: Path) -> str:
     levels = ", ".join(f"{v:g}" for v in config.association.noise_variances)
-    images = store.read(dataset, "images")["image"]
+    images = store.read(dataset, names.IMAGES)["image"]
     image = image_in_words(images.sizes["x"], images["channel"].values.tolist())
     return (
         f"{config.n_subjects} synthetic subjects, each with a generated image of {image} "

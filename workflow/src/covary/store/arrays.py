@@ -12,7 +12,7 @@ import zarr
 from jaxtyping import Int64, UInt8
 from zarr.codecs import ZstdCodec
 
-from covary.dataset.names import PARENTS
+from covary.dataset import names
 from covary.dataset.shards import Shard
 from covary.errors import UserError
 from covary.files import flush
@@ -55,19 +55,19 @@ def create(
         )
     # The root's metadata comes last: a store without it was never finished and may be laid out again.
     shutil.rmtree(path, ignore_errors=True)
-    for parent in PARENTS:
+    for parent in names.PARENTS:
         zarr.create_group(store=path / parent, zarr_format=3)
     images = zarr.create_group(
-        store=path / "images", zarr_format=3, attributes={"long_name": "generated images"}
+        store=path / names.IMAGES, zarr_format=3, attributes={"long_name": "generated images"}
     )
-    names = images.create_array(
+    channel_names = images.create_array(
         "channel",
         shape=(len(channels),),
         dtype="string",
         dimension_names=("channel",),
         attributes={"long_name": "channel of the image", "units": "1"},
     )
-    names[:] = np.array(channels, dtype=object)
+    channel_names[:] = np.array(channels, dtype=object)
     image = (len(channels), size_px, size_px)
     images.create_array(
         "image",
@@ -109,7 +109,7 @@ def write_image_shard(
     if len(images) != len(shard):
         raise ValueError(f"shard {shard.index}: expected {len(shard)} images, got {len(images)}")
     reopen(path)
-    array = zarr.open_array(path / "images" / "image", mode="r+")
+    array = zarr.open_array(path / names.IMAGES / "image", mode="r+")
     file = path / shard_file(array, shard.start)
     file.unlink(missing_ok=True)  # Zarr would merge into what is there, damaged or not
     reaching = array.metadata.update_shape((shard.stop, *array.shape[1:]))
@@ -123,7 +123,7 @@ def write_image_shard(
 
 def set_end(path: Path, n_subjects: int) -> None:
     """Let the array of images end after so many subjects; shards stay, also those that now lie beyond."""
-    metadata = path / "images" / "image" / "zarr.json"
+    metadata = path / names.IMAGES / "image" / "zarr.json"
     array = json.loads(metadata.read_text())
     if array["shape"][0] != n_subjects:
         array["shape"][0] = n_subjects
@@ -154,7 +154,7 @@ class Images:
     """
 
     def __init__(self, path: Path, subjects: slice, digest: str):
-        folder = path / "images" / "image"
+        folder = path / names.IMAGES / "image"
         self._array = zarr.open_array(folder, mode="r")
         self._subjects = range(self._array.shape[0])[subjects]
         self._source = (path, subjects, digest)
@@ -164,7 +164,7 @@ class Images:
     @classmethod
     def of(cls, path: Path, subjects: slice, marker: Path) -> "Images":
         """The images of some subjects; `marker` is that of all images."""
-        array = zarr.open_array(path / "images" / "image", mode="r")
+        array = zarr.open_array(path / names.IMAGES / "image", mode="r")
         return cls(path, subjects, images_sha256(array, marker, subjects))
 
     def __reduce__(self):
@@ -217,4 +217,4 @@ def open(path: Path) -> xr.DataTree:
 
 def shard_file(images: zarr.Array, start: int) -> str:
     """The file, relative to the dataset, that holds the shard of images whose first subject is `start`."""
-    return f"images/image/c/{start // shard_shape(images)[0]}/0/0/0"
+    return f"{names.IMAGES}/image/c/{start // shard_shape(images)[0]}/0/0/0"

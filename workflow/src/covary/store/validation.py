@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 import zarr
 
+from covary.dataset import names
 from covary.errors import UserError
 from covary.store.arrays import read, set_end, shard_file
 from covary.store.markers import little_endian, read_marker, write_marker
@@ -38,7 +39,7 @@ def validate_images(path: Path, n_subjects: int, markers: list[Path], marker: Pa
     digest, faults = _check_images(path, shards)
     if faults:
         raise UserError("\n".join(f"{fault}; delete its marker to draw it again" for fault in faults))
-    write_marker(marker, {"group": "images", "sha256": {"image": digest}, "shards": shards})
+    write_marker(marker, {"group": names.IMAGES, "sha256": {"image": digest}, "shards": shards})
 
 
 def finalise(path: Path, markers: Iterable[Path], manifest: Path, attributes: Mapping[str, Any]) -> None:
@@ -48,14 +49,14 @@ def finalise(path: Path, markers: Iterable[Path], manifest: Path, attributes: Ma
     root of the dataset. Raises UserError with a line for each variable at fault: values that are not those
     that were written, a wrong number of subjects, or NaN that no `status` explains.
     """
-    n_subjects = zarr.open_array(path / "images" / "image", mode="r").shape[0]
+    n_subjects = zarr.open_array(path / names.IMAGES / "image", mode="r").shape[0]
     groups, shards, faults = {}, [], []
     missing: dict[str, int] = {}
     for marker in sorted(markers):
         record = read_marker(marker)
         group = record["group"]
         groups[group] = record["sha256"]
-        if group == "images":
+        if group == names.IMAGES:
             shards = record["shards"]
             continue
         dataset = read(path, group)
@@ -98,7 +99,7 @@ def verify(path: Path, manifest: Path) -> list[str]:
     faults = []
     for group, hashes in groups.items():
         try:
-            if group == "images":
+            if group == names.IMAGES:
                 digest, found = _check_images(path, record["shards"])
                 faults += found
                 if not found and digest != hashes["image"]:
@@ -113,7 +114,7 @@ def verify(path: Path, manifest: Path) -> list[str]:
 
 def _check_images(path: Path, shards: Sequence[Mapping[str, Any]]) -> tuple[str, list[str]]:
     """SHA-256 of all images in order, and one line for each gap, overlap, or shard that differs."""
-    array = zarr.open_array(path / "images" / "image", mode="r")
+    array = zarr.open_array(path / names.IMAGES / "image", mode="r")
     whole, faults, covered = hashlib.sha256(), [], 0
     for shard in shards:
         start, stop = shard["start"], shard["stop"]

@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,6 +26,7 @@ from covary.records.study import Study
 from covary.report.visits import visits_worth_in_words
 
 N, VISITS = 120, [0, 1, 2, 4]
+CARRIES = pd.DataFrame({"noise_variance": [0.0], "low": [0.9]})
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +58,9 @@ def test_a_blank_image_changes_no_forecast_and_is_worth_no_visit(level, table):
         np.testing.assert_allclose(level.scores[m]["blank"], level.scores[m][NO_IMAGE], atol=1e-4)
     blank = table[table["predictor"] == "blank"]
     assert (blank["alone"] <= blank["visits"] + 0.01).all()
-    assert "not shown to be worth a visit" in visits_worth_in_words(table[table["predictor"] != "clear"])
+    assert "not shown to be worth a visit" in visits_worth_in_words(
+        table[table["predictor"] != "clear"], CARRIES
+    )
 
 
 def test_a_clear_image_is_worth_visits_and_more_visits_help(table):
@@ -66,7 +70,19 @@ def test_a_clear_image_is_worth_visits_and_more_visits_help(table):
         assert (rows["crps_high"].to_numpy()[1:] > 0).all()
         assert (np.diff(rows["crps"]) < 0.05 * rows["crps"].iloc[0]).all()
     assert table["coverage"].between(0.9, 0.99).all()
-    assert "forecasts later outcomes as well as the first" in visits_worth_in_words(table)
+    assert "forecasts later outcomes as well as the first" in visits_worth_in_words(table, CARRIES)
+
+
+def test_no_worth_is_stated_of_images_that_carry_nothing(table):
+    levels = pd.concat([table, table.assign(noise_variance=9.0)])
+    ceiling = pd.DataFrame({"noise_variance": [0.0, 9.0], "low": [0.9, -0.01]})
+    first, second = visits_worth_in_words(levels, ceiling).replace("\u00a0", " ").split(". At ")
+    assert first == visits_worth_in_words(table, CARRIES).replace("\u00a0", " ").removesuffix(".")
+    assert second == (
+        "σ² = 9 no worth in visits is stated, because the images were measured to carry nothing that can be "
+        "told from chance."
+    )
+    assert visits_worth_in_words(table, CARRIES.assign(low=0.0)).startswith("At σ²")
 
 
 def test_forecasts_are_of_the_same_visits():
@@ -103,7 +119,7 @@ def test_a_score_beyond_all_visits_is_said_to_be_beyond():
     scores = {m: {NO_IMAGE: np.full((10, 3), 1.0 / (m + 1)), "net": np.full((10, 3), 0.1)} for m in (0, 1)}
     table = visits_worth_table([VisitForecasts(0.0, later, scores)], seed=1, resamples=100)
     assert table["beyond"].tolist() == [False, True, False, True]
-    assert "more than the first 1 visit alone" in visits_worth_in_words(table)
+    assert "more than the first 1 visit alone" in visits_worth_in_words(table, CARRIES)
 
 
 def test_means_of_random_effects_shift_the_model():

@@ -13,12 +13,16 @@ from covary.wording import ATTACK
 NOISES = (0.0, 1.0, 9.0)
 EFFECTS = ("eta_ka", "eta_cl", "eta_v")
 N, SD = 800, 0.01
+READING = 0.065  # of eta; beside an error of 0.3 it explains 1 % or nothing
 
 
-def run(predictors=("network",), skill=0.8, error=0.4, reading=0.9):
+def run(
+    predictors=("network",), skill=0.8, error=0.4, reading=0.9, worth=2.0, spread=0.0, readback=0.8, own=1.9
+):
     """Tables of a made-up run: predictors know `skill` of what can be known and are off by `error` of it.
 
-    A network that is trained on eta itself reads `reading` of it from the images.
+    A network that is trained on eta itself reads `reading` of it from the images. `worth` and `spread` are
+    those of `visits_worth`, `readback` and `own` what the encoder reads back from generated images.
     """
     eta = rng.normal(1, "eta", 0, N, (3,))
     read = reading * eta + 0.3 * rng.normal(1, "read", 0, N, (3,))
@@ -82,29 +86,40 @@ def run(predictors=("network",), skill=0.8, error=0.4, reading=0.9):
             records, prediction, samples, residual=nlme.Additive(SD)
         ),
         "outcomes": evaluate.outcome_table(forecasts, samples),
-        "visits_worth": visits_worth(predictors),
+        "visits_worth": visits_worth(predictors, worth, spread),
         "association_ledger": ledger,
         "learning_curve": learning_curve,
         "power": power,
         "population_parameters": population()[0],
         "population_fits": population()[1],
         "privacy": privacy(),
-        "generator_quality": generator_quality(),
-        "counterfactuals": counterfactuals(),
+        "generator_quality": generator_quality(readback=readback),
+        "counterfactuals": counterfactuals(own=own),
         "factors": factors(),
         "latent_ranking": latent_ranking(),
     }
     return {name: pd.read_csv(io.StringIO(table.to_csv(index=False))) for name, table in tables.items()}
 
 
-def visits_worth(predictors, worth=2.0):
-    """The CRPS halves with each visit; images of the first level are worth so many visits, others less."""
+def visits_worth(predictors, worth=2.0, spread=0.0):
+    """The CRPS halves with each visit; images of the first level are worth so many visits, others less.
+
+    The CRPS with an image varies between subjects by the share `spread`.
+    """
     levels = []
+    varied = rng.normal(1, "varied", 0, N, (1,))[:, 0]
+    varied -= varied.mean()
     for v in NOISES:
         crps = {"no_image": 0.0} | dict.fromkeys(predictors, worth / (1 + v))
         scores = {
             m: {
-                name: np.column_stack([np.ones(N), 0.1 * 2.0 ** -(m + visits) * np.ones(N), np.ones(N)])
+                name: np.column_stack(
+                    [
+                        np.ones(N),
+                        0.1 * 2.0 ** -(m + visits) * (1 + (name in predictors) * spread * varied),
+                        np.ones(N),
+                    ]
+                )
                 for name, visits in crps.items()
             }
             for m in (0, 1, 2, 3)
@@ -265,8 +280,28 @@ def blind():
 
 @pytest.fixture(scope="session")
 def empty():
-    """The images carry nothing: neither the predictor nor a network trained on eta reads anything."""
-    return run(skill=0.0, error=0.3, reading=0.0)
+    """The images carry nothing: neither the predictor, nor a network trained on eta, nor the encoder reads
+    anything."""
+    return run(skill=0.0, error=0.3, reading=0.0, worth=0.0, spread=0.3, readback=0.02, own=0.03)
+
+
+@pytest.fixture(scope="session")
+def chance():
+    """The images carry nothing that can be told from chance, and chance is kind to two blind predictors.
+
+    The ceiling is above 0 but its interval is not. By chance, what one of them found excludes 0, their R²
+    differ, the images seem worth visits, predicted records fit better than the average patient's, and
+    learning curves give numbers of subjects.
+    """
+    tables = run(("linear", "resnet18"), skill=0.0, error=0.3, reading=READING, readback=0.02, own=0.03)
+    ledger, nll = tables["association_ledger"].copy(), tables["longitudinal_nll"].copy()
+    found = (ledger["part"] == "reached") & (ledger["predictor"] == "linear")
+    ledger.loc[found, ["value", "low", "high"]] = np.outer(ledger["explainable"][found], [0.03, 0.01, 0.05])
+    ledger.loc[found, "share"] = 0.03
+    nll.loc[nll["population"] == "predicted", ["gain", "gain_low", "gain_high"]] = 10.0, 5.0, 15.0
+    power = tables["power"].assign(from_scratch=900.0, from_scratch_low=500.0, from_scratch_high=1500.0)
+    power = power.assign(informative_sizes=4, decides=True)
+    return tables | {"association_ledger": ledger, "longitudinal_nll": nll, "power": power}
 
 
 @pytest.fixture(scope="session")

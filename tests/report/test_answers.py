@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from covary.evaluate import measured_ceiling
 from covary.report.answers import (
     calibration_in_words,
     comparison_in_words,
@@ -36,7 +37,17 @@ def test_the_ledger_is_told_as_a_stack(two):
 
 def test_nothing_found_is_none(empty):
     text = plain(ledger_in_words(empty["association_ledger"]))
-    assert "the images carry none; none are left" in text and text.endswith("network found none.")
+    assert text.endswith("the images were measured to carry nothing that can be told from chance.")
+
+
+def test_a_ceiling_whose_interval_holds_0_is_nothing_and_so_is_what_is_found_below_it(chance, blind):
+    ledger = chance["association_ledger"]
+    ceiling = measured_ceiling(ledger)
+    assert (ceiling["carried"] > 0.005 * ceiling["explainable"]).all() and (ceiling["low"] < 0).all()
+    text = plain(ledger_in_words(ledger))
+    assert text.endswith("the images were measured to carry nothing that can be told from chance.")
+    text = plain(ledger_in_words(blind["association_ledger"]))
+    assert text.endswith("network found nothing that can be told from chance.")
 
 
 def test_a_negative_part_is_named_with_its_interval(good):
@@ -59,11 +70,18 @@ def test_comparisons_name_the_better_one_and_where(two):
     table["low"], table["high"] = -0.2, -0.1
     table["difference"] = -0.15
     table.loc[table["noise_variance"] == 9, ["low", "high"]] = -0.1, 0.1
-    assert [plain(text) for text in comparison_in_words(table)] == [
+    ceiling = measured_ceiling(two["association_ledger"])
+    assert [plain(text) for text in comparison_in_words(table, ceiling)] == [
         "linear has a higher R² than resnet18 at σ² = 0 and 1 (higher by 0.150 and 0.150); they cannot be "
         "told apart at σ² = 9."
     ]
-    assert comparison_in_words(table.iloc[:0]) == []
+    assert comparison_in_words(table.iloc[:0], ceiling) == []
+    ceiling.loc[ceiling["noise_variance"] > 0, "low"] = -0.01
+    assert [plain(text) for text in comparison_in_words(table, ceiling)] == [
+        "linear has a higher R² than resnet18 at σ² = 0 (higher by 0.150).",
+        "At σ² = 1 and 9 predictors are not compared in words, because the images were measured to carry "
+        "nothing that can be told from chance.",
+    ]
 
 
 def test_calibration_is_told_for_the_95_percent_intervals(two):
@@ -88,14 +106,19 @@ def test_power_is_told_with_what_cannot_be_said():
         "Subjects that a study which trains net on its own data needs to detect the association with 80 % "
         "power: "
     )
-    assert [plain(text) for text in power_in_words(power, 400.0)] == [
+    ceiling = pd.DataFrame({"noise_variance": power["noise_variance"], "low": 0.1})
+    assert [plain(text) for text in power_in_words(power, 400.0, ceiling)] == [
         f"{start}< 400 at σ² = 0 and 1; 1,234 at σ² = 9; cannot be said, at least 3,200 at σ² = 49."
     ]
-    (rough,) = power_in_words(power.assign(decides=False, informative_sizes=[4, 4, 3, 0]), 400.0)
-    assert plain(rough).startswith(plain(power_in_words(power, 400.0)[0]))
+    (nothing,) = power_in_words(power, 400.0, ceiling.assign(low=[0.1, 0.0, -0.1, -0.1]))
+    assert plain(nothing) == (
+        f"{start}< 400 at σ² = 0; cannot be said at σ² = 1 and 9; cannot be said, at least 3,200 at σ² = 49."
+    )
+    (rough,) = power_in_words(power.assign(decides=False, informative_sizes=[4, 4, 3, 0]), 400.0, ceiling)
+    assert plain(rough).startswith(plain(power_in_words(power, 400.0, ceiling)[0]))
     assert "At σ² = 49 something was learned at fewer than two training sizes." in plain(rough)
     assert "Numbers at σ² = 0, 1 and 9 are rough: each size was trained on fewer than three" in plain(rough)
-    assert power_in_words(power.iloc[:0], 400.0) == []
+    assert power_in_words(power.iloc[:0], 400.0, ceiling) == []
 
 
 def test_numbers_of_subjects_and_limits_are_no_more_exact_than_they_are():

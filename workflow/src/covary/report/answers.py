@@ -6,7 +6,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from covary.report.comparisons import compared, direction
+from covary.evaluate.ledger import measured_ceiling
+from covary.report.comparisons import NOTHING, carries, compared, direction
 from covary.wording import ATTACK, joined, levels, noise_label, percent
 
 PART_NAMES = {
@@ -38,25 +39,33 @@ def pooled(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def ledger_in_words(ledger: pd.DataFrame) -> str:
-    """The association ledger as a stack: what is left after each stage, at the first noise level."""
-    shares = pooled(ledger).pivot_table(
+    """The association ledger as a stack: what is left after each stage, at the first noise level.
+
+    The stack ends where nothing is left that can be told from chance.
+    """
+    table = pooled(ledger)
+    shares = table.pivot_table(
         index=["predictor", "noise_variance"], columns="part", values="share", sort=False
     )
     best = shares.groupby("predictor", sort=False)["reached"].mean().idxmax()
     row, noise_variance = shares.loc[best].iloc[0], shares.loc[best].index[0]
+    reached = table[(table["predictor"] == best) & (table["part"] == "reached")].iloc[0]
     left = [
         1 - row["lost_in_image"],
         row["reached"] + row["lost_in_predictor"] + row.get("lost_to_site", 0.0),
         row["reached"],
     ]
     carried, estimated, found = (f"{_parts(share)}" for share in left)
+    told = f"carry {carried}; {estimated} are left when the traits must be estimated from records; "
+    told += f"{best} found {found if reached['low'] > 0 else NOTHING}"
+    if measured_ceiling(ledger)["low"].iloc[0] <= 0:
+        told = f"were measured to carry {NOTHING}"
     return (
         "What an image could tell of a patient’s record can be lost in three places, one after the other: "
         "the generated image does not show all that it was meant to show, the traits behind a record are not "
         "known but must be estimated from noisy observations, and a network learns only part of what it is "
-        f"shown. Of 100 parts that can be found by design at {noise_label(noise_variance)}, the images carry "
-        f"{carried}; {estimated} are left when the traits must be estimated from records; {best} found "
-        f"{found}."
+        f"shown. Of 100 parts that can be found by design at {noise_label(noise_variance)}, the images "
+        f"{told}."
     )
 
 
@@ -79,12 +88,25 @@ def negative_parts_in_words(ledger: pd.DataFrame) -> list[str]:
     return sentences
 
 
-def comparison_in_words(comparison: pd.DataFrame) -> list[str]:
-    """Which of two predictors finds more, and at which noise levels; one sentence per pair."""
-    return [
-        compared(two, one, rows, relation="has a higher R² than", measure="higher") + "."
-        for (one, two), rows in pooled(comparison).groupby(["predictor_1", "predictor_2"], sort=False)
+def comparison_in_words(comparison: pd.DataFrame, ceiling: pd.DataFrame) -> list[str]:
+    """Which of two predictors finds more, and at which noise levels; one sentence per pair.
+
+    Noise levels at which the images carry nothing (`ceiling`) are not compared: there one predictor can only
+    be farther off than the other.
+    """
+    rows = pooled(comparison)
+    something = carries(rows, ceiling)
+    sentences = [
+        compared(two, one, pair, relation="has a higher R² than", measure="higher") + "."
+        for (one, two), pair in rows[something].groupby(["predictor_1", "predictor_2"], sort=False)
     ]
+    if not something.all():
+        without = rows[~something].drop_duplicates("noise_variance")
+        sentences.append(
+            f"At {levels(without)} predictors are not compared in words, because the images were measured to "
+            f"carry {NOTHING}."
+        )
+    return sentences
 
 
 def calibration_in_words(calibration: pd.DataFrame) -> list[str]:
@@ -111,11 +133,18 @@ def calibration_concerns(calibration: pd.DataFrame) -> list[str]:
     ]
 
 
-def power_in_words(power: pd.DataFrame, smallest: float) -> list[str]:
-    """How many subjects a study needs, one sentence per predictor; `smallest` is the least training size."""
+def power_in_words(power: pd.DataFrame, smallest: float, ceiling: pd.DataFrame) -> list[str]:
+    """How many subjects a study needs, one sentence per predictor; `smallest` is the least training size.
+
+    No number is said at noise levels where the images carry nothing (`ceiling`).
+    """
     sentences = []
     for name, rows in power.groupby("predictor", sort=False):
-        said = [subjects(row.from_scratch, row.from_scratch_low, smallest) for row in rows.itertuples()]
+        some = carries(rows, ceiling) | ~np.isfinite(rows["from_scratch"])
+        said = [
+            subjects(row.from_scratch, row.from_scratch_low, smallest) if can else "cannot be said"
+            for row, can in zip(rows.itertuples(), some, strict=True)
+        ]
         parts = [
             f"{number} at {levels(same)}"
             for number, same in rows.assign(said=said).groupby("said", sort=False)
@@ -218,7 +247,7 @@ def pictures_verdict(quality: pd.DataFrame, chosen: Sequence[int], phantoms: boo
     times = generated["frechet_distance"] / max(best["frechet_distance"], 1e-12)
     shares = ["precision", "recall"]
     read = quality[(quality["measure"] == "readback_r2") & (quality["of"] == "generated")]
-    weakest = read[read["latent"].isin(chosen)]["value"].min()
+    weakest, strongest = read[read["latent"].isin(chosen)]["value"].agg(["min", "max"])
     alike = bool((generated[shares] >= _ALIKE * best[shares]).all())
     lie = [[percent(of[share], 0) for share in shares] for of in (generated, best)]
     text = (
@@ -229,8 +258,10 @@ def pictures_verdict(quality: pd.DataFrame, chosen: Sequence[int], phantoms: boo
     )
     if weakest >= LOW_READBACK_R2:
         text += f"Every random effect can be read back from them (R² of {weakest:.2f} or more)."
-    else:
+    elif strongest >= LOW_READBACK_R2:
         text += f"Not every random effect can be read back from them (R² as low as {weakest:.2f})."
+    else:
+        text += f"The random effects can hardly be read back from them (R² of at most {strongest:.2f})."
     return Answer(text.replace("-", "−"), poor=bool(not alike or weakest < LOW_READBACK_R2))
 
 

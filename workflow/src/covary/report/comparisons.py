@@ -5,10 +5,21 @@ import pandas as pd
 
 from covary.wording import joined, levels
 
+NOTHING = "nothing that can be told from chance"  # what images carry where the interval reaches 0
+
 
 def direction(low: pd.Series | float, high: pd.Series | float) -> np.ndarray:
     """1 where the interval of a difference lies above 0, -1 where it lies below, 0 where it holds 0."""
     return np.where(low > 0, 1, np.where(high < 0, -1, 0))
+
+
+def carries(rows: pd.DataFrame, ceiling: pd.DataFrame) -> pd.Series:
+    """Whether the images were measured to carry something at the noise level of each row.
+
+    `ceiling` is the table of `evaluate.measured_ceiling`. Where its interval reaches 0 or below, a good
+    result says nothing of the images, and no sentence may praise it.
+    """
+    return rows["noise_variance"].isin(ceiling.loc[ceiling["low"] > 0, "noise_variance"])
 
 
 def compared(

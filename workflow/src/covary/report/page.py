@@ -144,6 +144,7 @@ def render(
     }
     shown = {name: _named(table) for name, table in tables.items()}
     ledger, ranking = shown["association_ledger"], tables["latent_ranking"]
+    ceiling = measured_ceiling(ledger)
     smallest = tables["learning_curve"]["subjects"].min()
     template = templates.get_template("report.html.j2")
     return template.render(
@@ -156,7 +157,7 @@ def render(
         date=date,
         sentences=summary.sentences(config, channels, ledger, shown["longitudinal_nll"]),
         verdicts=summary.verdicts(ledger),
-        ceiling=measured_ceiling(ledger),
+        ceiling=ceiling,
         concerns=summary.concerns(config, index, shown) + (posteriors.concerns(tables) if has_checks else []),
         pictures=answers.pictures_verdict(
             tables["generator_quality"],
@@ -167,11 +168,11 @@ def render(
         scans=scans.scans_in_words(tables["generator_quality"], tables["factors"]) if has_factors else None,
         ledger_in_words=answers.ledger_in_words(ledger),
         negative_parts=answers.negative_parts_in_words(ledger),
-        comparison_in_words=answers.comparison_in_words(shown["comparison"]),
+        comparison_in_words=answers.comparison_in_words(shown["comparison"], ceiling),
         fits_in_words=fits_in_words(tables["population_fits"]),
         calibration_in_words=answers.calibration_in_words(shown["calibration"]),
-        visits_worth_in_words=visits_worth_in_words(tables["visits_worth"]),
-        power_in_words=answers.power_in_words(shown["power"], smallest),
+        visits_worth_in_words=visits_worth_in_words(tables["visits_worth"], ceiling),
+        power_in_words=answers.power_in_words(shown["power"], smallest, ceiling),
         smallest=smallest,
         privacy_verdict=answers.privacy_verdict(tables["privacy"]),
         tables=shown,

@@ -12,7 +12,7 @@ from covary.config.experiment import Config
 from covary.evaluate.ledger import measured_ceiling
 from covary.records.truth import true_parameters
 from covary.report.answers import LOW_READBACK_R2, calibration_concerns, pooled, privacy_verdict
-from covary.report.comparisons import compared, direction
+from covary.report.comparisons import NOTHING, compared, direction
 from covary.report.fits import concerns_of_fits
 from covary.report.preparation import concerns_of_preparation
 from covary.wording import image_in_words, joined, levels, noise_label, percent
@@ -226,7 +226,12 @@ def _carried_and_found(table: pd.DataFrame, n_test: int) -> str:
             "no association between these images and these records to be found."
         )
     carried = _from_to([_amount(row.carried, row.carried_low) for row in ends.itertuples()])
-    found = _from_to([_amount(row.found, row.found_low, row.found_high) for row in ends.itertuples()])
+    found = _from_to(
+        [
+            _amount(row.found, row.found_low, row.found_high) if row.carried_low > 0 else NOTHING
+            for row in ends.itertuples()
+        ]
+    )
     who = best["predictor"].iloc[0]
     who += ", the best predictor," if table["predictor"].nunique() > 1 else ""
     return text + (
@@ -238,7 +243,7 @@ def _carried_and_found(table: pd.DataFrame, n_test: int) -> str:
 def _amount(value: float, low: float, high: float | None = None) -> str:
     """A share with its interval; nothing, where the interval does not lie above 0."""
     if low <= 0:
-        return "nothing that can be told from chance"
+        return NOTHING
     text = percent(value)
     return text if high is None else f"{text} (95\u00a0% interval {percent(low)} to {percent(high)})"
 

@@ -43,6 +43,14 @@ class Project:
             command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False
         )
 
+    def refusal(self, config: str = "config/tiny.yaml") -> str:
+        """The one line with which a run stops before its first job."""
+        run = self.snakemake(config=config)
+        said = run.stdout + run.stderr
+        assert run.returncode != 0 and "Traceback" not in said, said
+        (line,) = (line for line in said.splitlines() if line.startswith("config: "))
+        return line
+
     def take_over(self, other: "Project") -> None:
         """Copy all that another project has computed."""
         for part in ("results", "resources", ".snakemake"):

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from files import write_tiff_16
 from PIL import Image
 
 from covary import images
@@ -174,6 +175,26 @@ def test_deep_images_are_scaled_by_the_range_of_the_folder(tmp_path, caplog):
     assert "values 37 … 4095 of grey are scaled to 0 … 255" in caplog.text
     scaled = json.loads((tmp_path / "out/attributes.json").read_text())["scaled_from"]
     assert scaled == {"low": [37.0], "high": [4095.0]}
+
+
+def test_deep_colours_are_scaled_by_one_range_for_all_three(tmp_path, caplog):
+    values = np.random.default_rng(1).integers(300, 50_000, (4, 16, 16, 3)).astype(np.uint16)
+    values[1, 0, 0, 2], values[3, 5, 5, 0] = 211, 65_021
+    for i, (order, deflate) in enumerate([("<", False), (">", False), ("<", True), (">", True)]):
+        folder = tmp_path / "folder" / ("train" if i else "test")
+        folder.mkdir(parents=True, exist_ok=True)
+        write_tiff_16(folder / f"{i}.tif", values[i], order, deflate)
+    with caplog.at_level(logging.INFO, "covary"):
+        prepare(tmp_path / "folder", tmp_path / "out", PLAIN)
+    prepared = images.load(tmp_path / "out")
+    assert prepared.channels == ("red", "green", "blue")
+    expected = np.rint((np.moveaxis(values, -1, 1) - 211.0) * 255 / (65_021 - 211))
+    np.testing.assert_array_equal(np.concatenate([prepared.test, prepared.train]), expected)
+    assert "uint16 values scaled to 8 bits" in caplog.text
+    for colour in prepared.channels:
+        assert f"values 211 … 65021 of {colour} are scaled to 0 … 255 (images.intensity)" in caplog.text
+    scaled = json.loads((tmp_path / "out/attributes.json").read_text())["scaled_from"]
+    assert scaled == {"low": [211.0] * 3, "high": [65021.0] * 3}
 
 
 @pytest.mark.parametrize(

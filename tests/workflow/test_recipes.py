@@ -11,6 +11,8 @@ from checkout import ROOT, Project
 from PIL import Image
 
 from covary import nlme, rng, store
+from covary.config.records import Longitudinal
+from covary.records.study import Study
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -103,6 +105,61 @@ def test_own_images_and_the_own_model_of_the_readme(tmp_path):
     # A further image, or another one of the same name, is prepared and learned.
     (results.parents[1] / own["images"]["folder"] / "000.png").touch()
     assert {"prepare_images", "train_image_vae"} <= project.planned(config="config/mine.yaml").keys()
+
+
+@pytest.mark.parametrize(
+    ("renamed", "covariates", "message"),
+    [
+        ("predict", {"WT": 70}, " in weighted.py must define prediction"),
+        (
+            "prediction",
+            {"AGE": 50},
+            ".individual needs 'WT', which is neither a fixed effect nor a covariate (AGE)",
+        ),
+    ],
+)
+def test_a_model_that_does_not_fit_stops_the_run_before_any_job(project, renamed, covariates, message):
+    (project.folder / "weighted.py").write_text(MODEL.replace("def prediction(", f"def {renamed}("))
+    settings = {"model": "weighted.py:Weighted", "covariates": covariates}
+    config = project.edited("own.yaml", longitudinal=settings)
+    assert project.refusal(config) == f"config: longitudinal.model: Weighted{message}"
+    assert not (project.folder / "results").exists()
+
+
+@pytest.mark.parametrize("amount", [2, 100])
+def test_the_readme_s_model_under_two_doses_is_what_another_solver_finds(tmp_path, amount):
+    """The model has no unit of time of its own: 14 units are what the study calls 14 hours.
+
+    A dose of 100 takes the tumour to 1e-16 of its size and less. A dose of 2 leaves enough to measure.
+    """
+    from scipy.integrate import solve_ivp
+
+    (tmp_path / "my_model.py").write_text(block("python", "OdeModel"))
+    regimen = [{"time_h": 0, "amount": amount}, {"time_h": 7, "amount": amount}]
+    settings = Longitudinal(model=f"{tmp_path}/my_model.py:TumourGrowth", regimen=regimen, last_time_h=14)
+    study = Study.planned(settings, 4, seed=1)
+    eta = rng.normal(1, "eta", 0, 4, (2,))
+    curves = study.predictions(eta)
+    observed = study.simulate(eta, seed=1, stream="records")
+    for i in range(4):
+        growth, kill = 0.3 * np.exp(0.3 * eta[i, 0]), 0.2 * np.exp(0.5 * eta[i, 1])
+
+        def field(t, y, growth=growth, kill=kill):  # of the drug and of the logarithm of the size
+            return [-0.5 * y[0], growth * (1 - np.exp(y[1]) / 5) - kill * y[0]]
+
+        state, log_size = np.array([0.0, 0.0]), []
+        for begin, end in ((0, 7), (7, 14)):
+            state = state + np.array([amount, 0.0])
+            times = study.times_h[(study.times_h > begin) & (study.times_h <= end)]
+            solved = solve_ivp(
+                field, (begin, end), state, t_eval=times, rtol=1e-11, atol=1e-12, method="LSODA"
+            )
+            state = solved.y[:, -1]
+            log_size.append(solved.y[1])
+        expected = np.exp(np.concatenate([[0.0], *log_size]))
+        np.testing.assert_allclose(curves[i], expected, rtol=1e-5, atol=1e-7)
+    residual = observed - curves
+    assert 0.04 < residual.std() < 0.06 and np.abs(residual).max() < 0.05 * 5
 
 
 @pytest.fixture(scope="module")

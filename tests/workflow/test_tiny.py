@@ -11,6 +11,7 @@ import xarray as xr
 import yaml
 from checkout import Project
 
+from covary.nlme.catalogue import SHIPPED
 from covary.store import read_marker
 
 TABLES = Path(__file__).parent / "tables"
@@ -197,14 +198,24 @@ def test_shipped_experiments_can_be_planned(project, name, own_rules):
             {"association": {"noise_variances": [0, 1, -9]}},
             "config: association.noise_variances[2]: must be ≥ 0, got -9",
         ),
+        (
+            {"longitudinal": {"model": "saturable_eliminaton"}},
+            f"config: longitudinal.model: must be one of {', '.join(SHIPPED)} or my_model.py:MyModel, "
+            "got 'saturable_eliminaton'",
+        ),
     ],
 )
 def test_a_faulty_config_stops_the_run_before_any_job(project, sections, message):
-    run = project.snakemake(config=project.edited("faulty.yaml", **sections))
-    assert run.returncode != 0
-    assert message in run.stdout + run.stderr
-    assert "Traceback" not in run.stdout + run.stderr
+    assert project.refusal(project.edited("faulty.yaml", **sections)) == message
     assert not (project.folder / "results").exists()
+
+
+def test_results_of_version_0_1_stop_the_run_and_stay_as_they_are(project):
+    (project.results / "vae").mkdir(parents=True)
+    (project.results / "vae" / "weights.safetensors").write_bytes(b"of version 0.1")
+    before = sorted(project.results.rglob("*"))
+    assert "results/tiny was made by version 0.1 of Covary" in project.refusal()
+    assert sorted(project.results.rglob("*")) == before
 
 
 def test_a_setting_on_the_command_line_has_its_type(project):

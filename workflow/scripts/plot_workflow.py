@@ -33,7 +33,7 @@ def plot_workflow(config: Path, workflow_dag: Path, settings: dict[str, Any], sn
                 *("--configfile", str(config.resolve()), "--cores", "1", "--rulegraph", "dot", "--quiet"),
             ],
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             check=False,
         )
     if listing.returncode:

@@ -44,7 +44,7 @@ def check(config: Config, cache: Path) -> dict[str, Any]:
         [sys.executable, "-m", "covary.preflight"],
         input=config.model_dump_json(),
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     if run.returncode == 1 and run.stderr.startswith("error: "):

@@ -75,5 +75,5 @@ def _output(*command: str) -> str | None:
     """The output of a command; None if it is not installed or fails."""
     if shutil.which(command[0]) is None:
         return None
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    run = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
     return run.stdout.strip() if run.returncode == 0 else None

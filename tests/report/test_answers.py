@@ -58,11 +58,20 @@ def test_a_negative_part_is_named_with_its_interval(good):
     ledger.loc[row, ["value", "low", "high", "share"]] = -0.01, -0.03, 0.02, -0.02
     (sentence,) = negative_parts_in_words(ledger)
     assert plain(sentence) == (
-        "Lost in estimator by network at σ² = 1 is negative, −2.0 % (95 % interval −6.0 % to 4.0 %), which "
-        "is sampling error: its interval holds 0."
+        "Lost in estimator by network at σ² = 1 is negative, −2.0 % (95 % interval −6.0 % to 4.0 %). Its "
+        "interval holds 0, so that it cannot be told from 0."
     )
     ledger.loc[row, "high"] = -0.005
-    assert "more than sampling error explains" in negative_parts_in_words(ledger)[0]
+    assert plain(negative_parts_in_words(ledger)[0]) == (
+        "Lost in estimator by network at σ² = 1 is negative, −2.0 % (95 % interval −6.0 % to −1.0 %). Its "
+        "interval lies below 0: more is explained after this stage than before it."
+    )
+
+
+def test_predictions_worse_than_the_mean_are_said_to_be_so(empty):
+    first = plain(negative_parts_in_words(empty["association_ledger"])[0])
+    assert first.startswith("Found by network at σ² = 0 is negative, −")
+    assert first.endswith("predictions are farther from the truth than the average patient is.")
 
 
 def test_comparisons_name_the_better_one_and_where(two):

@@ -26,13 +26,14 @@ class Page(HTMLParser):
     """Collects text, links, images, and checks that every element is closed."""
 
     VOID = frozenset({"meta", "img", "br", "wbr"})
+    CODE = frozenset({"code", "pre"})  # settings, file names and programs: there names are as one types them
 
     def __init__(self, html):
         super().__init__()
-        self.open, self.links, self.images, self.ids, self.words = [], [], [], [], []
+        self.open, self.links, self.images, self.ids, self.words, self.prose = [], [], [], [], [], []
         self.feed(html)
         assert self.open == []
-        self.text = re.sub(r"\s+", " ", " ".join(self.words))
+        self.text, self.prose = (re.sub(r"\s+", " ", " ".join(w)) for w in (self.words, self.prose))
 
     def handle_starttag(self, tag, attrs):
         attributes = dict(attrs)
@@ -51,6 +52,8 @@ class Page(HTMLParser):
     def handle_data(self, data):
         if self.open and self.open[-1] not in ("style", "title"):
             self.words.append(data)
+            if not self.CODE & set(self.open):
+                self.prose.append(data)
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +140,29 @@ def test_the_longitudinal_model_is_shown_with_its_code_and_parameters(inputs, go
     assert "Fitted by FOCEI to the records of 1,000 training patients (21,000 outcomes)" in parsed.text
     assert "CL 0.3 0.31 0.29 to 0.99 3.2 %" in parsed.text
     assert "Images were changed before use: colours to grey (1 of 1)." in parsed.text
+
+
+def test_names_of_the_code_do_not_appear_outside_of_code(inputs, two):
+    names = {"linear": "resnet18_ebe_mse", "resnet18": "resnet18_marginal_likelihood"}
+    _, parsed = page(inputs, {name: table.replace(names) for name, table in two.items()})
+    for name in ("no_image", "ebe_mse", "marginal_likelihood", "lost_in_", "from_scratch", "eta_hat"):
+        assert name not in parsed.prose
+    assert "resnet18 (EBE)" in parsed.prose and "resnet18 (likelihood)" in parsed.prose
+    assert "without the image" in parsed.prose
+    assert "marginal_likelihood" in parsed.text  # the setting
+
+
+def test_sentences_have_the_time_unit_of_the_model(inputs, good, tmp_path):
+    file = tmp_path / "days.py"
+    file.write_text(
+        "from covary.nlme.models import OneCompartmentOral\n\n\n"
+        "class Days(OneCompartmentOral):\n    time_unit = 'd'\n"
+    )
+    raw = CHANGED | {"longitudinal": {"model": f"{file}:Days", "times_h": [0.5, 2.0, 10.5]}}
+    _, parsed = page(inputs, good, raw)
+    assert "3 outcomes over 10 days" in parsed.prose and not re.search(r"\bhours?\b", parsed.prose)
+    _, parsed = page(inputs, good)
+    assert " hours" in parsed.prose and " days" not in parsed.prose
 
 
 def test_a_run_without_learning_curves_says_so(inputs, good):

@@ -191,6 +191,6 @@ def test_phantoms_are_named_as_such(good):
 
 def test_each_predictor_has_its_sentence(two):
     text = words(two)
-    assert "linear, the best predictor, found" in text
+    assert "linear, whose mean share is the highest of 2 predictors, found" in text and "best" not in text
     assert "records simulated from what linear and resnet18 found fit better than records of" in text
     assert verdicts(two["association_ledger"])["predictor"].tolist() == ["linear", "resnet18"] * 3

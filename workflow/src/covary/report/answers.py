@@ -70,20 +70,22 @@ def ledger_in_words(ledger: pd.DataFrame) -> str:
 
 
 def negative_parts_in_words(ledger: pd.DataFrame) -> list[str]:
-    """What a negative part of the ledger is, one sentence per part, over all random effects."""
+    """Whether a negative part of the ledger can be told from 0, one sentence per part, over all effects."""
     sentences = []
     for row in pooled(ledger).itertuples():
         if round(row.share, 3) >= 0:
             continue
         low, high = (percent(end / row.explainable, 1) for end in (row.low, row.high))
-        reason = (
-            "which is sampling error: its interval holds 0"
-            if direction(row.low, row.high) == 0
-            else "more than sampling error explains: the training before it ended short of its best"
-        )
+        if direction(row.low, row.high) == 0:
+            told = "holds 0, so that it cannot be told from 0"
+        elif row.part == "reached":
+            told = "lies below 0: predictions are farther from the truth than the average patient is"
+        else:
+            told = "lies below 0: more is explained after this stage than before it"
         sentences.append(
             f"{PART_NAMES[row.part]} by {row.predictor} at {noise_label(row.noise_variance)} is negative, "
-            f"{percent(row.share, 1)} (95\u00a0% interval {low} to {high}), {reason}."
+            f"{percent(row.share, 1)} (95\u00a0% interval {low} to {high}). "
+            f"Its interval {told}."
         )
     return sentences
 

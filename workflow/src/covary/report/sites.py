@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from covary.report.comparisons import compared
+from covary.report.comparisons import compared, direction
 from covary.wording import joined, levels, noise_label, percent, site_method_label
 
 FIGURES = ("sites", "at_sites")
@@ -96,21 +96,25 @@ def _scanner(about: pd.DataFrame) -> str:
 
 
 def _advice(scores: pd.DataFrame, comparison: pd.DataFrame) -> str:
-    """What to do, from the paired comparisons at new sites."""
+    """What to do, from the paired comparisons at new sites, and the site where least was found."""
     new = comparison[comparison["part"] == "unseen"]
-    better, worse = new[new["low"] > 0], new[new["high"] < 0]
+    which = direction(new["low"], new["high"])
+    better, worse = new[which > 0], new[which < 0]
     parts = []
     for method, rows in better.groupby("method", sort=False):
         parts.append(f"for new sites, take {site_method_label(method)} at {levels(rows)}")
     for method, rows in worse.groupby("method", sort=False):
         parts.append(f"do not use {site_method_label(method)} at new sites at {levels(rows)}")
-    text = "; ".join(parts) if parts else (
-        "at new sites no method is shown to differ from the first one, so that the simplest will do"
-    )  # fmt: skip
+    text = f"What to do: {'; '.join(parts)}. " if parts else ""
+    if len(new) and not parts:
+        text = (
+            "At new sites no method is shown to differ from the one it was compared with. That does not show "
+            "that they are alike: the 95\u00a0% intervals of the differences in R² reach from "
+            f"{new['low'].min():.2f} to {new['high'].max():.2f}. "
+        )
     worst = scores[(scores["site"] == "worst") & (scores["part"] == "unseen")]
     least = worst.loc[worst["r2"].idxmin()]
     who, where = site_method_label(least["method"]), noise_label(least["noise_variance"])
     return (
-        f"What to do: {text}. Plan with the worst site, not with the mean: at one new site the R² of {who} "
-        f"is {least['r2']:.2f} at {where}."
-    ).replace("is -", "is −")
+        f"{text}The lowest R² at a single new site is {least['r2']:.2f}, that of {who} at {where}."
+    ).replace(" -", " −")

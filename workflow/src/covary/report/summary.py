@@ -233,7 +233,8 @@ def _carried_and_found(table: pd.DataFrame, n_test: int) -> str:
         ]
     )
     who = best["predictor"].iloc[0]
-    who += ", the best predictor," if table["predictor"].nunique() > 1 else ""
+    n = table["predictor"].nunique()
+    who += f", whose mean share is the highest of {n} predictors," if n > 1 else ""
     return text + (
         f"the images were measured to carry {carried}, and in the images of {n_test:,} test patients {who} "
         f"found {found}."

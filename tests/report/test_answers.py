@@ -69,9 +69,9 @@ def test_a_negative_part_is_named_with_its_interval(good):
 
 
 def test_predictions_worse_than_the_mean_are_said_to_be_so(empty):
-    first = plain(negative_parts_in_words(empty["association_ledger"])[0])
-    assert first.startswith("Found by network at σ² = 0 is negative, −")
-    assert first.endswith("predictions are farther from the truth than the average patient is.")
+    said = [plain(text) for text in negative_parts_in_words(empty["association_ledger"])]
+    (found,) = (text for text in said if text.startswith("Found by network at σ² = 0 is negative, −"))
+    assert found.endswith("predictions are farther from the truth than the average patient is.")
 
 
 def test_comparisons_name_the_better_one_and_where(two):

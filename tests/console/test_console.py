@@ -178,12 +178,19 @@ def test_a_dry_run_does_not_say_that_it_finished(project):
     assert run.stdout.splitlines()[-1] == "this was a dry run: nothing was done"
 
 
-def test_ctrl_c_ends_within_five_seconds_without_a_traceback(project):
-    started = project.results / "logs" / "draw_phantoms.log"
+@pytest.mark.parametrize(
+    ("target", "started"),
+    [
+        ("resources/phantom/tiny/factors.parquet", "draw_phantoms.log"),
+        ("results/tiny/vae/weights.safetensors", "train_image_vae.progress"),  # threads of PyTorch run
+    ],
+)
+def test_ctrl_c_ends_within_five_seconds_without_a_traceback(project, target, started):
+    started = project.results / "logs" / started
     run, terminal = pty.fork()
     if run == 0:
         os.chdir(project.folder)
-        os.execv(sys.executable, command("resources/phantom/tiny/factors.parquet"))
+        os.execv(sys.executable, command(target))
     said, interrupted_s = b"", None
     while True:
         if interrupted_s is None and started.exists():
@@ -200,6 +207,8 @@ def test_ctrl_c_ends_within_five_seconds_without_a_traceback(project):
     text = said.decode()
     assert "stopped; what is finished counts" in text.splitlines()[-1] and "Traceback" not in text
     assert not list(project.results.rglob("*.progress"))
+    full_log = (project.folder / ".snakemake/log/tiny.log").read_text()
+    assert "Segmentation fault" not in full_log and "signal 11" not in full_log
 
 
 def test_what_nohup_ignores_stays_ignored():

@@ -1,6 +1,7 @@
 """The whole chain on real files, in a temporary folder, and what reruns after which change."""
 
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -216,6 +217,18 @@ def test_results_of_version_0_1_stop_the_run_and_stay_as_they_are(project):
     before = sorted(project.results.rglob("*"))
     assert "results/tiny was made by version 0.1 of Covary" in project.refusal()
     assert sorted(project.results.rglob("*")) == before
+
+
+def test_a_gate_stops_the_run_in_one_line_and_leaves_no_table(finished, project):
+    project.take_over(finished)
+    table = "results/tiny/gates/vae.csv"
+    assert (project.folder / table).is_file()
+    run = project.snakemake(table, config=project.edited("gate.yaml", gates={"vae": 0.999}))
+    assert run.returncode != 0
+    said = r"error: gates\.vae: a share of 0\.999 of each random .* \(latent \d\).* `gates: \{vae: null\}`"
+    assert len(re.findall(said, run.stdout + run.stderr)) == 1, run.stdout + run.stderr
+    assert "Traceback" not in run.stdout + run.stderr
+    assert not (project.folder / table).exists()
 
 
 def test_a_setting_on_the_command_line_has_its_type(project):

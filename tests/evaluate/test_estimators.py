@@ -57,6 +57,8 @@ def test_a_model_with_one_of_two_effects_finds_half_and_the_interval_says_so(tab
 
 def test_words_and_figure_say_which_model_costs_association(table):
     words = association_in_words(table.assign(explainable=0.5))
+    nothing = association_in_words(table.assign(explainable=0.5, low=-0.01))
+    assert "finds of it is nothing that can be told from chance under true" in nothing
     assert words.startswith("Images can explain 50\u00a0% of the random effects")
     assert "turned cannot be told from it and one effect costs (R² lower by 0.2" in words
     figure = figures.deep_association(table.assign(explainable=0.5))

@@ -60,6 +60,9 @@ def test_words_follow_the_intervals():
     text = " ".join(sites.sentences(tables()))
     assert "At new sites: ARMED finds more than ignoring sites at σ²\u00a0=\u00a00 (R² by" in text
     assert "for new sites, take ARMED" in text and "ignoring sites 26\u00a0%" in text
+    chance = tables()
+    chance["sites"]["low"] = -0.01
+    assert "finds nothing that can be told from chance at the sites" in sites.sentences(chance)[0]
     worse = " ".join(sites.sentences(tables(gain=-0.4)))
     assert "At new sites: ignoring sites finds more than ARMED" in worse
     assert "do not use ARMED at new sites" in worse

@@ -7,7 +7,7 @@ import pandas as pd
 from covary.config.experiment import Config
 from covary.config.ladder import TRUTH
 from covary.evaluate.ladder import ALL, NEW
-from covary.report.comparisons import direction
+from covary.report.comparisons import NOTHING, direction
 from covary.wording import joined, model_label, percent
 
 
@@ -50,7 +50,10 @@ def association_in_words(table: pd.DataFrame) -> str:
     found = table[table["measure"] == "found"]
     first, *others = found.itertuples()
     shares = joined(
-        [f"{percent(max(r.r2, 0.0), 0)} under {model_label(r.model)}" for r in found.itertuples()]
+        [
+            f"{NOTHING if r.low <= 0 else percent(r.r2, 0)} under {model_label(r.model)}"
+            for r in found.itertuples()
+        ]
     )
     parts = []
     for row in others:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from covary.report.comparisons import compared, direction
+from covary.report.comparisons import NOTHING, compared, direction
 from covary.wording import joined, levels, noise_label, percent, site_method_label
 
 FIGURES = ("sites", "at_sites")
@@ -48,12 +48,16 @@ def _found(scores: pd.DataFrame) -> str:
     for noise_variance, of in rows.groupby("noise_variance", sort=False):
         known, new = (of[of["part"] == part].iloc[0] for part in _WHERE)
         parts.append(
-            f"{percent(known['r2'], 0)} at the sites of its training, of "
+            f"{_share(known)} at the sites of its training, of "
             f"{percent(known['theoretical_max'], 0)} that image and site can tell there, and "
-            f"{percent(new['r2'], 0)} at new sites, of {percent(new['theoretical_max'], 0)} that an image "
+            f"{_share(new)} at new sites, of {percent(new['theoretical_max'], 0)} that an image "
             f"can tell, at {noise_label(noise_variance)}"
         )
     return f"The method “{site_method_label(first)}” finds {'; '.join(parts)} (shares of the variance of η̂)."
+
+
+def _share(row: pd.Series) -> str:
+    return NOTHING if row["low"] <= 0 else percent(row["r2"], 0)
 
 
 def _compared(comparison: pd.DataFrame) -> list[str]:

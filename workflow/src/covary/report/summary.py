@@ -121,7 +121,7 @@ def _concerns_of_ceiling(table: pd.DataFrame) -> list[str]:
     if len(nothing):
         notes.append(
             f"At {levels(nothing)}, nothing of the random effects could be read from the images, even by a "
-            "network that was trained on them without noise. There is no association to be found in this run."
+            "network that was trained on them without noise. This run shows no association."
         )
     if len(little):
         shares = percent((little["carried"] / little["explainable"]).iloc[0], 0)
@@ -222,8 +222,8 @@ def _carried_and_found(table: pd.DataFrame, n_test: int) -> str:
     )
     if (ends["carried_low"] <= 0).all():
         return text + (
-            "but the images were measured to carry nothing of them that can be told from chance, so there is "
-            "no association between these images and these records to be found."
+            "but the images were measured to carry nothing of them that can be told from chance, so this "
+            "run shows no association between these images and these records."
         )
     carried = _from_to([_amount(row.carried, row.carried_low) for row in ends.itertuples()])
     found = _from_to(

@@ -4,6 +4,7 @@ The checks need JAX, and torch where a user's own network is named, so they run 
 answer is kept, so each setting is checked once.
 """
 
+import contextlib
 import hashlib
 import json
 import subprocess
@@ -47,13 +48,14 @@ def check(config: Config, cache: Path) -> dict[str, Any]:
         encoding="utf-8",
         check=False,
     )
-    if run.returncode == 1 and run.stderr.startswith("error: "):
-        raise UserError(run.stderr.removeprefix("error: ").strip())
     if run.returncode:
         raise RuntimeError(f"the check of models and networks failed:\n{run.stderr}")
+    answer = json.loads(run.stdout)
+    if "fault" in answer:
+        raise UserError(answer["fault"])
     kept.parent.mkdir(parents=True, exist_ok=True)
     kept.write_text(run.stdout, encoding="utf-8")
-    return json.loads(run.stdout)
+    return answer
 
 
 def _check(config: Config) -> dict[str, Any]:
@@ -79,8 +81,10 @@ def _check(config: Config) -> dict[str, Any]:
 if __name__ == "__main__":
     from covary.config.reading import check as checked
 
-    try:
-        print(json.dumps(_check(checked(json.load(sys.stdin)))))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
+    # What a user's file prints when it is imported must not mix with the answer.
+    with contextlib.redirect_stdout(sys.stderr):
+        try:
+            answer = _check(checked(json.load(sys.stdin)))
+        except UserError as error:
+            answer = {"fault": str(error)}
+    print(json.dumps(answer))

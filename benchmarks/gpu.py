@@ -555,7 +555,8 @@ def add_predictor_training(table: Table, scale: Scale, settings: list[Setting]) 
     from covary.config.predictors import Predictor
     from covary.predict import Examples, MeanSquaredError, Targets
 
-    train, n = module_of("predict.train"), scale.steps_per_epoch * scale.batch_size
+    train, epochs = module_of("predict.train"), module_of("predict.epochs")
+    n = scale.steps_per_epoch * scale.batch_size
     examples = Examples(synthetic_images(n, scale.large_px), Targets(draw_z(n, 3)))
     few = Examples(examples.inputs[:8], examples.evidence[:8])
     config = Predictor(width=scale.width, batch_size=scale.batch_size, epochs=100, patience_epochs=100)
@@ -565,7 +566,7 @@ def add_predictor_training(table: Table, scale: Scale, settings: list[Setting]) 
             work = functools.partial(
                 train.train_predictor, examples, few, MeanSquaredError(), config, SEED, Path(folder)
             )
-            add_rate(table, scale, task, setting, train, work, warm_up=1, images=n)
+            add_rate(table, scale, task, setting, epochs, work, warm_up=1, images=n)
 
 
 def add_generator_training(

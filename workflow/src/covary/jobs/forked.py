@@ -5,6 +5,7 @@ import os
 import runpy
 import sys
 import tempfile
+from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -30,8 +31,6 @@ class Server:
     def __init__(self) -> None:
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(list(_IMPORTED))
-        from multiprocessing import forkserver
-
         forkserver.ensure_running()
 
     def start(self, script: Path, snakemake: Any, threads: int, temporary: str | None) -> BaseProcess:

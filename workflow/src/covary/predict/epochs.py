@@ -47,10 +47,13 @@ def train_epochs(
     it returns None, the last epoch is the best.
 
     Also returns a table with one row per epoch: epoch, the losses of `step`, validation_loss if there is one,
-    best (whether this epoch was the best so far). `checkpoint` makes the checkpoint of the training, given
-    all that it must hold; `parts` are what it must hold of the caller's. A training that was killed goes on
-    from there. One that has ended before is read from it. Batches come in an order drawn from `stream`. If
-    the inputs do not fit into `config.buffer_mb`, `workers` processes read ahead.
+    best (whether this epoch was the best so far). `checkpoint` makes the checkpoint of the training
+    from what it must hold: the network and its averages, the optimiser, and `parts`, which are other modules
+    and optimisers that `step` changes. A training that was killed continues from its checkpoint. One that has
+    ended before is read from it. The order of batches is drawn from (seed, `stream`). If the inputs do not
+    fit into `config.buffer_mb`, `workers` processes read ahead.
+
+    Raises UserError if a batch would hold one subject, or if a loss is not finite.
     """
     best = copy.deepcopy(network)
     # With `use_buffers`, the statistics of batch normalisation are averaged like the weights.

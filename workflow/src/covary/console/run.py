@@ -23,6 +23,7 @@ _PROFILE = Path("workflow/profiles/default")
 _ELSEWHERE = {"--executor", "-e", "--profile"}  # options that say what runs the jobs
 _DRY = {"-n", "--dry-run", "--dryrun"}
 _LOOK_S = 0.25  # between two looks at the events
+_ENDED_S = 0.05  # between two looks whether they have ended
 _GRACE_S = 3.0  # for Snakemake and its jobs to end by themselves when they are interrupted
 _SHOWN_LINES = 15  # of Snakemake's log, where the run ends before its first job
 
@@ -56,6 +57,8 @@ def run(experiment: str, seed: int | None, cores: str, options: Sequence[str], c
         with log.open("wb") as output, _interruptible(), _started(command, output) as snakemake:
             _follow(snakemake, Lines(events), state, console)
     except KeyboardInterrupt:
+        for unfinished in (results / "logs").rglob("*.progress"):  # of jobs that had to be killed
+            unfinished.unlink(missing_ok=True)
         console.print("stopped; what is finished counts, and the same command goes on from there")
         return 128 + signal.SIGINT
     finally:
@@ -124,11 +127,22 @@ def _end(process: subprocess.Popen) -> None:
     """Interrupt what still runs, wait a moment, kill the rest: the next run goes on with killed jobs."""
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGINT)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(_GRACE_S)
+        deadline_s = time.monotonic() + _GRACE_S
+        while _alive(process) and time.monotonic() < deadline_s:
+            time.sleep(_ENDED_S)
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+
+
+def _alive(process: subprocess.Popen) -> bool:
+    """Whether any process of the group is there; Snakemake can end before its jobs do."""
+    process.poll()  # one that has ended stays in its group until its parent has asked
+    try:
+        os.killpg(process.pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 @contextmanager

@@ -34,9 +34,7 @@ def server():
 def outcome(server, folder, text, threads=1, **parts):
     script = folder / "script.py"
     script.write_text(text)
-    process = server.start(script, SimpleNamespace(**parts), threads, str(folder))
-    process.join()
-    return process.exitcode
+    return server.start(script, SimpleNamespace(**parts), threads, str(folder)).wait()[0]
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -72,9 +70,45 @@ def test_what_one_script_does_to_a_library_the_next_one_does_not_see(server, tmp
 def test_an_interrupt_reaches_the_script(server, tmp_path):
     script, ready = tmp_path / "script.py", tmp_path / "ready"
     script.write_text(f"from pathlib import Path; import time; Path({str(ready)!r}).touch(); time.sleep(60)")
-    process = server.start(script, SimpleNamespace(), 1, None)
+    process = server.start(script, SimpleNamespace(), 1, None).process
     while not ready.exists():
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGINT)
     process.join(10)
     assert process.exitcode == 1
+
+
+BUSY = """
+import time, numpy as np
+from concurrent.futures import ThreadPoolExecutor
+def work(_):
+    while time.thread_time() < 0.4: pass
+list(ThreadPoolExecutor(3).map(work, range(3)))  # threads that are gone when the script ends
+"""
+OF_A_CHILD = (
+    "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[0] and {!r}], check=True)"
+)
+LARGE = "import numpy as np; held = np.ones(2**27); held += 1"  # 1 GiB
+
+
+def used_by(server, folder, text):
+    script = folder / "script.py"
+    script.write_text(text)
+    status, used = server.start(script, SimpleNamespace(), 1, None).wait()
+    assert status == 0
+    return used
+
+
+def test_time_of_threads_and_memory_of_children_count(server, tmp_path):
+    idle = used_by(server, tmp_path, "")
+    busy = used_by(server, tmp_path, BUSY)
+    assert 1.15 < busy.cpu_s - idle.cpu_s < 2.0
+    for text in (LARGE, OF_A_CHILD.format(LARGE)):
+        assert 1024 < used_by(server, tmp_path, text).max_rss_mb < 1024 + idle.max_rss_mb + 200
+    assert idle.max_rss_mb < 1024
+
+
+def test_a_script_that_was_killed_has_no_usage(server, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+    assert server.start(script, SimpleNamespace(), 1, None).wait() == (-signal.SIGKILL, None)

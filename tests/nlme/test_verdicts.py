@@ -105,6 +105,27 @@ def test_the_mode_of_a_record_with_missing_visits_is_global():
     assert modes.status[0] == nlme.Status.CONVERGED
 
 
+def test_the_mode_of_a_precise_record_is_global():
+    """The point of the cloud with the least Φ leads to a mode 19 above the global one.
+
+    A population fit to 1,000 such records jumped between the two modes of this one, and did not converge.
+    """
+    model = nlme.SaturableElimination()
+    omega = np.diag([0.861884, 0.950091, 1.219850])
+    parameters = model.parameters([1.045074, 1.969134, 0.355147], omega, nlme.Additive(0.01003243))
+    y = np.array([
+        *(0.005605, 0.724169, 0.599844, 0.419648, 0.296441, 0.198045, 0.144169),
+        *(0.083046, 0.078435, 0.040859, 0.025422, 0.025961, 0.003560, 0.000779),
+        *(0.002123, -0.014504, 0.012962, -0.019709, 0.003475, 0.009794, -0.007752),
+    ])  # fmt: skip
+    design = nlme.Design.regular(np.arange(21) * 0.5, n_subjects=1, dose=1.0)
+    records = nlme.Records.of(design, y[None])
+    modes = nlme.empirical_bayes(model, parameters, records)
+    np.testing.assert_allclose(modes.eta[0], [1.4987, -0.0940, 1.7747], atol=1e-3)
+    assert modes.objective[0] == pytest.approx(-84.9747, abs=1e-3)
+    assert modes.status[0] == nlme.Status.CONVERGED
+
+
 def test_theophylline_from_nowhere():
     model = nlme.OneCompartmentOral()
     records = nlme.read_nonmem(DATA / "theoph_nonmem.csv")

@@ -7,19 +7,15 @@ one process that has imported the libraries and has done nothing else. Jobs that
 Snakemake finds an executor plugin by the name of its package; this one has no other purpose.
 """
 
-from contextlib import ExitStack
+import time
 from pathlib import Path
 
-from snakemake.benchmark import BenchmarkRecord, benchmarked, write_benchmark_records
+from snakemake.benchmark import BenchmarkRecord, write_benchmark_records
 from snakemake.executors import local
 from snakemake.iocontainers import Snakemake
 from snakemake_interface_common.exceptions import WorkflowError
 
-from covary.jobs.forked import Server
-
-# Snakemake measures twice per second at first, for about as many seconds as this. To read the memory
-# of a process that has loaded PyTorch takes 30 ms, in which the process waits.
-_MEASURED_EVERY_S = 4
+from covary.jobs.forked import Server, Usage
 
 common_settings = local.common_settings
 
@@ -54,20 +50,30 @@ class Executor(local.Executor):
             None,
             str(folder),
         )
-        process = self._server.start(
-            folder / job.rule.script, of_job, job.threads, job.resources.get("tmpdir")
-        )
-        record = BenchmarkRecord(
-            job.jobid, job.rule.name, job.wildcards, job.params,
-            resources=job.resources, threads=job.threads, input=job.input,
-        )  # fmt: skip
-        with ExitStack() as stack:
-            if job.benchmark:
-                stack.enter_context(benchmarked(process.pid, record, _MEASURED_EVERY_S))
-            process.join()
-        if process.exitcode:
-            how = f"signal {-process.exitcode}" if process.exitcode < 0 else f"exit status {process.exitcode}"
+        started_s = time.monotonic()
+        script = folder / job.rule.script
+        fork = self._server.start(script, of_job, job.threads, job.resources.get("tmpdir"))
+        status, used = fork.wait()
+        if status:
+            how = f"signal {-status}" if status < 0 else f"exit status {status}"
             raise WorkflowError(f"{job.rule.script} ended with {how}")
         if job.benchmark:
-            extended = self.workflow.output_settings.benchmark_extended
-            write_benchmark_records([record], str(job.benchmark), extended)
+            self._write_benchmark(job, time.monotonic() - started_s, used)
+
+    def _write_benchmark(self, job, took_s: float, used: Usage | None) -> None:
+        """Write what the kernel counted, in Snakemake's format.
+
+        Snakemake itself looks at a process from outside, again and again. That takes 30 ms each time, once
+        the process has loaded PyTorch, and misses threads and processes that end in between.
+        """
+        record = BenchmarkRecord(
+            job.jobid, job.rule.name, job.wildcards, job.params, took_s,
+            resources=job.resources, threads=job.threads, input=job.input,
+        )  # fmt: skip
+        record.process_gone = True  # nothing was measured, and that is no fault
+        if used is not None:
+            record.data_collected = True
+            record.cpu_time, record.max_rss = used.cpu_s, used.max_rss_mb
+            record.cpu_usage = 100 * used.cpu_s  # in per cent of one core times seconds
+        extended = self.workflow.output_settings.benchmark_extended
+        write_benchmark_records([record], str(job.benchmark), extended)

@@ -2,13 +2,15 @@
 
 import multiprocessing
 import os
+import resource
 import runpy
 import sys
 import tempfile
 from multiprocessing import forkserver
+from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 # What most scripts import. None of it starts a thread of PyTorch or JAX, draws a number or asks for a GPU.
 _IMPORTED = (
@@ -22,7 +24,37 @@ _IMPORTED = (
     "covary.figures",
     "covary.report",
 )
+_KIB_PER_MIB = 1024 if sys.platform == "linux" else 1024**2  # macOS counts bytes
 _OF_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+
+
+class Usage(NamedTuple):
+    """What a script used, as the kernel counted it."""
+
+    cpu_s: float  # of the script and of the processes that it started and waited for
+    max_rss_mb: float  # of the largest of these processes, in MiB
+
+
+class Fork:
+    """A script that runs in a process of its own."""
+
+    def __init__(self, process: BaseProcess, used: Connection) -> None:
+        self.process, self._used = process, used
+
+    def wait(self) -> tuple[int, Usage | None]:
+        """Wait for the end; return the exit status of the script and what it used.
+
+        The status is minus the signal that ended it. What it used is None where it did not end by itself.
+        """
+        self.process.join()
+        status, known = self.process.exitcode, self._used.poll()
+        assert status is not None  # it has ended
+        try:
+            return status, self._used.recv() if known else None
+        except EOFError:
+            return status, None
+        finally:
+            self._used.close()
 
 
 class Server:
@@ -33,18 +65,20 @@ class Server:
         self._context.set_forkserver_preload(list(_IMPORTED))
         forkserver.ensure_running()
 
-    def start(self, script: Path, snakemake: Any, threads: int, temporary: str | None) -> BaseProcess:
-        """Run a script of Snakemake in a process of its own; its exit status is that of the script.
+    def start(self, script: Path, snakemake: Any, threads: int, temporary: str | None) -> Fork:
+        """Run a script of Snakemake in a process of its own.
 
         `snakemake` is the object of that name which the script sees. Libraries use so many `threads`, and
         temporary files go to the folder `temporary`, as with Snakemake's own executor.
         """
-        process = self._context.Process(target=_run, args=(str(script), snakemake, threads, temporary))
+        used, tell = self._context.Pipe(duplex=False)
+        process = self._context.Process(target=_run, args=(str(script), snakemake, threads, temporary, tell))
         process.start()
-        return process
+        tell.close()  # the script has its own
+        return Fork(process, used)
 
 
-def _run(script: str, snakemake: Any, threads: int, temporary: str | None) -> None:
+def _run(script: str, snakemake: Any, threads: int, temporary: str | None, tell: Connection) -> None:
     from threadpoolctl import threadpool_limits
 
     os.environ |= dict.fromkeys(_OF_THREADS, str(threads))
@@ -53,4 +87,15 @@ def _run(script: str, snakemake: Any, threads: int, temporary: str | None) -> No
         os.environ |= dict.fromkeys(("TMPDIR", "TMP", "TEMP"), temporary)
         tempfile.tempdir = None
     sys.argv = [script]
-    runpy.run_path(script, init_globals={"snakemake": snakemake}, run_name="__main__")
+    try:
+        runpy.run_path(script, init_globals={"snakemake": snakemake}, run_name="__main__")
+    finally:
+        tell.send(_usage())
+
+
+def _usage() -> Usage:
+    both = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return Usage(
+        sum(each.ru_utime + each.ru_stime for each in both),
+        max(each.ru_maxrss for each in both) / _KIB_PER_MIB,
+    )

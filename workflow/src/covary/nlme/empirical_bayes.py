@@ -5,9 +5,8 @@ close, first with a coarse solver, then with the default one; exact Newton steps
 done leave the batch.
 
 A posterior may have several modes. Where all subjects are alike, the search starts again from a point of the
-cloud that is far from the mode and almost as good, and again where visits are missing and the others fit
-badly. Else the cloud is sparse, and three searches start side by
-side from points that are far from each other.
+cloud that is far from the mode and almost as good, and again where the record fits badly at the mode. Else
+the cloud is sparse, and three searches start side by side from points that are far from each other.
 """
 
 from enum import IntEnum
@@ -41,7 +40,7 @@ _CLOUD_SHARED, _CLOUD_RAGGED = 1024, 64  # a shared design needs the cloud's pre
 # better mode.
 _RIVAL_DISTANCE, _RIVAL_MARGIN = 1.0, 0.3
 _STARTS_RAGGED = 3
-_TRIES = 3  # more, for a record with missing visits that fits badly
+_TRIES = 3  # more, for a record that fits badly
 _SAME_MODE = 0.01  # in standard deviations: two coarse searches that end closer have found one mode
 _COARSE_MARGIN = 3.0  # of Φ: a coarse search that ends higher above another cannot end lower after it
 _POOR_FIT = 1e-3  # tail probability of the sum of squared weighted residuals below which a mode is suspect
@@ -136,8 +135,7 @@ def estimate(
             tried = _approach(model, parameters, lanes, frozen, suspects, rivals[:, suspects])
             tried = _finish(model, parameters, lanes, frozen, suspects, tried, goal, hessian)
             found = _keep_better(found, tried, suspects, factor)
-        if not lanes.present.all():
-            found = _further_tries(model, parameters, lanes, frozen, starts, first, found, goal, hessian)
+        found = _further_tries(model, parameters, lanes, frozen, starts, first, found, goal, hessian)
     else:
         starts = _Starts(model, parameters, lanes, frozen)
         found = _best_of_several(model, parameters, lanes, frozen, starts, goal, hessian)
@@ -160,15 +158,14 @@ def estimate(
 def _further_tries(
     model, parameters, lanes, frozen, starts: "_Starts", first, found, goal, hessian
 ) -> _Search:
-    """Search again for subjects with missing visits whose record fits badly at the mode that was found.
+    """Search again for subjects whose record fits badly at the mode that was found.
 
     Each try starts at the best point of the cloud that is near no start and no mode so far: the best point
-    for a few visits may lead to a poor mode.
+    for precise observations, or for a few visits, may lead to a poor mode.
     """
-    incomplete, centres = ~lanes.present.all(axis=0), [first, found.eta]
+    centres = [first, found.eta]
     for _ in range(_TRIES):
-        poor = _poorly_fitted(model, parameters, lanes, frozen, found.eta)
-        suspects = np.flatnonzero(poor & incomplete)
+        suspects = np.flatnonzero(_poorly_fitted(model, parameters, lanes, frozen, found.eta))
         if not suspects.size:
             break
         start = starts.away_from(*centres)[0]

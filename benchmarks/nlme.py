@@ -5,13 +5,20 @@
 Every contender runs in a process of its own, one after the other; compile time is told apart. The same
 subjects (eta ~ N(0, I), 21 observations, σ = 0.01) go to each; slow contenders get the first few of them.
 Accuracy is the largest error against a solution at tolerance 1e-11, or the objective above covary's modes.
+
+Population fits are of Theophylline (12 subjects), and of 600 subjects simulated at its optimum. First fits
+are whole processes, from the start of Python to the end: with an empty compilation cache (`cold`), and again
+with what that left in it (`warm`). `--only NAME …` runs some of the contenders.
 """
 
 import argparse
 import json
+import os
+import resource
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from functools import partial
 from pathlib import Path
@@ -31,14 +38,19 @@ def main() -> None:
     parser.add_argument("--subjects", type=int, default=20_000)
     parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".json"))
     parser.add_argument("--contender", choices=CONTENDERS, help="run this one alone and print its JSON")
+    parser.add_argument("--only", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
+    parser.add_argument("--fit", choices=FIRST_FITS, help="make this fit once")
     arguments = parser.parse_args()
+    if arguments.fit:
+        print(json.dumps(one_fit(*FIRST_FITS[arguments.fit])))
+        return
     if arguments.contender:
         print(json.dumps(CONTENDERS[arguments.contender](arguments.subjects)))
         return
     results = {}
-    for name in CONTENDERS:
-        if name == "fit_r_nlme" and shutil.which("Rscript") is None:
-            print("fit_r_nlme: R is not installed, not measured", file=sys.stderr)
+    for name in arguments.only:
+        if name.startswith("fit_r_") and shutil.which("Rscript") is None:
+            print(f"{name}: R is not installed, not measured", file=sys.stderr)
             continue
         command = [sys.executable, __file__, "--contender", name, "--subjects", str(arguments.subjects)]
         run = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
@@ -49,6 +61,8 @@ def main() -> None:
         )
     for task, base in (("simulate_covary", "simulate_vmap_tsit5"), ("modes_covary", "modes_scipy_loop"),
                        ("modes_covary", "modes_vmap_bfgs")):  # fmt: skip
+        if task not in results or base not in results:
+            continue
         ratio = results[task]["subjects_per_s"] / results[base]["subjects_per_s"]
         results[f"{task} / {base}"] = {"ratio": ratio}
         print(f"{task} / {base}: {ratio:.1f} times")
@@ -224,35 +238,167 @@ def modes_vmap_bfgs(n: int) -> dict:
     return measured | above_covary(eta, simulation, n)
 
 
-def fit_covary_theoph(n: int) -> dict:
-    """FOCEI fit of the Theophylline data."""
+def theophylline():
+    """Model, records and initial values of the Theophylline data."""
     from covary import nlme
 
     nlme.configure()
     model = nlme.load_model("one_compartment_oral")
     records = nlme.read_nonmem(Path(__file__).parents[1] / "tests" / "data" / "theoph_nonmem.csv")
-    measured, fit = timed(lambda: nlme.fit_population(model, records, model.default_parameters()), 12)
-    return measured | {"ofv": fit.objective}
+    return model, records, model.default_parameters()
 
 
-def fit_r_nlme(n: int) -> dict:
-    """R's nlme on the same data."""
+def fit_covary_theoph(n: int) -> dict:
+    """FOCEI fit of the Theophylline data."""
+    from covary import nlme
+
+    problem = theophylline()
+    measured, fit = timed(lambda: nlme.fit_population(*problem), 12, repeats=5)
+    return measured | {"ofv": fit.objective, "converged": fit.converged}
+
+
+def many_like_theophylline(n: int):
+    """Model, records and initial values of n subjects simulated at the optimum of Theophylline."""
+    from covary import nlme, rng
+
+    model, records, initial = theophylline()
+    truth = model.parameters(
+        [0.463883, 1.012158, 3.459745], [0.402356, 0.069095, 0.019160], nlme.Additive(0.694409)
+    )
+    times = records.design.time_h.mean(axis=0)
+    design = nlme.Design.regular(times, n_subjects=n, dose=320.0)
+    eta = rng.normal(SEED, "eta", 0, n, (3,)) * np.sqrt(np.diag(truth.omega))
+    observation = nlme.simulate(model, truth, eta, design, SEED).observation
+    return model, nlme.Records.of(design, observation), initial
+
+
+def fit_covary_600(n: int) -> dict:
+    """FOCEI fit of 600 subjects with 11 observations each."""
+    from covary import nlme
+
+    problem = many_like_theophylline(n := min(n, 600))
+    measured, fit = timed(lambda: nlme.fit_population(*problem), n)
+    return measured | {"ofv": fit.objective, "converged": fit.converged}
+
+
+def one_fit(model_name: str, method: str) -> dict:
+    """The first fit of Theophylline in this process, with standard errors."""
+    start = time.perf_counter()
+    from covary import nlme
+
+    model, records, initial = theophylline()
+    if model_name == "ode":
+        model = equations()
+    imported = time.perf_counter() - start
+    fit = nlme.fit_population(model, records, initial, method=method)
+    return {
+        "import_s": imported,
+        "fit_s": time.perf_counter() - start - imported,
+        "ofv": fit.objective,
+        "converged": fit.converged and bool(np.all(fit.standard_errors() > 0)),
+    }
+
+
+def equations():
+    """The closed form of Theophylline as differential equations."""
+    from covary import nlme
+
+    class Equations(nlme.OdeModel):
+        fixed_effects = nlme.OneCompartmentOral.fixed_effects
+        random_effects = nlme.OneCompartmentOral.random_effects
+
+        def individual(self, theta, eta, covariates):
+            return nlme.OneCompartmentOral().individual(theta, eta, covariates)
+
+        def initial_state(self, p):
+            return 0.0, 0.0
+
+        def vector_field(self, t, y, p):
+            absorbed = p["ka"] * y[0]
+            return -absorbed, absorbed - p["cl"] / p["v"] * y[1]
+
+        def prediction(self, t, y, p):
+            return y[1] / p["v"]
+
+    return Equations()
+
+
+FIRST_FITS = {
+    "closed": ("closed", "focei"),
+    "ode": ("ode", "focei"),
+    "laplacei": ("closed", "laplacei"),
+}
+
+
+def first_fit(which: str) -> dict:
+    """A fit in a fresh process, with an empty compilation cache and with a full one."""
+    found: dict = {}
+    with tempfile.TemporaryDirectory() as cache:
+        for state in ("cold", "warm"):
+            before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+            run = subprocess.run(
+                [sys.executable, __file__, "--fit", which], check=True, stdout=subprocess.PIPE, text=True,
+                env=os.environ | {"JAX_COMPILATION_CACHE_DIR": cache},
+            )  # fmt: skip
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            found[f"{state}_s"] = time.perf_counter() - start
+            found[f"{state}_cpu_s"] = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+            found |= {f"{state}_{key}": value for key, value in json.loads(run.stdout).items()}
+    return found
+
+
+def first_fit_closed(n: int) -> dict:
+    """FOCEI, closed form."""
+    return first_fit("closed")
+
+
+def first_fit_ode(n: int) -> dict:
+    """FOCEI, differential equations."""
+    return first_fit("ode")
+
+
+def first_fit_laplacei(n: int) -> dict:
+    """Laplace's method with interaction, closed form."""
+    return first_fit("laplacei")
+
+
+def fit_by_r(data: str, subjects: int, repeats: int) -> dict:
+    """R's nlme; `data` is an expression for a data frame with conc, Time, Dose and Subject."""
     script = (
-        "library(nlme); d <- groupedData(conc ~ Time | Subject, as.data.frame(Theoph)); "
-        "t <- system.time(for (i in 1:5) f <- nlme(conc ~ SSfol(Dose, Time, lKe, lKa, lCl), data = d, "
+        f"library(nlme); d <- groupedData(conc ~ Time | Subject, {data}); "
+        f"t <- system.time(for (i in 1:{repeats}) "
+        "f <- nlme(conc ~ SSfol(Dose, Time, lKe, lKa, lCl), data = d, "
         "fixed = lKe + lKa + lCl ~ 1, random = pdDiag(lKe + lKa + lCl ~ 1), start = c(-2.5, 0.5, -3.2), "
-        "method = 'ML')); cat(t[['elapsed']] / 5, as.numeric(logLik(f)))"
+        f"method = 'ML')); cat(t[['elapsed']] / {repeats}, as.numeric(logLik(f)))"
     )
     out = subprocess.run(
         ["Rscript", "-e", script], check=True, stdout=subprocess.PIPE, text=True
     ).stdout.split()
-    return {"subjects": 12, "seconds": float(out[0]), "log_likelihood": float(out[1])}
+    return {"subjects": subjects, "seconds": float(out[0]), "log_likelihood": float(out[1])}
+
+
+def fit_r_nlme(n: int) -> dict:
+    """R's nlme on the Theophylline data."""
+    return fit_by_r("as.data.frame(Theoph)", 12, 5)
+
+
+def fit_r_nlme_600(n: int) -> dict:
+    """R's nlme on the 600 subjects, with the dose per kg that R's own table has."""
+    _, records, _ = many_like_theophylline(n := min(n, 600))
+    with tempfile.NamedTemporaryFile("w", suffix=".csv") as file:
+        file.write("Subject,Time,Dose,conc\n")
+        for i, row in enumerate(records.observation):
+            for t, y in zip(records.design.time_h[0], row, strict=True):
+                file.write(f"{i},{t},4.6,{y}\n")
+        file.flush()
+        return fit_by_r(f"read.csv('{file.name}')", n, 2)
 
 
 CONTENDERS = {
     function.__name__: function
     for function in (simulate_covary, simulate_vmap_tsit5, modes_covary, modes_scipy_loop, modes_vmap_bfgs,
-                     fit_covary_theoph, fit_r_nlme)
+                     first_fit_closed, first_fit_ode, first_fit_laplacei, fit_covary_theoph, fit_r_nlme,
+                     fit_covary_600, fit_r_nlme_600)
 }  # fmt: skip
 
 if __name__ == "__main__":

@@ -177,12 +177,21 @@ def test_storage(run, contender, tmp_path):
         ("simulate_covary", lambda result: result["largest_error"] < 1e-4),
         ("modes_covary", lambda result: result["global_mode_fraction"] > 0.98),
         ("fit_covary_theoph", lambda result: abs(result["ofv"] - 116.8034) < 1e-3),
+        pytest.param("fit_covary_600", lambda result: result["converged"], marks=pytest.mark.slow),
     ],
 )
 def test_nlme(run, contender, holds):
     result = json.loads(run("nlme", "--contender", contender, "--subjects", 64))
     assert holds(result), result
     assert result["subjects_per_s"] * result["seconds"] == pytest.approx(result["subjects"])
+
+
+@pytest.mark.slow
+def test_first_fits(run):
+    result = json.loads(run("nlme", "--contender", "first_fit_closed"))
+    for state in ("cold", "warm"):
+        assert abs(result[f"{state}_ofv"] - 116.8034) < 1e-3 and result[f"{state}_converged"]
+        assert 0 < result[f"{state}_fit_s"] < result[f"{state}_s"]
 
 
 @pytest.fixture(scope="module")

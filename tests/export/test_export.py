@@ -88,8 +88,8 @@ def test_nonmem_tables_come_back_and_name_each_image(results, tree, tmp_path):
             with Image.open(folder / path.item()) as image:
                 np.testing.assert_array_equal(np.asarray(image), tree["images/image"][number - 1, 0])
             assert path.item().split("/")[1] == SPLITS[int(tree["subjects/split"][number - 1])]
-        table.drop(columns="IMAGE").to_csv(tmp_path / "plain.csv", index=False)
-        records = nlme.read_nonmem(tmp_path / "plain.csv")
+        records = nlme.read_nonmem(folder / f"noise_{noise}.csv")
+        assert list(records.design.unusable) == ["IMAGE"]
         np.testing.assert_allclose(
             records.observation, tree[f"longitudinal/noise_{noise}/observation"], rtol=1e-6
         )

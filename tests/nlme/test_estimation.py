@@ -265,8 +265,9 @@ def test_logistic_model_with_full_omega_matches_direct_maximisation():
     assert fit.objective <= elsewhere.fun + 1e-6
 
 
-def test_trial_steps_are_bounded_and_reach_the_optimum_from_near_and_far(monkeypatch):
-    _, records = linear_problem(400)
+@pytest.mark.parametrize("subjects", [60, 400])  # 200 of 400 bring the parameters close first
+def test_trial_steps_are_bounded_and_reach_the_optimum_from_near_and_far(monkeypatch, subjects):
+    _, records = linear_problem(subjects)
     evaluate = _Objective._evaluate
 
     def largest_step(omega, sd):

@@ -1,14 +1,11 @@
 """Random tables with every kind of event against an integration of their rows one by one with SciPy."""
 
 import csv
-import io
 from typing import ClassVar
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
 
 from covary import nlme
@@ -144,59 +141,6 @@ TEXT = (
     "ID,TIME,AMT,RATE,II,ADDL,SS,EVID,CMT,DV,MDV,WT\n1,0,5,0,12,2,1,1,1,.,1,70\n1,1,0,0,0,0,0,0,0,2.5,0,70\n"
     "1,3,0,0,0,0,0,0,0,1.5,0,71\n2,0,5,-2,0,0,0,1,2,.,1,60\n2,2,0,0,0,0,0,0,0,3.5,0,60\n"
 )
-
-
-@given(st.data())
-def test_random_damage_is_refused_or_changes_nothing(tmp_path_factory, data):
-    folder = tmp_path_factory.mktemp("t")
-    (folder / "good.csv").write_text(TEXT)
-    rows = list(csv.reader(io.StringIO(TEXT)))
-    at = data.draw(st.integers(1, len(rows) - 1))
-    column = data.draw(st.integers(0, len(HEADER) - 2))  # WT is a matter of the model
-    damage = data.draw(
-        st.sampled_from(
-            ["garbage", "missing cell", "extra cell", "blank line", "comment", "spaces", "repeat"]
-        )
-    )
-    if damage == "garbage":
-        rows[at][column] = data.draw(
-            st.sampled_from(["x", "1;2", "1 2", "--", "1e", "inf", "#", "0x1", "1,5"])
-        )
-        if column == 0:
-            rows[at][column] = ""
-    elif damage == "missing cell":
-        del rows[at][column]
-    elif damage == "extra cell":
-        rows[at].insert(column, data.draw(st.sampled_from(["0", "x"])))
-    elif damage == "blank line":
-        rows.insert(at, [""] * data.draw(st.sampled_from([0, len(HEADER), len(HEADER) + 2])))
-    elif damage == "comment":
-        rows.insert(at, ["# a remark", 'with a " quote'])
-    elif damage == "spaces":
-        rows[at] = [f"  {cell} " for cell in rows[at]]
-    else:
-        rows.insert(at, rows[0])
-    with (folder / "bad.csv").open("w", newline="") as file:
-        csv.writer(file).writerows(rows)
-    good = nlme.read_nonmem(folder / "good.csv")
-    try:
-        bad = nlme.read_nonmem(folder / "bad.csv")
-    except ValueError as error:
-        assert "bad.csv" in str(error) and len(str(error).splitlines()) <= 10
-        return
-    for name in ("observation", "present"):
-        np.testing.assert_array_equal(getattr(bad, name), getattr(good, name))
-    for name in (
-        "time_h",
-        "dose_time_h",
-        "dose_amount",
-        "dose_duration_h",
-        "dose_compartment",
-        "doses_before",
-        "dose_rate",
-        "dose_run_in",
-    ):
-        np.testing.assert_array_equal(getattr(bad.design, name), getattr(good.design, name), err_msg=name)
 
 
 def test_closed_forms_restart_at_a_reset_and_take_no_changing_covariate(tmp_path):

@@ -90,6 +90,7 @@ def test_theoph_optimum(optimum):
     assert optimum.converged, optimum.verdict
     assert optimum.objective == pytest.approx(116.803413, abs=1e-4)
     assert optimum.minus_two_log_likelihood == pytest.approx(359.403186, abs=1e-4)
+    assert (optimum.aic, optimum.bic) == pytest.approx((373.403186, 393.582799), abs=1e-4)
     estimates = np.array([float(value) for value in optimum.parameters.natural().values()])
     expected = [0.463883, 1.012158, 3.459745, 0.402356, 0.069095, 0.019160, 0.694409]
     np.testing.assert_allclose(estimates, expected, rtol=5e-5)

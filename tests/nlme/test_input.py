@@ -281,6 +281,41 @@ def test_doses_into_a_compartment_that_does_not_exist_name_the_subject(tmp_path)
         nlme.predictions(MODEL, MODEL.default_parameters(), np.zeros((2, 3)), design)
 
 
+def test_closed_forms_refuse_compartments_that_they_do_not_have_or_do_not_tell_apart(tmp_path):
+    rows = "ID,TIME,AMT,CMT,DV\nA,0,1,{0},.\nA,1,.,.,2\nB,3,1,{1},.\nB,4,.,.,2\n"
+
+    def predicted(model, *compartments):
+        (tmp_path / "t.csv").write_text(rows.format(*compartments))
+        design = nlme.read_nonmem(tmp_path / "t.csv").design
+        effects = len(model.fixed_effects)
+        parameters = model.parameters([0.0] * effects, 1.0, nlme.Additive(1.0))
+        return nlme.predictions(model, parameters, np.zeros((2, len(model.random_effects))), design)[:, 0]
+
+    class Total(nlme.ClosedFormModel):
+        fixed_effects: ClassVar = {"a": "real"}
+        random_effects = ("eta",)
+
+        def individual(self, theta, eta, covariates):
+            return {"a": theta["a"] + eta[0]}
+
+        def closed_form(self, time_h, doses, p):
+            return p["a"] + jnp.sum(jnp.where(doses.given, doses.amount, 0.0), axis=1)
+
+    class Second(Total):
+        def closed_form(self, time_h, doses, p):
+            counts = doses.given & (doses.compartment == 1)
+            return p["a"] + jnp.sum(jnp.where(counts, doses.amount, 0.0), axis=1)
+
+    oral = nlme.OneCompartmentOral()
+    np.testing.assert_allclose(predicted(oral, 1, 2), [np.exp(-1), np.exp(-1)], rtol=1e-9)
+    with pytest.raises(ValueError, match=r"subject B: doses must go to compartments 1 … 2 .*, got 3 at 3 h"):
+        predicted(oral, 1, 3)
+    np.testing.assert_array_equal(predicted(Total(), 2, 2), [1.0, 1.0])
+    np.testing.assert_array_equal(predicted(Second(), 1, 2), [0.0, 1.0])
+    with pytest.raises(ValueError, match=r"doses go to compartments 1, 2, but Total.closed_form does not"):
+        predicted(Total(), 1, 2)
+
+
 def test_proportional_error_where_the_prediction_is_zero():
     design = nlme.Design.regular([0.0, 1.0, 2.0], n_subjects=1, dose=100.0)
     oral = nlme.OneCompartmentOral()

@@ -71,6 +71,7 @@ def test_nonmem_keeps_every_digit(tmp_path_factory, times, dose, value):
         ("1,0,.,5,1,0", "line 2: EVID must be 0, 1, 2, 3 or 4, got 5"),
         ("1,0,0,4,1,1", "line 2: AMT must be > 0 in a dose, got 0"),
         ("1,0,5,0,1,0", "line 2: AMT must be 0 or missing unless EVID is 1 or 4, got 5 with EVID 0"),
+        ("1,0,5,1,2,0", "line 2: a dose (EVID 1) is no observation; give DV 2 its own row"),
         ("1,0,.,0,1_0,0", "line 2: DV must be a number or `.`, got '1_0'"),
         ("1,0,.,0,1,3", "line 2: MDV must be 0 or 1, got 3"),
         ("1,.,.,0,1,0", "line 2: TIME must be a number, got a missing value"),
@@ -153,9 +154,9 @@ def test_tables_of_every_shape_are_read(name, ids, times, values):
 
 def test_what_a_model_does_not_use_is_left_out_in_one_line(tmp_path, caplog):
     caplog.set_level(logging.INFO)
-    rows = "".join(f"{i},0,1,1,.,F,x\n{i},1,0,0,2,F,x\n" for i in range(1000))
+    rows = "".join(f"{i},0,1,1,.,F,x\n{i},1,0,0,2,F,x\n" for i in range(5000))
     records = nlme.read_nonmem(table(tmp_path, "ID,TIME,AMT,EVID,DV,SEX,COMMENT\n" + rows))
-    assert records.design.n_subjects == 1000 and not records.design.covariates
+    assert records.design.n_subjects == 5000 and not records.design.covariates
     (line,) = caplog.messages
     assert line.endswith("not used as covariates: SEX, COMMENT")
 
@@ -207,10 +208,34 @@ def test_censored_observations(censoring):
     np.testing.assert_array_equal(second.bounds.high[1], [0.05, 0.05])
 
 
+def test_limits_count_with_m4_only(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    path = table(tmp_path, "ID,TIME,DV,CENS,LIMIT\n1,0,3,0,0.1\n1,1,0.5,1,0.1\n1,2,4,-1,.\n")
+    bounds = nlme.read_nonmem(path, censoring="M4").bounds
+    np.testing.assert_array_equal(bounds.low, [[np.nan, 0.1, 4.0]])
+    np.testing.assert_array_equal(bounds.high, [[np.nan, 0.5, np.inf]])
+    np.testing.assert_array_equal(bounds.floor, [[0.1, 0.1, 0.0]])
+    assert not caplog.messages[1:] and "no dose" in caplog.text
+    bounds = nlme.read_nonmem(path).bounds
+    np.testing.assert_array_equal(bounds.low, [[np.nan, -np.inf, 4.0]])
+    np.testing.assert_array_equal(bounds.floor, np.full((1, 3), -np.inf))
+    assert "LIMIT does not count with censoring M3" in caplog.messages[-1]
+    for row, message in (
+        ("1,0,3,0,5", "DV must lie above its lower limit 5"),
+        ("1,0,3,-1,5", "DV must lie above its lower limit 5"),
+        ("1,0,3,1,5", "LIMIT must be below DV in a censored observation, got 5 and 3"),
+    ):
+        path = table(tmp_path, f"ID,TIME,DV,CENS,LIMIT\n{row}\n")
+        with pytest.raises(ValueError, match=f"line 2: {message}"):
+            nlme.read_nonmem(path, censoring="M4")
+
+
 def test_durations_of_infusions(tmp_path):
     for column, cell in (("RATE", 20), ("DUR", 3), ("TINF", 3)):
         path = table(tmp_path, f"ID,TIME,AMT,EVID,DV,{column}\n1,0,60,1,.,{cell}\n1,1,0,0,2,0\n")
         np.testing.assert_array_equal(nlme.read_nonmem(path).design.dose_duration_h, [[3.0]])
+    both = table(tmp_path, "ID,TIME,AMT,EVID,DV,RATE,DUR\n1,0,60,1,.,20,3\n1,1,0,0,2,0,0\n")
+    assert nlme.read_nonmem(both).design.dose_rate is None  # the duration stays, also with F ≠ 1
     path = table(tmp_path, "ID,TIME,AMT,EVID,DV,RATE,DUR\n1,0,60,1,.,20,4\n1,1,0,0,2,0,0\n")
     with pytest.raises(ValueError, match="line 2: DUR must be AMT / RATE = 3, got 4"):
         nlme.read_nonmem(path)
@@ -334,5 +359,11 @@ def test_a_design_without_observed_values(tmp_path):
     for name in ("time_h", "observed", "dose_time_h", "dose_amount", "doses_before"):
         np.testing.assert_array_equal(getattr(design, name), getattr(same, name))
     simulation = nlme.simulate(MODEL, MODEL.default_parameters(), np.zeros((2, 3)), design, 1)
+    ka, cl, v = np.exp([0.45, 1.0, 3.45])
+    k = cl / v
+    after = {t: ka / (v * (ka - k)) * (np.exp(-k * t) - np.exp(-ka * t)) for t in (1, 2, 4)}
+    np.testing.assert_allclose(
+        simulation.prediction[design.observed], [100 * after[1], 100 * after[4], 50 * after[2]], rtol=1e-9
+    )
     assert np.isfinite(simulation.observation[design.observed]).all()
     np.testing.assert_array_equal(design.covariates["WT"], [70, 60])

@@ -1,5 +1,6 @@
 """The solver: order, accuracy, stiffness, doses, failures, and derivatives."""
 
+from pathlib import Path
 from typing import ClassVar
 
 import diffrax
@@ -230,6 +231,24 @@ def test_time_starts_at_zero_or_at_an_earlier_first_record(model, tmp_path):
     for first in ("", "1,0,0,.,1\n", "1,0,2,.,1\n", "1,0.5,2,.,1\n"):
         np.testing.assert_allclose(predicted(first + observed), right, rtol=1e-6)
     np.testing.assert_allclose(predicted("1,-2,2,.,1\n" + observed), right * np.exp(-1), rtol=1e-6)
+
+
+class Grows(Leaves):
+    """x' = 0.9 x, x(0) = 2."""
+
+    def initial_state(self, p):
+        return (2.0,)
+
+    def vector_field(self, t, y, p):
+        return (p["k"] * y[0],)
+
+
+def test_the_first_record_of_a_subject_may_come_late():
+    records = nlme.read_nonmem(Path(__file__).parents[1] / "data" / "tables" / "19-first-record-late.csv")
+    parameters = Grows().parameters([0.9], 1.0, nlme.Additive(1.0))
+    found = nlme.predictions(Grows(), parameters, np.zeros((2, 1)), records.design)
+    np.testing.assert_allclose(found[0], [2, 29.76, 73.20, 180.03], rtol=2e-4)
+    np.testing.assert_allclose(found[1][records.present[1]], found[0, 1:], rtol=1e-6)
 
 
 def test_closed_form_is_smooth_where_its_rates_meet():

@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 
 from covary import nlme, rng
+from covary.nlme.constraints import Constraints
+from covary.nlme.fit import _Objective, _verdict
+from covary.nlme.lanes import observed_lanes_of
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -135,6 +138,23 @@ def test_theophylline_from_nowhere():
         assert fit.objective == pytest.approx(116.803413, abs=1e-3)
     else:
         assert fit.verdict.startswith("not converged: ")
+
+
+def test_a_point_that_is_no_minimum_is_not_called_converged():
+    """Whatever a search says that did not move, the verdict asks the Hessian."""
+    truth, records = line(np.diag([1.0, 0.5]))
+    fit = nlme.fit_population(LINE, records, truth, fixed=("c",), covariance=False)
+    free = np.array([name != "c" for name in truth.natural()])
+
+    def verdict(parameters):
+        constraints = Constraints.of(parameters, free, {}, {})
+        lanes = observed_lanes_of(LINE, records)
+        objective = _Objective(LINE, parameters, lanes, "focei", free, constraints)
+        return _verdict(objective, objective.start, objective.hessian(objective.start), 1, 200)
+
+    assert verdict(fit.parameters).converged
+    moved = verdict(LINE.parameters([2.5, -1.0, 0.0], fit.parameters.omega, fit.parameters.residual))
+    assert not moved.converged and "a Newton step would still lower the OFV" in moved.sentence
 
 
 def test_unidentified_parameters_have_no_standard_error():

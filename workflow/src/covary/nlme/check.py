@@ -1,5 +1,6 @@
 """Whether a model, its parameters and a design fit together; if not, one line names the method."""
 
+import dataclasses
 import re
 import traceback
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from covary.errors import UserError
 from covary.nlme.configuration import check_configured
 from covary.nlme.design import MODELLED_DURATION, MODELLED_RATE, Design
 from covary.nlme.dosing import Dosing
-from covary.nlme.lanes import covariates_used, output_index, regimen_of
+from covary.nlme.lanes import Regimen, covariates_used, has_dosing, output_index, regimen_of
 from covary.nlme.model import ClosedFormModel, OdeModel
 from covary.nlme.occasions import check_occasions
 from covary.nlme.parameters import Parameters
@@ -42,6 +43,10 @@ def check_model(model: OdeModel | ClosedFormModel, parameters: Parameters, desig
         shapes = jax.tree.map(lambda v: jax.ShapeDtypeStruct(v.shape, v.dtype), regimen)
         f = _trace(model, "closed_form", shapes.time_h, shapes.doses, p)
         _check_outputs(model, "closed_form", f, (design.time_h.shape[1],))
+        if model.compartments is not None:
+            _check_compartments(model, model.compartments, design)
+        elif not has_dosing(model):
+            _check_compartments_are_told_apart(model, shapes, p, design)
     else:
         _check_ode(model, p, design)
     output_index(model, design)
@@ -123,14 +128,37 @@ def _check_ode(model: OdeModel, p: dict, design: Design) -> None:
                 f"{name}.{method} must return {len(state)} numbers, one per state, got shapes {shapes}"
             )
     _check_outputs(model, "prediction", _trace(model, "prediction", _SCALAR, state, p), ())
-    given = np.asarray(design.dose_amount) > 0
-    wrong = given & (design.dose_compartment >= len(state))
+    _check_compartments(model, len(state), design)
+
+
+def _check_compartments(model: OdeModel | ClosedFormModel, n: int, design: Design) -> None:
+    """Raise UserError if a dose goes into a compartment that the model does not have."""
+    wrong = (design.dose_amount > 0) & (design.dose_compartment >= n)
     if wrong.any():
         row, dose = np.argwhere(wrong)[0]
         of_subject = "" if design.shared and design.subject_ids is None else f"subject {design.name(row)}: "
         raise UserError(
-            f"{of_subject}doses must go to compartments 1 … {len(state)} of {name}, "
+            f"{of_subject}doses must go to compartments 1 … {n} of {type(model).__name__}, "
             f"got {int(design.dose_compartment[row, dose]) + 1} at {design.dose_time_h[row, dose]:g} h"
+        )
+
+
+def _check_compartments_are_told_apart(
+    model: ClosedFormModel, shapes: Regimen, p: dict, design: Design
+) -> None:
+    """Raise UserError if doses go into several compartments, which the formula takes for one."""
+    into = np.unique(design.dose_compartment[design.dose_amount > 0]) + 1
+    if len(into) < 2:
+        return
+
+    def formula(compartment, time_h, doses, p):
+        return model.closed_form(time_h, dataclasses.replace(doses, compartment=compartment), p)
+
+    program = jax.make_jaxpr(formula)(shapes.doses.compartment, shapes.time_h, shapes.doses, p).jaxpr
+    if not any(used is program.invars[0] for equation in program.eqns for used in equation.invars):
+        raise UserError(
+            f"doses go to compartments {', '.join(map(str, into))}, but {type(model).__name__}.closed_form "
+            "does not look at doses.compartment; tell them apart there, or choose rows with `accept`"
         )
 
 

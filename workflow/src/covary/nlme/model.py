@@ -153,7 +153,13 @@ class OdeModel(StructuralModel):
 
 
 class ClosedFormModel(StructuralModel):
-    """A structural model whose prediction is a formula."""
+    """A structural model whose prediction is a formula.
+
+    `compartments` says into how many compartments doses may go. A formula that does not say so takes doses
+    into any, as long as it tells them apart.
+    """
+
+    compartments: ClassVar[int | None] = None
 
     @abc.abstractmethod
     def closed_form(

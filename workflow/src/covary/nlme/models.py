@@ -59,6 +59,7 @@ class OneCompartmentOral(ClosedFormModel):
 
     fixed_effects: ClassVar = {"tka": "real", "tcl": "real", "tv": "real"}
     random_effects = ("eta_ka", "eta_cl", "eta_v")
+    compartments = 2
 
     def default_parameters(self) -> Parameters:
         """Theophylline, near its maximum-likelihood estimates."""

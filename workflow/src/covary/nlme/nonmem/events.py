@@ -64,6 +64,8 @@ def event_of(
         if evid and mdv != mdv and censoring and _or(get("DV"), 0.0) != 0:
             raise UserError(f"a dose (AMT {amount:g}) is no observation; give DV {get('DV'):g} its own row")
     if evid in (1, 4):
+        if mdv == 0 and censoring and _or(get("DV"), 0.0) != 0:
+            raise UserError(f"a dose (EVID {evid:g}) is no observation; give DV {get('DV'):g} its own row")
         return DoseEvent(time_h, line, _dose(get, time_h, amount), resets=evid == 4)
     if amount != 0:
         raise UserError(f"AMT must be 0 or missing unless EVID is 1 or 4, got {amount:g} with EVID {evid:g}")
@@ -91,7 +93,9 @@ def _dose(get: Callable[[str], float], time_h: float, amount: float) -> Dose:
             raise UserError(f"{column} must be 0 where RATE is {rate:g}, got {given:g}")
         if given and rate and not np.isclose(given, amount / rate, rtol=1e-6):
             raise UserError(f"{column} must be AMT / RATE = {amount / rate:g}, got {given:g}")
-        duration = duration or (0.0 if rate else given)
+        duration = duration or given
+    if duration:  # it stays where F is not 1, and the rate changes
+        rate = 0.0
     additional, interval = _or(get("ADDL"), 0.0), _or(get("II"), 0.0)
     if additional < 0 or additional != int(additional):
         raise UserError(f"ADDL must be a whole number ≥ 0, got {additional:g}")
@@ -119,9 +123,9 @@ def _observation(
             "DV must be the limit of quantification in a censored observation, got a missing value"
         )
     floor = _or(limit, 0.0) if censoring == "M4" else -np.inf
+    if censored != 1 and value <= floor:
+        raise UserError(f"DV must lie above its lower limit {floor:g} (M4), got {value:g}")
     if not censored:
-        if value <= floor:
-            raise UserError(f"DV must lie above its lower limit {floor:g} (M4), got {value:g}")
         return Observation(time_h, line, value, output, np.nan, np.nan, floor)
     if censoring == "M1":
         return None

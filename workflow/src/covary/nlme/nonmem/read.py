@@ -60,8 +60,8 @@ def read_nonmem(
     the model has its initial state.
 
     Censored observations (CENS 1: below DV; −1: above DV; BLQ is another name): `M3` takes their
-    probability. `M4` does so given that all observations lie above LIMIT (0 without it). `M1` leaves them
-    out. Beal (2001), doi 10.1023/A:1012299115260.
+    probability. `M4` does so given that all observations lie above LIMIT (0 without it), which does not count
+    otherwise. `M1` leaves them out. Beal (2001), doi 10.1023/A:1012299115260.
 
     Raises UserError that names the file and the malformed lines, at most ten.
     """
@@ -109,6 +109,8 @@ def _read(
     ids = [identifier(row.cells["ID"], decimal_comma=table.decimal_comma) for row in table.rows]
     subjects = _subjects(path, table, ids, censoring)
     _say_if_no_doses(path, table, subjects)
+    if censoring == "M3":
+        _say_if_limits_do_not_count(path, table, subjects)
     if unobserved := [name for name, subject in subjects.items() if not subject.observations]:
         if len(unobserved) == len(subjects):
             value = " and a number in DV" if censoring else ""
@@ -207,6 +209,15 @@ def _say_if_no_doses(path: Path, table: Table, subjects: dict[str, _Subject]) ->
                         "another name if not)"
                     )
     log.warning("%s: no dose was found; a dose is a row with AMT > 0 and, if there is EVID, EVID 1", path)
+
+
+def _say_if_limits_do_not_count(path: Path, table: Table, subjects: dict[str, _Subject]) -> None:
+    """LIMIT is part of M4. Monolix would take it as the other bound of a censored value."""
+    censored = any(o.high == o.high for subject in subjects.values() for o in subject.observations)
+    if censored and any(
+        _if_number(table, row, "LIMIT") == _if_number(table, row, "LIMIT") for row in table.rows
+    ):
+        log.info("%s: LIMIT does not count with censoring M3; choose M4 if no value lies below it", path)
 
 
 def _if_number(table: Table, row: Row, name: str) -> float:

@@ -9,9 +9,15 @@ from covary.nlme.design import Design, Records
 
 
 def write_nonmem(path: str | Path, records: Records) -> None:
-    """Write records as a NONMEM table that `read_nonmem` reads back to the same records."""
+    """Write records as a NONMEM table that `read_nonmem` reads back to the same records.
+
+    An infusion of given duration has a RATE and, for programs that know it, a DUR: with F ≠ 1 it is the
+    duration that stays.
+    """
     design, bounds = records.design, records.bounds
     header = ["ID", "TIME", "AMT", "RATE", "EVID", "CMT", "DV", "MDV"]
+    if lasting := bool(np.any(_lasting(design))):
+        header += ["DUR"]
     if design.dose_run_in is not None:
         header += ["SS", "II"]
     if bounds is not None:
@@ -24,6 +30,8 @@ def write_nonmem(path: str | Path, records: Records) -> None:
             row, name = 0 if design.shared else subject, design.name(subject)
             constant = [_text(v[subject if len(v) > 1 else 0]) for v in design.covariates.values()]
             for time, cells in _rows(records, subject):
+                if not lasting:
+                    cells = cells[:6] + cells[7:]
                 censoring = [0, "."][: len(header) - 2 - len(cells)]
                 epoch = 0 if design.varying is None else design.varying.epoch(row, time)
                 changing = [_text(values[row, epoch]) for values in varying.values()]
@@ -31,8 +39,8 @@ def write_nonmem(path: str | Path, records: Records) -> None:
 
 
 def _rows(records: Records, subject: int) -> list[tuple[float, list]]:
-    """The time of each row of a subject, and its cells from AMT to MDV, with SS and II if a dose is at steady
-    state, and CENS and LIMIT if an observation is censored."""
+    """The time of each row of a subject, and its cells from AMT to MDV, DUR, SS and II if a dose is at
+    steady state, and CENS and LIMIT if an observation is censored."""
     design = records.design
     row = 0 if design.shared else subject
     n_doses = design.dose_amount.shape[1]
@@ -48,15 +56,16 @@ def _rows(records: Records, subject: int) -> list[tuple[float, list]]:
         evid = (4 if amount else 3) if resets[m] or at_steady_state[:1] == [1] else 1
         rate = rates[m] or (amount / duration if duration > 0 else 0.0)
         compartment = int(design.dose_compartment[row, m]) + 1
-        cells = [_text(amount), _text(rate), evid, compartment, ".", 1, *at_steady_state]
+        lasts = _text(duration) if _lasting(design)[row, m] else 0
+        cells = [_text(amount), _text(rate), evid, compartment, ".", 1, lasts, *at_steady_state]
         events.append((int(episodes[m + 1]), design.dose_time_h[row, m], int(m), 1, cells))
     for j in np.flatnonzero(design.observed[row]):
         present, before = records.present[subject, j], design.doses_before[row, j]
         value = _text(records.observation[subject, j]) if present else "."
         output = "." if design.output is None else int(design.output[row, j]) or "."
-        cells = [0, 0, 0, output, value, int(not present), *no_dose, *_censoring(records, subject, j)]
+        cells = [0, 0, 0, output, value, int(not present), 0, *no_dose, *_censoring(records, subject, j)]
         events.append((int(episodes[before]), design.time_h[row, j], int(before), 0, cells))
-    nothing: list[object] = [0, 0, 2, ".", ".", 1, *no_dose]
+    nothing: list[object] = [0, 0, 2, ".", ".", 1, 0, *no_dose]
     changes = [] if design.varying is None else design.varying.change_h[row]
     if np.any(np.isfinite(changes)):  # then time does not go back
         events = [(0, *event[1:]) for event in events]
@@ -68,6 +77,12 @@ def _rows(records: Records, subject: int) -> list[tuple[float, list]]:
     )  # the first value of a covariate holds from here
     first = [(start, nothing)] if needed else []
     return first + [(time, cells) for _, time, _, _, cells in events]
+
+
+def _lasting(design: Design) -> np.ndarray:
+    """Which doses last for a given time, and not for what a given rate makes of it."""
+    given = design.dose_duration_h > 0
+    return given if design.dose_rate is None else given & (design.dose_rate == 0)
 
 
 def _steady_states(design: Design, row: int) -> tuple[list[list] | None, np.ndarray]:

@@ -69,7 +69,7 @@ $(DOCS_VENV)/.complete: envs/docs.lock
 	@$(DOCS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r envs/docs.lock
 	@touch $@
 
-pictures: env  ## Make README's pictures and captions from results/demo
+pictures: env  ## Make README's pictures from results/demo, and say what to check in their captions
 	@$(BIN)/python docs/pictures.py
 
 lint: env  ## Check style, formatting and types of Python and Snakemake files

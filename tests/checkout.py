@@ -1,6 +1,7 @@
 """A copy of the workflow in a temporary folder, and one tiny experiment that has run there."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,13 @@ import yaml
 from filelock import FileLock
 
 ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def block(language: str, holds: str) -> str:
+    """README's one block of code in this language that holds these words."""
+    (found,) = (b for b in re.findall(rf"```{language}\n(.*?)```", README, re.S) if holds in b)
+    return found
 
 
 class Project:

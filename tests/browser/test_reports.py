@@ -1,4 +1,4 @@
-"""The report in a real browser, at the widths of a desktop, a tablet and a phone.
+"""The report in a real browser, at the widths of a desktop, a tablet and a phone, and on paper.
 
 Needs Chromium (`apt install chromium`) and Node; `npm install --no-package-lock` in this folder brings the
 driver and axe-core, the accessibility checks. `.ci/run` does both where it can.
@@ -36,8 +36,8 @@ def opened(*pages: Path) -> dict:
 def test_the_report_opens_without_fault(finished):
     page = finished.results / "report.html"
     found = opened(page)[str(page)]
-    assert found["errors"] == [] and found["undecoded"] == [] and found["barriers"] == []
-    assert found["overflow"] == {str(width): [] for width in WIDTHS_PX}
+    assert found["errors"] == [] and found["undecoded"] == [] and found["cut"] == []
+    assert found["overflow"] == found["barriers"] == {str(width): [] for width in WIDTHS_PX}
 
 
 def test_faults_are_found(tmp_path):
@@ -46,9 +46,14 @@ def test_faults_are_found(tmp_path):
         "<!doctype html><html lang='en'><title>t</title><main><h1>a</h1><h4>b</h4>"
         "<p style='color:#ddd'>pale</p>"
         "<img alt='gone' src='data:image/png;base64,AAAA'><p style='width:900px'>wide</p>"
+        "<div style='overflow-x:auto'><table style='width:750px'><tr><td>scrolls</td></tr></table></div>"
+        "<figure><figcaption style='height:2000px'>high</figcaption></figure>"
         "<script>throw new Error('broken')</script></main></html>"
     )
     found = opened(page)[str(page)]
     assert "broken" in " ".join(found["errors"]) and found["undecoded"] == ["gone"]
     assert [len(found["overflow"][str(width)]) > 0 for width in WIDTHS_PX] == [False, True, True]
-    assert {barrier.split(":")[0] for barrier in found["barriers"]} >= {"color-contrast", "heading-order"}
+    for barriers in found["barriers"].values():
+        assert {barrier.split(":")[0] for barrier in barriers} >= {"color-contrast", "heading-order"}
+    tags = {what.partition(".")[0] for what in found["cut"]}
+    assert tags == {"p", "div", "table", "tbody", "tr", "td", "figcaption"}

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from covary.console import screen
 from covary.console.follow import Lines, error_of, progress_of, warnings_of
+from covary.console.run import executor
 from covary.console.run_state import RunState
 from covary.console.stages import Stages, expected_seconds
 
@@ -176,6 +177,27 @@ def test_a_dry_run_does_not_say_that_it_finished(project):
     )
     assert run.returncode == 0
     assert run.stdout.splitlines()[-1] == "this was a dry run: nothing was done"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--executor", "slurm"],
+        ["--executor=slurm"],
+        ["-e", "slurm"],
+        ["--profile", "mine"],
+        ["--keep-going", "--workflow-profile=workflow/profiles/slurm"],
+    ],
+)
+def test_who_says_what_runs_the_jobs_gets_no_other_executor(options):
+    assert executor(options) == ()
+
+
+@pytest.mark.parametrize(
+    "options", [[], ["--keep-going"], ["results/tiny/profile", "--forcerun", "evaluate"]]
+)
+def test_jobs_are_forks_unless_an_option_says_otherwise(options):
+    assert executor(options) == ("--executor", "covary")
 
 
 @pytest.mark.parametrize(

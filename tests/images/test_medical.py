@@ -1,6 +1,8 @@
-"""Slices of DICOM and NIfTI files, where their packages are installed; without them they are left out."""
+"""Slices of DICOM and NIfTI files; without their packages they are left out."""
 
+import nibabel
 import numpy as np
+import pydicom
 import pytest
 
 from covary.config.images import Images
@@ -12,7 +14,6 @@ from covary.images.sources import find_images
 
 def write_dicom(path, values, **tags):
     """A DICOM file of uint16 or int16 values (y, x) or (frame, y, x), or of uint8 colours (y, x, 3)."""
-    pydicom = pytest.importorskip("pydicom")
     meta = pydicom.dataset.FileMetaDataset()
     meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
     meta.MediaStorageSOPClassUID = pydicom.uid.SecondaryCaptureImageStorage
@@ -91,7 +92,6 @@ def test_a_folder_of_dicom_is_scaled_by_its_range(tmp_path):
 
 def test_a_nifti_slice_stands_upright(tmp_path):
     """The array counts from left to right and from back to front; a picture's first row is the front."""
-    nibabel = pytest.importorskip("nibabel")
     volume = noise((4, 6, 5), np.int16, -100, 100)
     nibabel.save(nibabel.Nifti1Image(volume, np.eye(4)), tmp_path / "a.nii.gz")
     picture = read_picture(tmp_path / "a.nii.gz")

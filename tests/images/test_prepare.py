@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from files import write_tiff_16
+from deep_files import write_tiff_16
 from PIL import Image
 
 from covary import images
@@ -255,6 +255,17 @@ def test_a_folder_of_ones_own_keeps_whole_images_and_their_aspect(tmp_path, how,
     dark = (abs(found - 40) < 30) & (abs(np.arange(64)[:, None] - 32) < 16)
     height, width = np.ptp(np.flatnonzero(dark.any(axis=1))), np.ptp(np.flatnonzero(dark.any(axis=0)))
     assert (abs(height - width) <= 1) == disc
+
+
+def test_white_corners_and_a_dark_disc_on_white_stay_in_a_folder_of_ones_own():
+    """What fills the corners of OCT scans would turn such a photograph into one grey."""
+    y, x = np.mgrid[:150, :200]
+    photograph = np.where(np.hypot(y - 75, x - 100) < 50, 90, 255).astype(np.uint8)[None]
+    config = PLAIN.model_copy(update={"size_px": 200})
+    prepared = prepare_image(photograph, config)
+    np.testing.assert_array_equal(prepared[:, 25:175], photograph)  # black margins above and below
+    as_scan = prepare_image(photograph, config.model_copy(update={"oct": Oct(crop=None)}))
+    assert (as_scan < 255).all()
 
 
 def test_images_without_contrast_or_all_alike_stop_the_run(tmp_path):

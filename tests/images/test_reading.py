@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from files import write_png_16, write_tiff_16
+from deep_files import write_png_16, write_tiff_16
 from PIL import Image
 
 from covary.images.channels import GREY, RGB

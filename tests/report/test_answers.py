@@ -79,14 +79,21 @@ def test_comparisons_name_the_better_one_and_where(two):
     table["low"], table["high"] = -0.2, -0.1
     table["difference"] = -0.15
     table.loc[table["noise_variance"] == 9, ["low", "high"]] = -0.1, 0.1
-    ceiling = measured_ceiling(two["association_ledger"])
-    assert [plain(text) for text in comparison_in_words(table, ceiling)] == [
+    ledger = two["association_ledger"].copy()
+    assert [plain(text) for text in comparison_in_words(table, ledger)] == [
         "linear has a higher R² than resnet18 at σ² = 0 and 1 (higher by 0.150 and 0.150); they cannot be "
         "told apart at σ² = 9."
     ]
-    assert comparison_in_words(table.iloc[:0], ceiling) == []
-    ceiling.loc[ceiling["noise_variance"] > 0, "low"] = -0.01
-    assert [plain(text) for text in comparison_in_words(table, ceiling)] == [
+    assert comparison_in_words(table.iloc[:0], ledger) == []
+    ledger.loc[(ledger["part"] == "reached") & (ledger["noise_variance"] == 1), "low"] = -0.01
+    assert [plain(text) for text in comparison_in_words(table, ledger)] == [
+        "linear has a higher R² than resnet18 at σ² = 0 (higher by 0.150); they cannot be told apart at "
+        "σ² = 9.",
+        "At σ² = 1 predictors are not compared in words, because neither found anything that can be told "
+        "from chance.",
+    ]
+    ledger.loc[(ledger["part"] == "lost_in_image") & (ledger["noise_variance"] > 0), "high"] = 1
+    assert [plain(text) for text in comparison_in_words(table, ledger)] == [
         "linear has a higher R² than resnet18 at σ² = 0 (higher by 0.150).",
         "At σ² = 1 and 9 predictors are not compared in words, because the images were measured to carry "
         "nothing that can be told from chance.",

@@ -40,8 +40,16 @@ def test_a_fit_that_did_not_converge_or_did_not_move_is_a_concern(fits, paramete
     assert concerns_of_fits(fits.assign(converged=True), parameters) == []
     still = parameters.assign(moved=[True, True, False, False, False, True])
     one, two = (plain(note) for note in concerns_of_fits(fits, still))
-    assert one.startswith("At σ² = 9, the fit of the longitudinal model did not converge: not converged: the")
+    assert one.startswith("At σ² = 9, the fit of the longitudinal model did not converge: the Hessian")
     assert two.startswith("At σ² = 1 and 9, the fit of the longitudinal model left CL where it began.")
+
+
+def test_a_fit_that_ended_at_an_edge_is_a_concern(fits, parameters):
+    edge = "converged at the edge of what the parameters may be: the variance of eta_V is 0"
+    (note,) = concerns_of_fits(
+        fits.assign(converged=True, verdict=["converged", edge, "converged"]), parameters
+    )
+    assert plain(note) == f"At σ² = 1, the fit of the longitudinal model {edge}."
 
 
 def test_what_happened_to_images_is_told_with_counts():

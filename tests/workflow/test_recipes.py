@@ -1,5 +1,6 @@
 """README's recipes, word by word, and a model with all that a study can have, through the tiny workflow."""
 
+import json
 import re
 
 import numpy as np
@@ -7,14 +8,14 @@ import pandas as pd
 import pytest
 import xarray as xr
 import yaml
-from checkout import ROOT, Project
+from checkout import README, Project, block
+from claims import plain
+from deep_files import write_tiff_16
 from PIL import Image
 
 from covary import nlme, rng, store
 from covary.config.records import Longitudinal
 from covary.records.study import Study
-
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 # One compartment with a first-order input, whose clearance grows with the weight.
 MODEL = """
@@ -48,21 +49,14 @@ class Weighted(nlme.OdeModel):
 """
 
 
-def block(language: str, holds: str) -> str:
-    """README's one block of code in this language that holds these words."""
-    (found,) = (b for b in re.findall(rf"```{language}\n(.*?)```", README, re.S) if holds in b)
-    return found
-
-
-def draw_blobs(folder, n: int) -> None:
-    """Photographs of sorts: a bright disc somewhere on a gradient, 96 × 80 pixels, in colour."""
-    folder.mkdir(parents=True)
+def blobs(n: int):
+    """Photographs of sorts, (y, x, colour) of uint8: a bright disc on a gradient, 80 × 96 pixels."""
     y, x = np.mgrid[:80, :96]
     for i in range(n):
         u = rng.generator(1, "blobs", i).uniform(size=6)
         disc = np.hypot(x - 20 - 56 * u[0], y - 20 - 40 * u[1]) < 6 + 12 * u[2]
         colours = [60 + 60 * u[3] * x / 96 + 120 * disc * u[3 + c % 3] for c in range(3)]
-        Image.fromarray(np.stack(colours, axis=-1).astype(np.uint8)).save(folder / f"{i:03d}.png")
+        yield np.stack(colours, axis=-1).astype(np.uint8)
 
 
 def run(project: Project, settings: dict, name: str, *targets: str) -> None:
@@ -78,7 +72,10 @@ def test_own_images_and_the_own_model_of_the_readme(tmp_path):
     own = yaml.safe_load(block("yaml", "folder: resources/mine"))
     model = re.search(r"`longitudinal.model: (my_model.py:\w+)`", README).group(1)
     (project.folder / "my_model.py").write_text(block("python", "OdeModel"))
-    draw_blobs(project.folder / own["images"]["folder"], 72)
+    folder = project.folder / own["images"]["folder"]
+    folder.mkdir(parents=True)
+    for i, blob in enumerate(blobs(72)):
+        Image.fromarray(blob).save(folder / f"{i:03d}.png")
     settings = (
         tiny
         | own
@@ -103,8 +100,39 @@ def test_own_images_and_the_own_model_of_the_readme(tmp_path):
     assert {"prepare_records", "simulate_longitudinal", "fit_population", "evaluate"} <= planned.keys()
     assert not {"prepare_images", "train_image_vae", "train_generator", "generate_images"} & planned.keys()
     # A further image, or another one of the same name, is prepared and learned.
-    (results.parents[1] / own["images"]["folder"] / "000.png").touch()
+    (folder / "000.png").touch()
     assert {"prepare_images", "train_image_vae"} <= project.planned(config="config/mine.yaml").keys()
+
+
+@pytest.mark.slow
+def test_tiffs_of_16_bits_in_three_channels_reach_the_report(tmp_path):
+    """The range of the folder becomes 0 … 255, one scale for all three channels."""
+    project = Project(tmp_path)
+    tiny = yaml.safe_load((project.folder / "config" / "tiny.yaml").read_text())
+    own = yaml.safe_load(block("yaml", "folder: resources/mine"))
+    folder = project.folder / own["images"]["folder"]
+    folder.mkdir(parents=True)
+    deep = [blob.astype(np.uint16) * 150 + 711 for blob in blobs(72)]
+    for i, values in enumerate(deep):
+        write_tiff_16(folder / f"{i:03d}.tif", values, "<>"[i % 2], deflate=i % 3 == 0)
+    settings = {
+        "association": {"noise_variances": [0]},
+        "predictors": [tiny["predictors"][1] | {"learning_curve": []}],
+    }
+    run(project, tiny | own | settings, "mine")
+    results = project.folder / "results" / "mine"
+    low, high = min(values.min() for values in deep), max(values.max() for values in deep)
+    scaled = json.loads((results / "images" / "attributes.json").read_text())["scaled_from"]
+    assert scaled == {"low": [low] * 3, "high": [high] * 3}
+    index = pd.read_parquet(results / "images" / "index.parquet")
+    assert (index["status"] == "ok").all() and len(index) == 72
+    train = np.load(results / "images" / "train.npy", mmap_mode="r")
+    assert train.shape[1:] == (3, 64, 64) and train.min() == 0 and train.max() > 200
+    images = xr.open_datatree(results / "dataset.zarr", engine="zarr")["images"]
+    assert images["channel"].values.tolist() == ["red", "green", "blue"]
+    words = plain((results / "report.html").read_text(encoding="utf-8"))
+    assert "uint16 values scaled to 8 bits (72 of 72)" in words
+    assert "an image of 64 × 64 pixels in three channels" in words
 
 
 @pytest.mark.parametrize(

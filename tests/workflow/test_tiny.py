@@ -100,6 +100,18 @@ def test_the_report_is_one_file_that_needs_no_network(finished):
     assert "<html" in html and 'src="http' not in html and "<link" not in html
 
 
+def test_metadata_are_the_same_utf_8_where_the_locale_is_not(finished):
+    """Without UTF-8 mode and without the change of the locale that Python makes, C means ASCII."""
+    files = [finished.results / name for name in ("croissant.json", "README.md")]
+    before = [file.read_bytes() for file in files]
+    environment = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    options = ("--forcerun", "describe_dataset", "--until", "describe_dataset")
+    run = finished.snakemake(*options, environment=environment)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert [file.read_bytes() for file in files] == before
+    assert all("σ²" in text.decode("utf-8") for text in before)
+
+
 def test_a_second_run_has_nothing_to_do_even_if_files_were_touched(finished):
     for path in (finished.folder / "workflow").rglob("*.*"):
         os.utime(path)

@@ -20,7 +20,7 @@ from covary.console.stages import Stages
 from covary.jobs import lock
 
 _PROFILE = Path("workflow/profiles/default")
-_ELSEWHERE = {"--executor", "-e", "--profile"}  # options that say what runs the jobs
+_ELSEWHERE = {"--executor", "-e", "--profile", "--workflow-profile"}  # options that say what runs the jobs
 _DRY = {"-n", "--dry-run", "--dryrun"}
 _LOOK_S = 0.25  # between two looks at the events
 _ENDED_S = 0.05  # between two looks whether they have ended
@@ -44,11 +44,10 @@ def run(experiment: str, seed: int | None, cores: str, options: Sequence[str], c
     results, log = Path("results") / name, Path(".snakemake/log") / f"{name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     events = log.with_suffix(".events")
-    elsewhere = _ELSEWHERE.intersection(option.partition("=")[0] for option in options)
     command = [
         *(sys.executable, "-m", "snakemake", "--cores", cores, "--workflow-profile", str(_PROFILE)),
         *("--quiet", "host", "--logger", "covary", "--logger-covary-events", str(events)),
-        *(() if elsewhere else ("--executor", "covary")), *options,
+        *executor(options), *options,
         *("--configfile", *map(str, files)),
         *(["--config"] if given else []), *(f"{key}={value}" for key, value in given.items()),
     ]  # fmt: skip
@@ -74,6 +73,12 @@ def run(experiment: str, seed: int | None, cores: str, options: Sequence[str], c
     if (report := results / "report.html").is_file():
         console.print(f"Report: {report.resolve()}", highlight=False, soft_wrap=True)
     return 0
+
+
+def executor(options: Sequence[str]) -> tuple[str, ...]:
+    """The options that choose Covary's own executor; none if the user's `options` say what runs the jobs."""
+    elsewhere = _ELSEWHERE.intersection(option.partition("=")[0] for option in options)
+    return () if elsewhere else ("--executor", "covary")
 
 
 def _follow(snakemake: subprocess.Popen, events: Lines, state: RunState, console: Console) -> None:

@@ -30,7 +30,7 @@ def goodness_of_fit(residuals: Mapping[float, pd.DataFrame], units: tuple[str, s
         ends = [table[["IPRED", "DV"]].min().min(), table[["IPRED", "DV"]].max().max()]
         above.plot(ends, ends, color=GREY, linewidth=1)
         above.plot(some["IPRED"], some["DV"], ".", **style)
-        above.set(title=noise_label(noise_variance), xlabel=f"individual prediction\n({units[1]})")
+        above.set(title=noise_label(noise_variance), xlabel=f"predicted\n({units[1]})")
         for level, line in ((0, "-"), (-1.96, ":"), (1.96, ":")):
             below.axhline(level, color=GREY, linewidth=1, linestyle=line)
         below.plot(some["TIME"], some["CWRES"], ".", **style)

@@ -90,25 +90,34 @@ def negative_parts_in_words(ledger: pd.DataFrame) -> list[str]:
     return sentences
 
 
-def comparison_in_words(comparison: pd.DataFrame, ceiling: pd.DataFrame) -> list[str]:
+def comparison_in_words(comparison: pd.DataFrame, ledger: pd.DataFrame) -> list[str]:
     """Which of two predictors finds more, and at which noise levels; one sentence per pair.
 
-    Noise levels at which the images carry nothing (`ceiling`) are not compared: there one predictor can only
-    be farther off than the other.
+    Noise levels at which the images carry nothing, or neither predictor found anything, are not compared:
+    there one predictor can only be farther off than the other.
     """
     rows = pooled(comparison)
-    something = carries(rows, ceiling)
+    carried = carries(rows, measured_ceiling(ledger))
+    found = _finds(rows, "predictor_1", ledger) | _finds(rows, "predictor_2", ledger)
     sentences = [
         compared(two, one, pair, relation="has a higher R² than", measure="higher") + "."
-        for (one, two), pair in rows[something].groupby(["predictor_1", "predictor_2"], sort=False)
+        for (one, two), pair in rows[carried & found].groupby(["predictor_1", "predictor_2"], sort=False)
     ]
-    if not something.all():
-        without = rows[~something].drop_duplicates("noise_variance")
-        sentences.append(
-            f"At {levels(without)} predictors are not compared in words, because the images were measured to "
-            f"carry {NOTHING}."
-        )
+    for nothing, why in (
+        (~carried, f"the images were measured to carry {NOTHING}"),
+        (carried & ~found, "neither found anything that can be told from chance"),
+    ):
+        if nothing.any():
+            at = levels(rows[nothing].drop_duplicates("noise_variance"))
+            sentences.append(f"At {at} predictors are not compared in words, because {why}.")
     return sentences
+
+
+def _finds(rows: pd.DataFrame, column: str, ledger: pd.DataFrame) -> pd.Series:
+    """Whether the predictor in this column found something at the noise level of each row."""
+    reached = pooled(ledger).query("part == 'reached' and low > 0")
+    found = pd.MultiIndex.from_frame(reached[["noise_variance", "predictor"]])
+    return pd.Series(pd.MultiIndex.from_frame(rows[["noise_variance", column]]).isin(found), rows.index)
 
 
 def calibration_in_words(calibration: pd.DataFrame) -> list[str]:

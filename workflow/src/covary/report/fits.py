@@ -19,11 +19,16 @@ def fits_in_words(fits: pd.DataFrame) -> str:
 
 
 def concerns_of_fits(fits: pd.DataFrame, parameters: pd.DataFrame) -> list[str]:
-    """Fits that did not converge, and parameters that stayed where their fit began."""
+    """Fits that did not converge or ended at an edge, and parameters that stayed where their fit began."""
     notes = [
         f"At {noise_label(row.noise_variance)}, the fit of the longitudinal model did not converge: "
-        f"{row.verdict.rstrip('.')}."
+        f"{row.verdict.removeprefix('not converged: ').rstrip('.')}."
         for row in fits[~fits["converged"]].itertuples()
+    ]
+    notes += [
+        f"At {noise_label(row.noise_variance)}, the fit of the longitudinal model {row.verdict.rstrip('.')}."
+        for row in fits[fits["converged"]].itertuples()
+        if "at the edge" in row.verdict
     ]
     still = parameters[~parameters["moved"] & ~parameters["fixed"]]
     for names, rows in _by_names(still):

@@ -168,7 +168,7 @@ def render(
         scans=scans.scans_in_words(tables["generator_quality"], tables["factors"]) if has_factors else None,
         ledger_in_words=answers.ledger_in_words(ledger),
         negative_parts=answers.negative_parts_in_words(ledger),
-        comparison_in_words=answers.comparison_in_words(shown["comparison"], ceiling),
+        comparison_in_words=answers.comparison_in_words(shown["comparison"], ledger),
         fits_in_words=fits_in_words(tables["population_fits"]),
         calibration_in_words=answers.calibration_in_words(shown["calibration"]),
         visits_worth_in_words=visits_worth_in_words(tables["visits_worth"], ceiling),

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
@@ -59,6 +60,17 @@ def test_a_script_finds_its_libraries_loaded_and_unused(server, tmp_path, thread
 )
 def test_the_exit_status_is_that_of_the_script(server, tmp_path, text, status):
     assert outcome(server, tmp_path, text) == status
+
+
+def test_no_status_is_lost_where_threads_start_scripts_while_others_end(server, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text("import sys; sys.exit(snakemake.status)")
+
+    def status(i):
+        return server.start(script, SimpleNamespace(status=i % 7), 1, None).wait()[0]
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(status, range(200))) == [i % 7 for i in range(200)]
 
 
 def test_what_one_script_does_to_a_library_the_next_one_does_not_see(server, tmp_path):

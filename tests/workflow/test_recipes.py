@@ -132,7 +132,7 @@ def test_tiffs_of_16_bits_in_three_channels_reach_the_report(tmp_path):
     assert images["channel"].values.tolist() == ["red", "green", "blue"]
     words = plain((results / "report.html").read_text(encoding="utf-8"))
     assert "uint16 values scaled to 8 bits (72 of 72)" in words
-    assert "an image of 64 × 64 pixels in three channels" in words
+    assert "an image of 64 × 64 pixels (colour)" in words
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ import resource
 import runpy
 import sys
 import tempfile
-from multiprocessing import forkserver
+import threading
+from multiprocessing import connection, forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -35,6 +36,11 @@ class Usage(NamedTuple):
     max_rss_mb: float  # of the largest of these processes, in MiB
 
 
+# `multiprocessing` asks every process for its status when it starts another. Of two threads that ask at once,
+# one reads the status and the other one an end of file, which stands as status 255 then.
+_ASKING = threading.Lock()
+
+
 class Fork:
     """A script that runs in a process of its own."""
 
@@ -46,7 +52,9 @@ class Fork:
 
         The status is minus the signal that ended it. What it used is None where it did not end by itself.
         """
-        self.process.join()
+        connection.wait([self.process.sentinel])
+        with _ASKING:
+            self.process.join()
         status, known = self.process.exitcode, self._used.poll()
         assert status is not None  # it has ended
         try:
@@ -73,7 +81,8 @@ class Server:
         """
         used, tell = self._context.Pipe(duplex=False)
         process = self._context.Process(target=_run, args=(str(script), snakemake, threads, temporary, tell))
-        process.start()
+        with _ASKING:
+            process.start()
         tell.close()  # the script has its own
         return Fork(process, used)
 

@@ -1,6 +1,7 @@
 import itertools
 import json
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -345,6 +346,7 @@ def test_a_killed_preparation_ends_with_the_files_of_an_uninterrupted_one(tmp_pa
     process = subprocess.Popen(
         [sys.executable, __file__, str(tmp_path / "source"), str(tmp_path / "killed")],
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},  # this file uses others of the tests
     )  # fmt: skip
     assert process.stdout.readline() == "prepared more than the journal says\n"
     process.kill()

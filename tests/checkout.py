@@ -34,12 +34,17 @@ class Project:
         shutil.copytree(ROOT / "workflow", folder / "workflow", ignore=shutil.ignore_patterns("src"))
         shutil.copy(ROOT / "tests" / "workflow" / "tiny.yaml", folder / "config" / "tiny.yaml")
 
-    def command(self, *arguments: str, config: str, cores: int = 2, profile: str = "default") -> list[str]:
-        """Of Snakemake, with the executor that `covary run` chooses unless a cluster runs the jobs."""
-        executor = ("--executor", "covary") if profile == "default" and "--executor" not in arguments else ()
+    def command(
+        self, *arguments: str, config: str, cores: int = 2, profile: str = "default", executor: str = "covary"
+    ) -> list[str]:
+        """Of Snakemake, with the executor that `covary run` chooses unless a cluster runs the jobs.
+
+        That one imports libraries for seconds, which a run of one job need not wait for: `local`.
+        """
+        of_profile = ("--executor", executor) if profile == "default" else ()
         return [
             *(sys.executable, "-m", "snakemake", "--cores", str(cores)),
-            *("--workflow-profile", f"workflow/profiles/{profile}", *executor, *arguments),
+            *("--workflow-profile", f"workflow/profiles/{profile}", *of_profile, *arguments),
             *("--configfile", "config/config.yaml", config),
         ]
 

@@ -10,7 +10,7 @@ import pytest
 
 import covary
 from covary.jobs.definitions import Source
-from covary.jobs.fingerprint import LEFT_OUT, Package, fingerprint
+from covary.jobs.fingerprint import LEFT_OUT, Package, fingerprints
 
 ROOT = Path(covary.__file__).parent
 SCRIPTS = sorted((Path(__file__).parents[2] / "workflow" / "scripts").glob("*.py"))
@@ -154,9 +154,37 @@ def test_a_function_that_registers_itself_is_part_of_what_it_joins(package, tmp_
     assert prints[0] != prints[1]
 
 
-def test_a_missing_script_is_an_error():
-    with pytest.raises(FileNotFoundError):
-        fingerprint(Path("nowhere.py"))
+@pytest.fixture
+def empty_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def test_kept_fingerprints_count_only_for_the_same_sources_and_scripts(package, tmp_path, empty_cache):
+    package(ONE)
+    root, scripts = tmp_path / "covary", tmp_path / "scripts"
+    scripts.mkdir()
+    shutil.copy(tmp_path / "script.py", scripts / "one.py")
+
+    def answer() -> str:
+        (value,) = fingerprints(scripts, root).values()
+        assert value == Package(root).fingerprint(scripts / "one.py")
+        return value
+
+    (first, again) = answer(), answer()
+    assert first == again
+    (root / "tools.py").write_text(FILES["covary/tools.py"].replace("2 * x", "4 * x"))
+    assert (edited := answer()) != first
+    (scripts / "one.py").write_text(ONE + "print(2)\n")
+    assert answer() not in (first, edited)
+
+
+def test_what_is_kept_is_used(package, tmp_path, empty_cache, monkeypatch):
+    package(ONE)
+    (tmp_path / "scripts").mkdir()
+    shutil.copy(tmp_path / "script.py", tmp_path / "scripts" / "one.py")
+    first = fingerprints(tmp_path / "scripts", tmp_path / "covary")
+    monkeypatch.setattr("covary.jobs.fingerprint.Package", None)
+    assert fingerprints(tmp_path / "scripts", tmp_path / "covary") == first
 
 
 ENGINE = {"check_posteriors", "compare_estimators", "compare_ladder", "draw_amortised", "draw_posteriors",

@@ -35,7 +35,7 @@ def test_importing_the_engine_changes_nothing_and_loads_neither_torch_nor_the_re
     assert before["jax_enable_x64"] is False
     assert "torch" not in modules
     rooms = {name.split(".")[1] for name in modules if name.startswith("covary.")}
-    assert rooms <= {"nlme", "rng", "resampling", "plugins", "errors"}
+    assert rooms <= {"nlme", "rng", "resampling", "plugins", "errors", "files"}
 
 
 def test_importing_covary_alone_loads_no_library():

@@ -85,7 +85,7 @@ def test_the_tables_are_those_that_are_stored(finished, stored):
 def test_snakemakes_own_executor_writes_the_same_tables(finished):
     tables = sorted((finished.results / "tables").glob("*.csv"))
     before = [table.read_bytes() for table in tables]
-    run = finished.snakemake("--executor", "local", "--forcerun", "evaluate", "--until", "evaluate")
+    run = finished.snakemake("--forcerun", "evaluate", "--until", "evaluate", executor="local")
     assert run.returncode == 0, run.stdout + run.stderr
     assert [table.read_bytes() for table in tables] == before
 
@@ -115,7 +115,7 @@ def test_metadata_are_the_same_utf_8_where_the_locale_is_not(finished):
     before = [file.read_bytes() for file in files]
     environment = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     options = ("--forcerun", "describe_dataset", "--until", "describe_dataset")
-    run = finished.snakemake(*options, environment=environment)
+    run = finished.snakemake(*options, environment=environment, executor="local")
     assert run.returncode == 0, run.stdout + run.stderr
     assert [file.read_bytes() for file in files] == before
     assert all("σ²" in text.decode("utf-8") for text in before)
@@ -244,7 +244,7 @@ def test_a_gate_stops_the_run_in_one_line_and_leaves_no_table(finished, project)
     project.take_over(finished)
     table = "results/tiny/gates/vae.csv"
     assert (project.folder / table).is_file()
-    run = project.snakemake(table, config=project.edited("gate.yaml", gates={"vae": 0.999}))
+    run = project.snakemake(table, config=project.edited("gate.yaml", gates={"vae": 0.999}), executor="local")
     assert run.returncode != 0
     said = r"error: gates\.vae: a share of 0\.999 of each random .* \(latent \d\).* `gates: \{vae: null\}`"
     assert len(re.findall(said, run.stdout + run.stderr)) == 1, run.stdout + run.stderr
@@ -268,7 +268,7 @@ def test_a_seed_on_the_command_line_has_results_of_its_own(finished):
 def test_an_empty_image_folder_is_named(project):
     (project.folder / "scans").mkdir()
     config = project.edited("empty.yaml", images={"source": "folder", "folder": "scans", "phantom": ...})
-    run = project.snakemake("results/tiny/images/index.parquet", config=config)
+    run = project.snakemake("results/tiny/images/index.parquet", config=config, executor="local")
     assert run.returncode != 0
     assert "scans" in run.stderr and "images.folder" in run.stderr
     assert not list((project.folder / "results").rglob("*.npy"))
@@ -282,10 +282,10 @@ def test_too_many_unreadable_images_stop_the_run(finished, project):
     settings = {"source": "folder", "folder": "scans", "phantom": ..., "size_px": 32}
     target = "results/tiny/images/index.parquet"
     strict = project.edited("strict.yaml", images=settings | {"max_unreadable_fraction": 0.0})
-    run = project.snakemake(target, config=strict)
+    run = project.snakemake(target, config=strict, executor="local")
     assert run.returncode != 0
     assert not (project.folder / target).exists()
     lenient = project.edited("lenient.yaml", images=settings | {"max_unreadable_fraction": 0.1})
-    run = project.snakemake(target, config=lenient)
+    run = project.snakemake(target, config=lenient, executor="local")
     assert run.returncode == 0
     assert damaged.name in (project.folder / "results/tiny/logs/prepare_images.log").read_text()

@@ -12,6 +12,7 @@ from covary.dataset import names
 from covary.dataset.scenario import Scenario
 from covary.dataset.shards import partition
 from covary.errors import UserError
+from covary.files import user_cache
 from covary.jobs import fingerprint, job, layout, listing, lock
 from covary.training import shipped
 
@@ -20,7 +21,7 @@ try:
     settings = reading.with_command_line(config, on_command_line)
     job.set_environment(Path(workflow.basedir) / "workflow/src", Path(".snakemake/jax"))
     layout.check_layout(Path("results") / settings.experiment)
-    RANDOM_EFFECTS = preflight.check(settings, Path(".snakemake/covary"))[
+    RANDOM_EFFECTS = preflight.check(settings, user_cache() / "preflight")[
         "random_effects"
     ]
 except UserError as error:
@@ -56,6 +57,7 @@ METHODS = (
 # Known factors are read from scans of one channel by a network that was trained on phantoms.
 FACTOR_READER = "workflow/pretrained/oct_64px_reader.safetensors"
 ARE_SCANS = settings.images.source == "phantom"
+FINGERPRINTS = fingerprint.fingerprints(Path(workflow.basedir) / "workflow/scripts")
 RUNGS = {rung.name: rung for rung in settings.ladder.models}
 ESTIMATORS = settings.ladder.estimators
 MOST_SUBJECTS = settings.ladder.training_subjects[-1]
@@ -148,9 +150,7 @@ def files_of_reader(wildcards):
 
 def code(rule_name):
     """Content hash of a rule's script and the modules it imports."""
-    return fingerprint.fingerprint(
-        Path(workflow.basedir) / f"workflow/scripts/{rule_name}.py"
-    )
+    return FINGERPRINTS[rule_name]
 
 
 def shard_subjects(wildcards):

@@ -13,7 +13,6 @@ from covary.jobs.run import run
 
 # What jobs write: a file that one of them replaces while Snakemake looks at it would end this job.
 _LIVE = ("results", ".snakemake", "resources/phantom", "resources/digits", "resources/downloads")
-_CHECKED = Path(".snakemake/covary")
 
 
 def plot_workflow(config: Path, workflow_dag: Path, settings: dict[str, Any], snakefile: str) -> None:
@@ -24,9 +23,6 @@ def plot_workflow(config: Path, workflow_dag: Path, settings: dict[str, Any], sn
     config.write_text(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True), encoding="utf-8")
     with tempfile.TemporaryDirectory() as apart:
         _link(Path.cwd(), Path(apart))
-        # What was checked when the run was planned need not be checked again.
-        Path(apart, ".snakemake").mkdir()
-        Path(apart, _CHECKED).symlink_to(_CHECKED.resolve())
         listing = subprocess.run(
             [
                 *(sys.executable, "-m", "snakemake", "--snakefile", snakefile, "--directory", apart),

@@ -39,3 +39,8 @@ def flush(path: Path) -> None:
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
+
+
+def user_cache() -> Path:
+    """The folder in which Covary keeps what it can make again, for all of this user's processes."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "covary"

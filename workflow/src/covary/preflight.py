@@ -13,19 +13,41 @@ from pathlib import Path
 from typing import Any
 
 from covary import plugins
+from covary.config.base import Section
 from covary.config.experiment import Config
+from covary.config.ladder import Ladder
+from covary.config.records import Longitudinal
 from covary.errors import UserError
+from covary.files import whole
+from covary.jobs.fingerprint import sources_digest
 from covary.training import shipped
 
 _WITHOUT_PRIOR = "set the key to null to start from random weights"
 _SUBJECTS = 2  # a design of so many is enough to see whether a model fits it
 
 
+class _Network(Section):
+    """The network of a predictor."""
+
+    network: str
+    width: int
+
+
+class _Asked(Section):
+    """What the answer depends on, beside users' files. An edit of another setting asks nothing anew."""
+
+    longitudinal: Longitudinal
+    ladder: Ladder
+    networks: list[_Network]
+    size_px: int
+    seed: int
+
+
 def check(config: Config, cache: Path) -> dict[str, Any]:
     """Check the structural model, the networks and the tables of a configuration; return what the model says.
 
-    The result has `random_effects`, their names. It is kept below `cache` under a digest of the settings and
-    of the users' files. Raises UserError with the line that says what does not fit.
+    The result has `random_effects`, their names. It is kept below `cache` under a digest of the settings, of
+    the users' files and of the package. Raises UserError with the line that says what does not fit.
     """
     if config.images.table is not None and not Path(config.images.table).is_file():
         raise UserError(f"images.table: {config.images.table}: no such file")
@@ -35,7 +57,14 @@ def check(config: Config, cache: Path) -> dict[str, Any]:
     files = [plugins.file_of(config.longitudinal.model), config.longitudinal.design]
     files += [plugins.file_of(rung.model) for rung in config.ladder.models]
     files += [plugins.file_of(predictor.network) for predictor in config.predictors]
-    digest = hashlib.sha256(config.model_dump_json().encode())
+    asked = _Asked(
+        longitudinal=config.longitudinal,
+        ladder=config.ladder,
+        networks=[_Network(network=p.network, width=p.width) for p in config.predictors],
+        size_px=config.images.drawn_size_px,
+        seed=config.seed,
+    ).model_dump_json()
+    digest = hashlib.sha256(f"{sources_digest()} {asked}".encode())
     for name in filter(None, files):
         digest.update(Path(name).read_bytes() if Path(name).is_file() else b"")
     kept = cache / f"{digest.hexdigest()[:24]}.json"
@@ -43,7 +72,7 @@ def check(config: Config, cache: Path) -> dict[str, Any]:
         return json.loads(kept.read_text(encoding="utf-8"))
     run = subprocess.run(
         [sys.executable, "-m", "covary.preflight"],
-        input=config.model_dump_json(),
+        input=asked,
         capture_output=True,
         encoding="utf-8",
         check=False,
@@ -53,38 +82,37 @@ def check(config: Config, cache: Path) -> dict[str, Any]:
     answer = json.loads(run.stdout)
     if "fault" in answer:
         raise UserError(answer["fault"])
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    kept.write_text(run.stdout, encoding="utf-8")
+    with contextlib.suppress(OSError):  # where nothing can be written, nothing is kept
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with whole(kept) as partial:
+            partial.write_text(run.stdout, encoding="utf-8")
     return answer
 
 
-def _check(config: Config) -> dict[str, Any]:
+def _check(asked: _Asked) -> dict[str, Any]:
     from covary.records.study import Study
 
-    study = Study.planned(config.longitudinal, _SUBJECTS, config.seed)
-    study.check(config.longitudinal.fit)
+    study = Study.planned(asked.longitudinal, _SUBJECTS, asked.seed)
+    study.check(asked.longitudinal.fit)
     random_effects = list(study.model.random_effects)
-    if config.ladder.models:
+    if asked.ladder.models:
         from covary.evaluate.ladder import check_ladder
 
-        check_ladder(config.ladder, study, config.longitudinal.fit)
-    if any(plugins.file_of(predictor.network) for predictor in config.predictors):
+        check_ladder(asked.ladder, study, asked.longitudinal.fit)
+    own = [each for each in asked.networks if plugins.file_of(each.network)]
+    if own:
         from covary.predict.network import PredictorNetwork
 
-        for predictor in config.predictors:
-            if plugins.file_of(predictor.network):
-                size_px = config.images.drawn_size_px
-                PredictorNetwork(predictor.network, len(random_effects), size_px, predictor.width)
+        for each in own:
+            PredictorNetwork(each.network, len(random_effects), asked.size_px, each.width)
     return {"random_effects": random_effects}
 
 
 if __name__ == "__main__":
-    from covary.config.reading import check as checked
-
     # What a user's file prints when it is imported must not mix with the answer.
     with contextlib.redirect_stdout(sys.stderr):
         try:
-            answer = _check(checked(json.load(sys.stdin)))
+            answer = _check(_Asked.model_validate_json(sys.stdin.read()))
         except UserError as error:
             answer = {"fault": str(error)}
     print(json.dumps(answer))

@@ -14,10 +14,12 @@ Comments, docstrings, layout, descriptions of settings, `__all__`, and blocks fo
 """
 
 import hashlib
+import json
 from collections.abc import Iterator
-from functools import cache
+from contextlib import suppress
 from pathlib import Path
 
+from covary.files import user_cache, whole
 from covary.jobs.definitions import Name, Source, Statement
 
 LEFT_OUT = frozenset(
@@ -38,17 +40,36 @@ _STATEMENTS, _ALL = "", "*"  # where the name of a definition would stand
 Definition = tuple[str, str]  # module and name
 
 
-def fingerprint(script: Path) -> str:
-    """Hash of a rule script and of every definition of the package that it uses, directly or not.
+_ROOT = Path(__file__).parents[1]
 
-    Raises FileNotFoundError if the script does not exist.
+
+def fingerprints(scripts: Path, root: Path = _ROOT) -> dict[str, str]:
+    """Hash of each rule script in a folder and of every definition of the package that it uses, by its name.
+
+    To follow every name takes seconds. So the hashes are kept in the user's cache folder, one file per
+    package, and count only for the same sources and scripts.
     """
-    return _installed().fingerprint(script)
+    of_sources = f"{sources_digest(root)} {sources_digest(scripts)}"
+    kept = user_cache() / "fingerprints" / f"{hashlib.sha256(str(root.resolve()).encode()).hexdigest()}.json"
+    known = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
+    if known.get("of_sources") != of_sources:
+        package = Package(root)
+        prints = {file.stem: package.fingerprint(file) for file in sorted(scripts.glob("*.py"))}
+        known = {"of_sources": of_sources, "fingerprints": prints}
+        with suppress(OSError):  # where nothing can be written, nothing is kept
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            with whole(kept) as partial:
+                partial.write_text(json.dumps(known), encoding="utf-8")
+    return known["fingerprints"]
 
 
-@cache
-def _installed() -> "Package":
-    return Package(Path(__file__).parents[1])
+def sources_digest(folder: Path = _ROOT) -> str:
+    """Hash of the names and contents of all Python files in a folder; by default those of the package."""
+    digest = hashlib.sha256()
+    for file in sorted(folder.rglob("*.py")):
+        content = hashlib.sha256(file.read_bytes()).hexdigest()
+        digest.update(f"{file.relative_to(folder)} {content}\n".encode())
+    return digest.hexdigest()
 
 
 class Package:

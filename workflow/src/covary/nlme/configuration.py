@@ -2,10 +2,11 @@
 
 import logging
 import os
-from pathlib import Path
 
 import jax
 import numpy as np
+
+from covary.files import user_cache
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ def configure() -> None:
 
 def _keep_programs() -> None:
     """Let JAX keep compiled programs in the user's cache folder."""
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "covary" / "jax"
+    folder = user_cache() / "jax"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:  # Every process then compiles its own programs, as it would without a cache.

@@ -35,6 +35,7 @@ _GIVEN = 0.01  # a conditional standard deviation, as a share of the whole, that
 _EDGE = 1e-3  # likewise, where numbers are still good
 _SCOUTS = 200  # subjects that bring the parameters close
 _HALVINGS, _LEAST_GAIN = 6, 1e-6  # of such a Newton step; a gain of the OFV below it is none
+_WORTH = 0.01  # of the OFV: a Newton step that gains less, from which no search goes on, is the last
 _FARTHEST = 2.0  # by how much one step may change a logarithm
 # A subject's gradient is of order 1 at the optimum, and their sum of order √n between samples.
 _GRADIENT, _SCOUT_GRADIENT = 1e-3, 0.1
@@ -471,7 +472,7 @@ def _search(objective: _Objective, x, max_iterations: int, report, central: bool
     """
     if not len(x):
         return x, _Verdict(True, "every parameter is fixed: nothing was estimated", np.zeros((0, 0)))
-    inverse, n_iterations = None, 0
+    inverse, n_iterations, gain = None, 0, np.inf
 
     def count(_, ofv):
         nonlocal n_iterations
@@ -480,10 +481,12 @@ def _search(objective: _Objective, x, max_iterations: int, report, central: bool
             report(n_iterations, ofv)
 
     for _ in range(_ROUNDS):
-        x = _minimise(objective, x, _GRADIENT, max_iterations - n_iterations, count, inverse=inverse).x
-        x = _inside(objective, x)
+        found = _minimise(objective, x, _GRADIENT, max_iterations - n_iterations, count, inverse=inverse)
+        x = _inside(objective, found.x)
         verdict = _verdict(objective, x, objective.hessian(x, central), n_iterations, max_iterations)
         if verdict.converged or n_iterations >= max_iterations or not np.all(np.isfinite(verdict.hessian)):
+            break
+        if found.nit == 0 and gain < _WORTH:  # for instance where modes end: the OFV has a cliff there
             break
         inverse = Curvature.of(verdict.hessian).descent()
         # BFGS needs a positive definite matrix: directions without curvature get a little.
@@ -497,7 +500,7 @@ def _search(objective: _Objective, x, max_iterations: int, report, central: bool
             step = step / 4
         else:
             break
-        x = x + step
+        x, gain = x + step, value - lower
         count(None, lower)
     return x, verdict
 

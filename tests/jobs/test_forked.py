@@ -124,3 +124,9 @@ def test_a_script_that_was_killed_has_no_usage(server, tmp_path):
     script = tmp_path / "script.py"
     script.write_text("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
     assert server.start(script, SimpleNamespace(), 1, None).wait() == (-signal.SIGKILL, None)
+
+
+def test_a_server_says_when_it_has_imported(server, tmp_path):
+    assert server.ready.wait(120)
+    loaded = "import sys; sys.exit(0 if {'torch', 'jax', 'covary.report'} <= sys.modules.keys() else 1)"
+    assert outcome(server, tmp_path, loaded) == 0

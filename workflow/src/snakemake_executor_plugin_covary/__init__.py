@@ -2,7 +2,8 @@
 
 Imports take 2 to 8 s per job, a quarter of the time of the demo. Here each script runs in a copy (fork) of
 one process that has imported the libraries and has done nothing else. Jobs that need software of their own
-(conda, a container) run as `--executor local` runs them.
+(conda, a container), and those that start before the libraries are there, run as `--executor local` runs
+them.
 
 Snakemake finds an executor plugin by the name of its package; this one has no other purpose.
 """
@@ -30,7 +31,8 @@ class Executor(local.Executor):
     def run_single_job(self, job):
         """Start a job; return its future."""
         deployment = self.workflow.deployment_settings.deployment_method
-        if deployment or job.is_shadow or not str(job.rule.script or "").endswith(".py"):
+        is_script = str(job.rule.script or "").endswith(".py")
+        if deployment or job.is_shadow or not is_script or not self._server.ready.is_set():
             return super().run_single_job(job)
         self.workflow.async_run(job.prepare())
         return self.pool.submit(self.cached_or_run, job, self._run_script, job)

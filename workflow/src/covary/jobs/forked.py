@@ -66,12 +66,25 @@ class Fork:
 
 
 class Server:
-    """The process that forks. It starts at once, imports for some seconds, and ends with this process."""
+    """The process that forks. It starts at once, imports for some seconds, and ends with this process.
+
+    `ready` is set when it has imported. A script that starts earlier waits until then.
+    """
 
     def __init__(self) -> None:
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(list(_IMPORTED))
+        self.ready = threading.Event()
         forkserver.ensure_running()
+        threading.Thread(target=self._wait, daemon=True).start()
+
+    def _wait(self) -> None:
+        """A fork that does nothing starts when the libraries are there."""
+        probe = self._context.Process(target=_nothing)
+        probe.start()
+        with _ASKING:
+            probe.join()
+        self.ready.set()
 
     def start(self, script: Path, snakemake: Any, threads: int, temporary: str | None) -> Fork:
         """Run a script of Snakemake in a process of its own.
@@ -85,6 +98,9 @@ class Server:
             process.start()
         tell.close()  # the script has its own
         return Fork(process, used)
+
+
+def _nothing() -> None: ...
 
 
 def _run(script: str, snakemake: Any, threads: int, temporary: str | None, tell: Connection) -> None:

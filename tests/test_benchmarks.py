@@ -40,7 +40,8 @@ def test_bootstrap(run):
     assert printed.splitlines()[-1].startswith("all")
 
 
-@pytest.mark.parametrize("problem", [pytest.param("reaction_3", marks=pytest.mark.slow), "sinusoid"])
+@pytest.mark.slow
+@pytest.mark.parametrize("problem", ["reaction_3", "sinusoid"])
 def test_amortised(run, problem):
     small = {"augment": Training(layers=2, width=16, batch=64, steps=4)}
     printed = run(
@@ -49,6 +50,7 @@ def test_amortised(run, problem):
     assert printed[0].startswith("exact optimum") and printed[1].startswith("augment")
 
 
+@pytest.mark.slow
 def test_amortised_draws(run):
     small = {"layers": 2, "width": 16, "batch": 64, "steps": 4}
     printed = run("amortised_draws", 1, SUBJECTS=20, MISSING=(0.3,), SETTINGS=small).splitlines()
@@ -80,6 +82,7 @@ def test_conditioning(run, tmp_path):
     assert printed.splitlines()[-1].startswith("mean")
 
 
+@pytest.mark.slow
 def test_oracle(run, tmp_path):
     output = tmp_path / "oracle.json"
     sizes = {"TRAIN": 128, "VALIDATION": 32, "TEST": 64, "DRAWS": 4}
@@ -203,9 +206,16 @@ def shared_folder(tmp_path_factory):
 # as `image_vae` does.
 @pytest.mark.parametrize(
     "part",
-    ["machine", "engine", "reference", "agreement", pytest.param("image_vae", marks=pytest.mark.slow),
-     "predictor", "stable_diffusion", "generator", "compiled"],
-)  # fmt: skip
+    [
+        *("machine", "engine", "reference"),
+        pytest.param("agreement", marks=pytest.mark.slow),
+        pytest.param("image_vae", marks=pytest.mark.slow),
+        "predictor",
+        pytest.param("stable_diffusion", marks=pytest.mark.slow),
+        "generator",
+        pytest.param("compiled", marks=pytest.mark.slow),
+    ],
+)
 def test_gpu(run, part, shared_folder, tmp_path):
     output = tmp_path / "gpu.csv"
     with torch._dynamo.config.patch(disable=True):  # compiling takes minutes on a CPU
@@ -228,6 +238,7 @@ def test_gpu_runs_parts_until_its_time_is_over(run, tmp_path):
     assert printed.count("not started: no time left") == 2 == len(pd.read_csv(output))
 
 
+@pytest.mark.slow
 def test_cells(run, tmp_path):
     rows = (
         {"family": "beta_vae", "beta": 1.0},
@@ -242,6 +253,7 @@ def test_cells(run, tmp_path):
     assert run("cells", *arguments, ROWS=rows) == printed
 
 
+@pytest.mark.slow
 def test_deep(run, tmp_path):
     small = {"steps": 0, "draws": 2, "final_draws": 8, "final_steps": 2, "evaluation_draws": 8}
     output = tmp_path / "ladder.csv"

@@ -67,6 +67,7 @@ def test_a_network_that_is_stored_comes_back(trained, tmp_path):
         load(tmp_path / "other.npz")
 
 
+@pytest.mark.slow
 def test_a_network_of_three_parameters_that_is_stored_keeps_the_order_in_which_its_flow_takes_them(tmp_path):
     times_h = np.array([0.0, 1.0, 2.0])
     simulator = FunctionSimulator(times_h, 3, lambda phi: phi * (1 + times_h), 0.5)

@@ -68,7 +68,7 @@ def test_the_schedule_ends_in_pure_noise():
     assert small_generator().scheduler.alphas_cumprod[-1] < 1e-6
 
 
-@pytest.mark.parametrize("conditioning", ["residual", "token"])
+@pytest.mark.parametrize("conditioning", ["residual", pytest.param("token", marks=pytest.mark.slow)])
 def test_training_overfits_two_images_told_apart_by_z(conditioning, tmp_path):
     images = np.zeros((32, 1, SIZE_PX, SIZE_PX), dtype=np.uint8)
     images[:16, 0, :8], images[16:, 0, :, :8] = 255, 255

@@ -107,6 +107,7 @@ def test_the_same_network_gives_the_same_file(prior, tmp_path):
     assert again.read_bytes() == path.read_bytes()
 
 
+@pytest.mark.slow
 def test_reading_is_learned_for_latents_that_no_image_has(prior, tmp_path):
     """With a weight on it, z ~ N(0, I) is read back better from what is drawn for it than without."""
     torch.manual_seed(1)

@@ -11,6 +11,7 @@ from covary.config.reading import load
 ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "docs" / "pages").rglob("*.md"))
 NEEDS_DEMO = {"first-run", "own-network"}
+TAKES_LONG = {"own-model"}  # README's own model, which is like it, runs in `tests/nlme/test_readme.py`
 
 
 def blocks(page, language):
@@ -31,7 +32,8 @@ def run(page, folder, monkeypatch):
 def pages_with_python(*, needing_demo):
     pages = [page for page in PAGES if blocks(page, "python") and (page.stem in NEEDS_DEMO) is needing_demo]
     assert pages
-    return pytest.mark.parametrize("page", pages, ids=lambda page: page.stem)
+    marked = [pytest.param(p, marks=[pytest.mark.slow] * (p.stem in TAKES_LONG), id=p.stem) for p in pages]
+    return pytest.mark.parametrize("page", marked)
 
 
 @pages_with_python(needing_demo=False)

@@ -112,6 +112,7 @@ def test_the_figure_has_a_line_per_model(tables):
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["wrong", "deep 1", "twin"]
 
 
+@pytest.mark.slow
 def test_a_fit_of_few_steps_comes_close_to_the_truth(study, held, truth):
     settings = Ladder(models=[Rung(**RIGHT)], steps=200, final_steps=20)
     fit = PopulationFit(initial_sigma=1.0)

@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -73,15 +74,49 @@ def test_no_status_is_lost_where_threads_start_scripts_while_others_end(server, 
         assert list(pool.map(status, range(200))) == [i % 7 for i in range(200)]
 
 
-def test_what_one_script_does_to_a_library_the_next_one_does_not_see(server, tmp_path):
+def test_what_one_script_does_to_a_library_another_one_does_not_see(server, tmp_path):
+    (tmp_path / "other").mkdir()
     spoil = "import numpy, os; numpy.spoilt = 1; os.environ['SPOILT'] = '1'"
     look = "import numpy, os; assert not hasattr(numpy, 'spoilt') and 'SPOILT' not in os.environ"
-    assert outcome(server, tmp_path, spoil) == outcome(server, tmp_path, look) == 0
+    assert outcome(server, tmp_path, spoil) == outcome(server, tmp_path / "other", look) == 0
+
+
+WHERE = "import os, sys; from pathlib import Path; Path(snakemake.output).write_text(str(os.getpid()))"
+
+
+def test_the_same_script_runs_where_it_ran_before_unless_it_failed(server, tmp_path):
+    def process_of(text=WHERE, threads=1):
+        file = tmp_path / "where"
+        status = outcome(server, tmp_path, text, threads, output=str(file))
+        return status, file.read_text()
+
+    _, first = process_of()
+    assert process_of() == (0, first)
+    assert process_of(threads=2)[1] != first  # libraries have other pools there
+    assert process_of(WHERE + "; sys.exit(3)") == (3, first)
+    assert process_of()[1] != first
+
+
+def test_few_processes_wait_for_another_script_and_none_after_the_end(tmp_path):
+    server = Server()
+
+    def process_of(i):
+        (tmp_path / str(i)).mkdir()
+        assert outcome(server, tmp_path / str(i), WHERE, output=str(tmp_path / "where")) == 0
+        return int((tmp_path / "where").read_text())
+
+    processes = [process_of(i) for i in range(6)]
+    assert [Path(f"/proc/{process}").exists() for process in processes] == [False] * 2 + [True] * 4
+    server.close()
+    assert not any(Path(f"/proc/{process}").exists() for process in processes)
 
 
 def test_an_interrupt_reaches_the_script(server, tmp_path):
     script, ready = tmp_path / "script.py", tmp_path / "ready"
-    script.write_text(f"from pathlib import Path; import time; Path({str(ready)!r}).touch(); time.sleep(60)")
+    # Short sleeps: a signal that comes just before a long one would be heard after it.
+    script.write_text(
+        f"from pathlib import Path; import time; Path({str(ready)!r}).touch()\nwhile True: time.sleep(0.1)"
+    )
     process = server.start(script, SimpleNamespace(), 1, None).process
     while not ready.exists():
         time.sleep(0.01)

@@ -50,6 +50,7 @@ def guarded():
     return models, training, held_out
 
 
+@pytest.mark.slow
 def test_a_wide_network_is_caught_and_a_narrow_one_is_not(guarded, caplog):
     table = capacity(*guarded).set_index("model")
     assert table["memorised"].to_dict() == {"narrow": False, "wide": True}

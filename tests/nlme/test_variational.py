@@ -154,6 +154,7 @@ def test_a_network_is_fitted_in_batches(caplog):
     assert not caplog.records  # 25 weights, 28 observations
 
 
+@pytest.mark.slow
 def test_held_out_subjects_end_a_fit_before_a_network_learns_the_noise():
     """Six subjects, a wide network without a prior, half as much noise as signal."""
     model = nlme.LatentRecord(1, width=10, prior_sd=np.inf, time_scale_h=3.0)

@@ -25,6 +25,7 @@ def study():
     return Study.planned(settings, N, 1)
 
 
+@pytest.mark.slow
 def test_a_bound_is_written_in_the_columns_of_a_likelihood(study):
     observation = study.simulate(rng.normal(1, "eta", 0, N, (3,)), seed=1, stream="y")
     written = {}

@@ -1,7 +1,8 @@
 """Snakemake's own executor for one machine, with jobs that need not import libraries: `--executor covary`.
 
 Imports take 2 to 8 s per job, a quarter of the time of the demo. Here each script runs in a copy (fork) of
-one process that has imported the libraries and has done nothing else. Jobs that need software of their own
+one process that has imported the libraries and has done nothing else, or where the same script ran before:
+JAX then need not trace and load the same programs again. Jobs that need software of their own
 (conda, a container), and those that start before the libraries are there, run as `--executor local` runs
 them.
 
@@ -27,6 +28,11 @@ class Executor(local.Executor):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._server = Server()
+
+    def shutdown(self) -> None:
+        """End, and let the forks end that wait for another script."""
+        super().shutdown()
+        self._server.close()
 
     def run_single_job(self, job):
         """Start a job; return its future."""

@@ -1,5 +1,9 @@
-"""Run scripts in forks of one process that has imported the libraries, so that no script waits for them."""
+"""Run scripts in forks of one process that has imported the libraries, so that no script waits for them.
 
+Noise levels run the same scripts. A fork that has run one keeps what JAX compiled for the next.
+"""
+
+import atexit
 import multiprocessing
 import os
 import resource
@@ -7,6 +11,7 @@ import runpy
 import sys
 import tempfile
 import threading
+from collections.abc import Callable, Hashable
 from multiprocessing import connection, forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -26,6 +31,8 @@ _IMPORTED = (
     "covary.report",
 )
 _KIB_PER_MIB = 1024 if sys.platform == "linux" else 1024**2  # macOS counts bytes
+_WAITING = 4  # forks, each with some hundred MiB of its own
+_MOST_SCRIPTS = 50  # in one fork: compiled programs take memory
 _OF_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
@@ -33,7 +40,7 @@ class Usage(NamedTuple):
     """What a script used, as the kernel counted it."""
 
     cpu_s: float  # of the script and of the processes that it started and waited for
-    max_rss_mb: float  # of the largest of these processes, in MiB
+    max_rss_mb: float  # of the largest of these processes, in MiB, since it began
 
 
 # `multiprocessing` asks every process for its status when it starts another. Of two threads that ask at once,
@@ -41,42 +48,66 @@ class Usage(NamedTuple):
 _ASKING = threading.Lock()
 
 
-class Fork:
-    """A script that runs in a process of its own."""
+class _Worker:
+    """A fork of the server that runs scripts, one after the other."""
 
-    def __init__(self, process: BaseProcess, used: Connection) -> None:
-        self.process, self._used = process, used
+    def __init__(self, process: BaseProcess, line: Connection) -> None:
+        self.process, self.line, self.done = process, line, 0
+
+    def close(self) -> None:
+        """Let the process end, and take its status."""
+        self.line.close()
+        with _ASKING:
+            self.process.join()
+
+
+class Fork:
+    """A script that runs in a process of the server."""
+
+    def __init__(self, worker: _Worker, let_go: Callable[[_Worker], None]) -> None:
+        self._worker, self._let_go = worker, let_go
+        self.process = worker.process
 
     def wait(self) -> tuple[int, Usage | None]:
         """Wait for the end; return the exit status of the script and what it used.
 
         The status is minus the signal that ended it. What it used is None where it did not end by itself.
         """
-        connection.wait([self.process.sentinel])
-        with _ASKING:
-            self.process.join()
-        status, known = self.process.exitcode, self._used.poll()
-        assert status is not None  # it has ended
+        worker = self._worker
+        connection.wait([worker.line, self.process.sentinel])
+        used = None
         try:
-            return status, self._used.recv() if known else None
+            if worker.line.poll():
+                used = worker.line.recv()
+                if worker.line.recv():
+                    self._let_go(worker)
+                    return 0, used
         except EOFError:
-            return status, None
-        finally:
-            self._used.close()
+            pass
+        worker.close()
+        status = self.process.exitcode
+        assert status is not None  # it has ended
+        return status, used
 
 
 class Server:
     """The process that forks. It starts at once, imports for some seconds, and ends with this process.
 
     `ready` is set when it has imported. A script that starts earlier waits until then.
+
+    A fork that has run a script runs the same script again, with what JAX has traced and compiled so far: for
+    another noise level this is most of the time of some jobs. At most `_WAITING` forks wait for that.
     """
 
     def __init__(self) -> None:
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(list(_IMPORTED))
         self.ready = threading.Event()
+        self._waiting: list[tuple[Hashable, _Worker]] = []  # the one that has waited longest is first
+        self._changing = threading.Lock()
         forkserver.ensure_running()
         threading.Thread(target=self._wait, daemon=True).start()
+        atexit.register(self.close)
 
     def _wait(self) -> None:
         """A fork that does nothing starts when the libraries are there."""
@@ -92,18 +123,58 @@ class Server:
         `snakemake` is the object of that name which the script sees. Libraries use so many `threads`, and
         temporary files go to the folder `temporary`, as with Snakemake's own executor.
         """
-        used, tell = self._context.Pipe(duplex=False)
-        process = self._context.Process(target=_run, args=(str(script), snakemake, threads, temporary, tell))
+        kind = str(script), threads, temporary
+        worker = self._take(kind) or self._fork(kind)
+        worker.done += 1
+        worker.line.send(snakemake)
+
+        def let_go(worker: _Worker) -> None:
+            self._keep(kind, worker)
+
+        return Fork(worker, let_go)
+
+    def close(self) -> None:
+        """Let the forks end that wait for a script."""
+        with self._changing:
+            waiting, self._waiting = self._waiting, []
+        for _, worker in waiting:
+            worker.close()
+
+    def _fork(self, kind: tuple[str, int, str | None]) -> _Worker:
+        here, there = self._context.Pipe()
+        process = self._context.Process(target=_serve, args=(*kind, there))
         with _ASKING:
             process.start()
-        tell.close()  # the script has its own
-        return Fork(process, used)
+        there.close()  # the fork has its own
+        return _Worker(process, here)
+
+    def _take(self, kind: Hashable) -> _Worker | None:
+        with self._changing:
+            for i, (other, worker) in enumerate(self._waiting):
+                if other == kind:
+                    del self._waiting[i]
+                    return worker
+        return None
+
+    def _keep(self, kind: Hashable, worker: _Worker) -> None:
+        with self._changing:
+            if worker.done < _MOST_SCRIPTS:
+                self._waiting.append((kind, worker))
+                if len(self._waiting) <= _WAITING:
+                    return
+                _, worker = self._waiting.pop(0)
+        worker.close()
 
 
 def _nothing() -> None: ...
 
 
-def _run(script: str, snakemake: Any, threads: int, temporary: str | None, tell: Connection) -> None:
+def _serve(script: str, threads: int, temporary: str | None, line: Connection) -> None:
+    """Run a script for each object `snakemake` that comes along the line, until none will come.
+
+    After each the line gets what the script used, and whether another may follow. A script that fails ends
+    the process.
+    """
     from threadpoolctl import threadpool_limits
 
     os.environ |= dict.fromkeys(_OF_THREADS, str(threads))
@@ -112,10 +183,27 @@ def _run(script: str, snakemake: Any, threads: int, temporary: str | None, tell:
         os.environ |= dict.fromkeys(("TMPDIR", "TMP", "TEMP"), temporary)
         tempfile.tempdir = None
     sys.argv = [script]
-    try:
-        runpy.run_path(script, init_globals={"snakemake": snakemake}, run_name="__main__")
-    finally:
-        tell.send(_usage())
+    before_s, again = _usage().cpu_s, True
+    while again:
+        try:
+            snakemake = line.recv()
+        except (EOFError, KeyboardInterrupt):
+            os._exit(0)
+        try:
+            runpy.run_path(script, init_globals={"snakemake": snakemake}, run_name="__main__")
+        finally:
+            now = _usage()
+            line.send(now._replace(cpu_s=now.cpu_s - before_s))
+            before_s = now.cpu_s
+        again = not _has_gpu()
+        line.send(again)
+
+
+def _has_gpu() -> bool:
+    """Whether the script may have taken memory of a GPU, which it keeps until its process ends."""
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def _usage() -> Usage:

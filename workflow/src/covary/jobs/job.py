@@ -38,7 +38,8 @@ def job(log_file: str) -> Iterator[None]:
     log.addHandler(to_file)
     log.addHandler(to_terminal)
     logging.captureWarnings(True)
-    logging.getLogger("py.warnings").addHandler(to_file)
+    warned = logging.getLogger("py.warnings")
+    warned.addHandler(to_file)
     own = path.with_name(f".{path.stem}.lock")
     try:
         # Jobs outlive a Snakemake that is killed alone; the next one must not start them a second time.
@@ -63,6 +64,9 @@ def job(log_file: str) -> Iterator[None]:
         raise
     finally:
         lock.release(own)
+        for logger, handler in ((log, to_file), (log, to_terminal), (warned, to_file)):
+            logger.removeHandler(handler)
+        to_file.close()
 
 
 def set_environment(package: Path, compilation_cache: Path) -> None:

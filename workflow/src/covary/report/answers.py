@@ -124,11 +124,13 @@ def calibration_in_words(calibration: pd.DataFrame) -> list[str]:
     """Coverage of the 95 % intervals of the random effects, one sentence per predictor."""
     rows = pooled(calibration)
     rows = rows[np.isclose(rows["level"], _COVERAGE)]
-    return [
-        f"95\u00a0% predictive intervals of {name} hold {percent(part['coverage'].min(), 1)} to "
-        f"{percent(part['coverage'].max(), 1)} of η̂, depending on the noise level."
-        for name, part in rows.groupby("predictor", sort=False)
-    ]
+    sentences = []
+    for name, part in rows.groupby("predictor", sort=False):
+        least, most = (percent(share, 1) for share in (part["coverage"].min(), part["coverage"].max()))
+        how_many = least if least == most else f"{least} to {most}"
+        where = "" if len(part) == 1 else ", depending on the noise level"
+        sentences.append(f"95\u00a0% predictive intervals of {name} hold {how_many} of η̂{where}.")
+    return sentences
 
 
 def calibration_concerns(calibration: pd.DataFrame) -> list[str]:

@@ -151,6 +151,7 @@ def render(
         config=config,
         image=image_in_words(config.images.drawn_size_px, channels),
         visits=summary.visits_in_words(config),
+        levels=summary.levels_in_words(len(config.association.noise_variances)),
         model_source=model_source(config.longitudinal.model),
         config_yaml=yaml.safe_dump(config.model_dump(), sort_keys=False, allow_unicode=True),
         changes=_changes(Config().model_dump(), config.model_dump()),

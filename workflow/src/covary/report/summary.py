@@ -44,15 +44,19 @@ def sentences(
 ) -> list[str]:
     """The run in three sentences: what was made, what was found, what it means for the outcome."""
     table = verdicts(ledger)
-    variances = table["noise_variance"].unique()
-    levels_text = f"{len(variances)} noise levels" if len(variances) > 1 else "one noise level"
+    levels_text = levels_in_words(table["noise_variance"].nunique())
     return [
         f"{config.n_subjects:,} synthetic patients were made, each with an image of "
-        f"{image_in_words(config.images.drawn_size_px, channels)} and, at each of {levels_text}, a record of "
+        f"{image_in_words(config.images.drawn_size_px, channels)} and, at {levels_text}, a record of "
         f"{visits_in_words(config)}.",
         _carried_and_found(table, config.subjects.test),
         _outcomes(_gains(table, longitudinal_nll)),
     ]
+
+
+def levels_in_words(n: int) -> str:
+    """How many noise levels there are."""
+    return f"each of {n} noise levels" if n > 1 else "one noise level"
 
 
 def visits_in_words(config: Config) -> str:

@@ -61,6 +61,7 @@ rule evaluate:
         "<logs>/evaluate.log",
     benchmark:
         "<benchmarks>/evaluate.tsv"
+    priority: 1  # the report waits for it longer than for figures and checks of images
     conda:
         "../../envs/covary.yaml"
     threads: workflow.cores

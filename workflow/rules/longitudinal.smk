@@ -45,7 +45,7 @@ rule simulate_longitudinal:
         "<logs>/simulate_longitudinal/{scenario}.log",
     benchmark:
         "<benchmarks>/simulate_longitudinal/{scenario}.tsv"
-    priority: 1  # predictors wait for it
+    priority: 2  # predictors wait for it
     conda:
         "../../envs/covary.yaml"
     resources:
@@ -75,7 +75,7 @@ rule fit_population:
         "<logs>/fit_population/{scenario}.log",
     benchmark:
         "<benchmarks>/fit_population/{scenario}.tsv"
-    priority: 1  # predictors wait for it
+    priority: 2  # predictors wait for it
     conda:
         "../../envs/covary.yaml"
     resources:
@@ -103,7 +103,7 @@ rule estimate_random_effects:
         "<logs>/estimate_random_effects/{scenario}.log",
     benchmark:
         "<benchmarks>/estimate_random_effects/{scenario}.tsv"
-    priority: 1  # predictors wait for it
+    priority: 2  # predictors wait for it
     conda:
         "../../envs/covary.yaml"
     resources:

@@ -19,7 +19,7 @@ rule draw_posteriors:
         "<logs>/draw_posteriors/{scenario}.log",
     benchmark:
         "<benchmarks>/draw_posteriors/{scenario}.tsv"
-    priority: 1  # predictors wait for it
+    priority: 2  # predictors wait for it
     conda:
         "../../envs/covary.yaml"
     resources:
@@ -54,7 +54,7 @@ rule train_predictor:
         "<logs>/train_predictor/{scenario}_{predictor}.log",
     benchmark:
         "<benchmarks>/train_predictor/{scenario}_{predictor}.tsv"
-    priority: 1  # what an image is worth in visits waits for it
+    priority: 2  # what an image is worth in visits waits for it
     conda:
         "../../envs/covary.yaml"
     resources:
@@ -87,7 +87,7 @@ rule train_reader:
         "<logs>/train_reader/{network}.log",
     benchmark:
         "<benchmarks>/train_reader/{network}.tsv"
-    priority: 1  # oracles wait for it
+    priority: 2  # oracles wait for it
     conda:
         "../../envs/covary.yaml"
     resources:
@@ -121,6 +121,7 @@ rule train_oracle:
         "<logs>/train_oracle/{scenario}.log",
     benchmark:
         "<benchmarks>/train_oracle/{scenario}.tsv"
+    priority: 1  # the report waits for it longer than for figures and checks of images
     conda:
         "../../envs/covary.yaml"
     resources:
@@ -154,6 +155,7 @@ rule measure_learning_curve:
         "<logs>/measure_learning_curve/{scenario}_{predictor}.log",
     benchmark:
         "<benchmarks>/measure_learning_curve/{scenario}_{predictor}.tsv"
+    priority: 1  # the report waits for it longer than for figures and checks of images
     conda:
         "../../envs/covary.yaml"
     resources:

@@ -20,6 +20,7 @@ rule measure_visits_worth:
         "<logs>/measure_visits_worth/{scenario}.log",
     benchmark:
         "<benchmarks>/measure_visits_worth/{scenario}.tsv"
+    priority: 1  # the report waits for it longer than for figures and checks of images
     conda:
         "../../envs/covary.yaml"
     resources:

@@ -79,13 +79,15 @@ class MarginalLikelihood(nn.Module):
     ) -> Float[Tensor, " batch"]:
         """-log(p(y | image)/p(y)) of each subject. By default the expansions are made here, at `mean`."""
         mean, covariance = mean.double(), self.covariance()
-        weights = self._log_weights(mean, covariance, evidence)
-        log_ratio = weights.logsumexp(dim=1) - math.log(weights.shape[1])
-        # The logarithm of a mean of K draws is biased downwards by about half of the mean's relative
-        # variance.
-        log_ratio = log_ratio + 0.5 * (1 / _sample_size(weights) - 1 / weights.shape[1])
         if expansions is None:
+            weights = self._log_weights(mean, covariance, evidence)
             expansions = self._expand(mean.detach(), covariance.detach(), weights.detach(), evidence)
+            log_ratio = _log_mean(weights)
+        else:  # draws are needed of the other subjects only
+            others = np.setdiff1d(np.arange(len(mean)), expansions.subjects.cpu().numpy())
+            place = torch.from_numpy(others).to(mean.device)
+            weights = self._log_weights(mean[place], covariance, evidence[others])
+            log_ratio = mean.new_zeros(len(mean)).index_put((place,), _log_mean(weights))
         some = expansions.subjects
         return -log_ratio.index_put((some,), expansions.log_ratio(mean[some], covariance))
 
@@ -169,6 +171,15 @@ class MarginalLikelihood(nn.Module):
         heaviest = evidence.draws[few.cpu().numpy(), weights[few].argmax(dim=1).cpu().numpy()]
         start = torch.where(unknown[few, None], mean[few], torch.from_numpy(heaviest).to(mean))
         return expand_near_mode(few, mean[few], covariance, evidence[few.cpu().numpy()], start)
+
+
+def _log_mean(log_weights: Float[Tensor, "batch draw"]) -> Float[Tensor, " batch"]:
+    """The logarithm of the mean weight.
+
+    That of the mean of K draws is too low, by about half of the mean's relative variance.
+    """
+    log_mean = log_weights.logsumexp(dim=1) - math.log(log_weights.shape[1])
+    return log_mean + 0.5 * (1 / _sample_size(log_weights) - 1 / log_weights.shape[1])
 
 
 def _sample_size(log_weights: Float[Tensor, "batch draw"]) -> Float[Tensor, " batch"]:

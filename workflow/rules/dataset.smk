@@ -139,6 +139,7 @@ rule finalise_dataset:
         "<logs>/finalise_dataset.log",
     benchmark:
         "<benchmarks>/finalise_dataset.tsv"
+    priority: 2  # the evaluation waits for it
     conda:
         "../../envs/covary.yaml"
     resources:

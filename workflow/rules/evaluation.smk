@@ -64,7 +64,7 @@ rule evaluate:
     priority: 1  # the report waits for it longer than for figures and checks of images
     conda:
         "../../envs/covary.yaml"
-    threads: workflow.cores
+    threads: max(1, workflow.cores // 2)  # a job that wants all cores waits until all others have ended
     resources:
         mem_mb=growing(4000),
         runtime=60,

@@ -5,11 +5,11 @@ one loss per subject. Its `validate` returns the mean loss of subjects that are 
 """
 
 import math
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor, nn
 
 from covary.predict.evidence import Posteriors
@@ -23,6 +23,14 @@ _MEMORY_SUBJECTS = 2000  # second moments of predictions are averaged over about
 _FIT_ROUNDS, _FIT_ITERATIONS = 4, 20
 _FIT_TOLERANCE = 1e-4  # in the loss per subject; V starts at its value after the epoch before
 _LOG_2PI = math.log(2 * math.pi)
+
+
+class _Drawn(NamedTuple):
+    """Subjects whose likelihood is a mean over draws, and the log density of these under the prior."""
+
+    subjects: Int64[Tensor, " some"]
+    draws: Float[Tensor, "some draw k"]
+    log_prior: Float[Tensor, "some draw"]
 
 
 class MarginalLikelihood(nn.Module):
@@ -75,27 +83,15 @@ class MarginalLikelihood(nn.Module):
         return loss + 0.5 * torch.einsum("nk,kj,nj->n", mean, pull, mean)
 
     def minus_log_likelihood(
-        self, mean: Float[Tensor, "batch k"], evidence: Posteriors, expansions: Expansions | None = None
+        self, mean: Float[Tensor, "batch k"], evidence: Posteriors
     ) -> Float[Tensor, " batch"]:
-        """-log(p(y | image)/p(y)) of each subject. By default the expansions are made here, at `mean`."""
-        mean, covariance = mean.double(), self.covariance()
-        if expansions is None:
-            weights = self._log_weights(mean, covariance, evidence)
-            expansions = self._expand(mean.detach(), covariance.detach(), weights.detach(), evidence)
-            log_ratio = _log_mean(weights)
-        else:  # draws are needed of the other subjects only
-            others = np.setdiff1d(np.arange(len(mean)), expansions.subjects.cpu().numpy())
-            place = torch.from_numpy(others).to(mean.device)
-            weights = self._log_weights(mean[place], covariance, evidence[others])
-            log_ratio = mean.new_zeros(len(mean)).index_put((place,), _log_mean(weights))
+        """-log(p(y | image)/p(y)) of each subject, with expansions that are made here, at `mean`."""
+        mean, everyone = mean.double(), np.arange(len(mean))
+        drawn, covariance = self._drawn(everyone, mean, evidence), self.covariance()
+        weights = self._log_weights(mean, covariance, drawn)
+        expansions = self._expand(mean.detach(), covariance.detach(), weights.detach(), evidence)
         some = expansions.subjects
-        return -log_ratio.index_put((some,), expansions.log_ratio(mean[some], covariance))
-
-    @torch.no_grad()
-    def expansions(self, mean: Float[Tensor, "batch k"], evidence: Posteriors) -> Expansions:
-        """The expansions that `minus_log_likelihood` needs at the present V."""
-        mean, covariance = mean.double(), self.covariance()
-        return self._expand(mean, covariance, self._log_weights(mean, covariance, evidence), evidence)
+        return -_log_mean(weights).index_put((some,), expansions.log_ratio(mean[some], covariance))
 
     def validate(self, mean: Float[Tensor, "subject k"], evidence: Posteriors) -> float:
         """Fit V to these predictions by L-BFGS, and return the mean loss with the fitted V.
@@ -114,11 +110,13 @@ class MarginalLikelihood(nn.Module):
         for rounds_left in reversed(range(_FIT_ROUNDS + 1)):
             # With fixed expansions the loss is smooth in V. They are valid near the V they were made for
             # only.
-            expansions = self.expansions(mean + shift.detach(), evidence)
+            expansions = self._expansions(mean.double() + shift.detach(), evidence)
+            others = np.setdiff1d(np.arange(len(mean)), expansions.subjects.cpu().numpy())
+            drawn = self._drawn(others, mean.double(), evidence)
 
-            def closure(expansions=expansions):
+            def closure(expansions=expansions, drawn=drawn):
                 optimiser.zero_grad()
-                loss = self._loss(mean + shift, evidence, expansions)
+                loss = self._loss(mean.double() + shift, expansions, drawn)
                 loss.backward()
                 return loss
 
@@ -148,20 +146,35 @@ class MarginalLikelihood(nn.Module):
         axes = inverse.T @ axes
         return (axes * (1 - 1 / share)) @ axes.T
 
-    def _loss(self, mean, evidence, expansions) -> Float[Tensor, ""]:
+    def _loss(self, mean, expansions: Expansions, drawn: "_Drawn") -> Float[Tensor, ""]:
         """The mean loss, with the divergence computed from these subjects."""
-        mean = mean.double()
-        together = mean.T @ mean / len(mean) + self.covariance()
+        covariance = self.covariance()
+        together = mean.T @ mean / len(mean) + covariance
         ratio = torch.cholesky_solve(together, self.omega_factor)
         divergence = 0.5 * (ratio.trace() - len(ratio) - together.logdet())
         divergence = divergence + self.omega_factor.diagonal().log().sum()
-        return self.minus_log_likelihood(mean, evidence, expansions).mean() + divergence
+        weights = self._log_weights(mean[drawn.subjects], covariance, drawn)
+        log_ratio = mean.new_zeros(len(mean)).index_put((drawn.subjects,), _log_mean(weights))
+        some = expansions.subjects
+        log_ratio = log_ratio.index_put((some,), expansions.log_ratio(mean[some], covariance))
+        return -log_ratio.mean() + divergence
 
-    def _log_weights(self, mean, covariance, evidence) -> Float[Tensor, "batch draw"]:
-        draws = torch.from_numpy(evidence.draws).to(mean)
-        return _log_normal(draws, mean, torch.linalg.cholesky(covariance)) - _log_normal(
-            draws, torch.zeros_like(mean), self.omega_factor
-        )
+    def _drawn(self, subjects: Int64[np.ndarray, " some"], mean, evidence: Posteriors) -> "_Drawn":
+        """The draws of some subjects, as tensors like `mean`."""
+        draws = torch.from_numpy(evidence.draws[subjects]).to(mean)
+        centre = torch.zeros_like(draws[:, 0])
+        place = torch.from_numpy(subjects).to(mean.device)
+        return _Drawn(place, draws, _log_normal(draws, centre, self.omega_factor))
+
+    def _log_weights(self, mean, covariance, drawn: "_Drawn") -> Float[Tensor, "some draw"]:
+        return _log_normal(drawn.draws, mean, torch.linalg.cholesky(covariance)) - drawn.log_prior
+
+    @torch.no_grad()
+    def _expansions(self, mean, evidence: Posteriors) -> Expansions:
+        """The expansions of the subjects that need one at the present V."""
+        covariance, everyone = self.covariance(), np.arange(len(mean))
+        weights = self._log_weights(mean, covariance, self._drawn(everyone, mean, evidence))
+        return self._expand(mean, covariance, weights, evidence)
 
     def _expand(self, mean, covariance, weights, evidence) -> Expansions:
         unknown = torch.from_numpy(~np.isfinite(evidence.log_marginal)).to(mean.device)

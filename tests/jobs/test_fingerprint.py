@@ -145,7 +145,7 @@ def test_all_of_a_script_counts(package):
 
 
 def test_a_function_that_registers_itself_is_part_of_what_it_joins(package, tmp_path):
-    registry = "def f():\n    pass\n\n\n@f.register\ndef _(x):\n    return {}\n"
+    registry = "\n".join(["def f():", "    pass", "", "", "@f.register", "def _(x):", "    return {}", ""])
     prints = []
     for value in (1, 2):
         package("from covary.registry import f\nf()\n")

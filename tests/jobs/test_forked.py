@@ -97,6 +97,17 @@ def test_the_same_script_runs_where_it_ran_before_unless_it_failed(server, tmp_p
     assert process_of()[1] != first
 
 
+def test_a_process_that_was_killed_while_it_waited_is_replaced(server, tmp_path):
+    file = tmp_path / "where"
+    assert outcome(server, tmp_path, WHERE, output=str(file)) == 0
+    killed = int(file.read_text())
+    os.kill(killed, signal.SIGKILL)
+    while Path(f"/proc/{killed}").exists():
+        time.sleep(0.01)
+    assert outcome(server, tmp_path, WHERE, output=str(file)) == 0
+    assert int(file.read_text()) != killed
+
+
 def test_few_processes_wait_for_another_script_and_none_after_the_end(tmp_path):
     server = Server()
 

@@ -37,10 +37,9 @@ LEFT_OUT = frozenset(
 )
 _STATEMENTS, _ALL = "", "*"  # where the name of a definition would stand
 
-Definition = tuple[str, str]  # module and name
-
-
 _ROOT = Path(__file__).parents[1]
+
+Definition = tuple[str, str]  # module and name
 
 
 def fingerprints(scripts: Path, root: Path = _ROOT) -> dict[str, str]:

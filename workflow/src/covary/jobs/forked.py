@@ -151,7 +151,8 @@ class Server:
     def _take(self, kind: Hashable) -> _Worker | None:
         with self._changing:
             for i, (other, worker) in enumerate(self._waiting):
-                if other == kind:
+                ended = connection.wait([worker.process.sentinel], timeout=0)  # killed while it waited
+                if other == kind and not ended:
                     del self._waiting[i]
                     return worker
         return None

@@ -187,9 +187,9 @@ class MarginalLikelihood(nn.Module):
 
 
 def _log_mean(log_weights: Float[Tensor, "batch draw"]) -> Float[Tensor, " batch"]:
-    """The logarithm of the mean weight.
+    """The logarithm of the mean weight, corrected for its bias.
 
-    That of the mean of K draws is too low, by about half of the mean's relative variance.
+    The logarithm of a mean of K draws is too low by about half of the relative variance of that mean.
     """
     log_mean = log_weights.logsumexp(dim=1) - math.log(log_weights.shape[1])
     return log_mean + 0.5 * (1 / _sample_size(log_weights) - 1 / log_weights.shape[1])

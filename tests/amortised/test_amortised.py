@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from designs import ORAL_TIMES_H
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -27,7 +28,6 @@ from covary.errors import UserError
 from covary.nlme.shift import with_mean
 
 SMALL = Training(layers=2, width=16, batch=128, steps=20, rounds=3)
-TIMES_H = np.array([0.5, 2.0, 8.0, 24.0])
 
 
 def line(present=None, sd=0.5):
@@ -148,7 +148,7 @@ def test_weighted_draws_are_those_of_the_exact_posterior_whatever_the_network_ha
     nlme.configure()
     model = nlme.OneCompartmentOral()
     truth = model.default_parameters()
-    design = nlme.Design.regular(TIMES_H, n_subjects=1, dose=300.0)
+    design = nlme.Design.regular(ORAL_TIMES_H, n_subjects=1, dose=300.0)
     missing = [CompletelyAtRandom(mechanism="completely_at_random", fraction=0.3)]
     simulator = EngineSimulator(model, truth, design, missing, width=1.5)
     longer = dataclasses.replace(SMALL, batch=256, steps=40, rounds=8)
@@ -259,6 +259,6 @@ def test_a_population_fit_by_a_network_needs_posteriors_of_a_network():
 
 def test_a_prior_without_width_is_named():
     model = nlme.OneCompartmentOral()
-    design = nlme.Design.regular(TIMES_H, n_subjects=1, dose=300.0)
+    design = nlme.Design.regular(ORAL_TIMES_H, n_subjects=1, dose=300.0)
     with pytest.raises(UserError, match="must have a width > 0, got 0"):
         EngineSimulator(model, model.default_parameters(), design, width=0.0)

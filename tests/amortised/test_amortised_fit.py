@@ -4,6 +4,7 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+from designs import ORAL_TIMES_H
 
 from covary import nlme, rng
 from covary.amortised.fit import PopulationSimulator, fit_amortised
@@ -14,7 +15,6 @@ from covary.errors import UserError
 from covary.nlme.likelihood import RecordLikelihood
 from covary.nlme.shift import mean_between, with_mean
 
-TIMES_H = np.array([0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 24.0])
 MISSING = [CompletelyAtRandom(mechanism="completely_at_random", fraction=0.2)]
 N = 200
 
@@ -78,7 +78,7 @@ def test_the_fit_is_near_foce_and_the_truth(tmp_path):
     eta = 0.3 * rng.normal(1, "eta", 0, N, (3,))
     many = design().rows(np.zeros(N, dtype=int))
     y = nlme.simulate(model, truth, eta, many, 1).observation
-    y = np.where(rng.uniform(1, "missing", 0, N, (len(TIMES_H),)) < 0.2, np.nan, y)
+    y = np.where(rng.uniform(1, "missing", 0, N, (len(ORAL_TIMES_H),)) < 0.2, np.nan, y)
     initial = model.parameters([0.2, 1.2, 3.3], omega=0.2, residual=nlme.Additive(0.5))
     simulator = PopulationSimulator(model, initial, design(), MISSING, 2.0)
     settings = Training(layers=4, width=32, batch=256, steps=50, rounds=20)
@@ -96,4 +96,4 @@ def test_the_fit_is_near_foce_and_the_truth(tmp_path):
 
 
 def design():
-    return nlme.Design.regular(TIMES_H, n_subjects=1, dose=320.0)
+    return nlme.Design.regular(ORAL_TIMES_H, n_subjects=1, dose=320.0)

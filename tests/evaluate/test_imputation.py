@@ -4,6 +4,7 @@ import io
 
 import numpy as np
 import pandas as pd
+from designs import ORAL_TIMES_H
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -39,9 +40,8 @@ def test_a_line_is_filled_in_exactly_and_values_that_are_there_stay(present, see
 def test_filling_in_biases_and_the_words_say_so():
     nlme.configure()
     model = nlme.OneCompartmentOral()
-    times_h = np.array([0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 24.0])
     truth = model.parameters([0.45, 1.0, 3.45], omega=0.1, residual=nlme.Additive(0.3))
-    study = Study(model, truth, nlme.Design.regular(times_h, n_subjects=2 * N, dose=320.0))
+    study = Study(model, truth, nlme.Design.regular(ORAL_TIMES_H, n_subjects=2 * N, dose=320.0))
     eta = rng.normal(1, "eta", 0, 2 * N, (3,))
     y = study.simulate(eta, seed=1, stream="y")
     y = np.where(rng.uniform(1, "missing", 0, 2 * N, (7,)) < 0.4, np.nan, y)

@@ -2,9 +2,9 @@
 
 import io
 
-import numpy as np
 import pandas as pd
 import pytest
+from designs import ORAL_TIMES_H
 
 from covary import figures, nlme
 from covary.amortised.problem import EngineSimulator
@@ -15,7 +15,6 @@ from covary.evaluate.posterior_checks import check_posteriors
 from covary.report.posteriors import concerns, rejected, sentences
 
 N = 600
-TIMES_H = np.array([0.5, 1.0, 2.0, 4.0, 8.0, 24.0])
 SMALL = Training(layers=2, width=16, batch=256, steps=40, rounds=8)
 
 
@@ -25,7 +24,7 @@ def checked(tmp_path_factory):
     nlme.configure()
     model = nlme.OneCompartmentOral()
     truth = model.default_parameters()
-    design = nlme.Design.regular(TIMES_H, n_subjects=1, dose=300.0)
+    design = nlme.Design.regular(ORAL_TIMES_H, n_subjects=1, dose=300.0)
     missing = [CompletelyAtRandom(mechanism="completely_at_random", fraction=0.3)]
     simulator = EngineSimulator(model, truth, design, missing, 1.2)
     complete = EngineSimulator(model, truth, design, [], 1.2)

@@ -17,7 +17,7 @@ def fitted():
 
 
 def test_goodness_of_fit_has_a_column_per_noise_level(fitted):
-    table = residual_table(*fitted)
+    table = residual_table(*fitted, method="focei")
     axes = np.array(figures.goodness_of_fit({0.0: table, 9.0: table}, ("d", "mm")).axes).reshape(2, 2)
     points = axes[0, 1].lines[-1]
     np.testing.assert_allclose(points.get_xdata(), table["IPRED"])

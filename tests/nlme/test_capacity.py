@@ -61,7 +61,9 @@ def test_a_wide_network_is_caught_and_a_narrow_one_is_not(guarded, caplog):
     assert warning.startswith("wide: the variance of u") and "memorised" in warning
 
 
-def test_too_few_subjects_are_one_clear_line(guarded):
-    models, training, held_out = guarded
+def test_too_few_subjects_are_one_clear_line():
+    nlme.configure()
+    model, records = Level(nlme.MLP(2, width=2)), records_of("training")
+    models = {"narrow": (model, model.parameters([1.0], OMEGA, nlme.Additive(0.3)))}
     with pytest.raises(UserError, match="needs 3 subjects in each set, got 60 and 2"):
-        capacity(models, training, held_out[:2])
+        capacity(models, records, records[:2])

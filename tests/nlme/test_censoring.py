@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize, minimize_scalar
+from scipy.special import logsumexp
 from scipy.stats import norm
 
 from covary import nlme
@@ -121,3 +122,51 @@ def test_bounds_far_from_the_prediction_keep_finite_derivatives():
 def test_fo_refuses_censored_observations():
     with pytest.raises(ValueError, match="method fo cannot use censored observations"):
         nlme.objective(Decay(), Decay().parameters([1.0], 1.0, nlme.Additive(1.0)), records(0.0), method="fo")
+
+
+class Level(nlme.ClosedFormModel):
+    """y = a + η."""
+
+    fixed_effects: ClassVar = {"a": "real"}
+    random_effects = ("eta",)
+
+    def individual(self, theta, eta, covariates):
+        return {"a": theta["a"] + eta[0]}
+
+    def closed_form(self, time_h, doses, p):
+        return p["a"] + 0.0 * time_h
+
+
+def test_a_fit_to_censored_records_is_the_maximum_of_its_likelihood(tmp_path):
+    """Against the integral over η by a fine sum, and its maximum by Nelder and Mead."""
+    draw, limit = np.random.default_rng(4), 0.3
+    y = 1.0 + draw.normal(0, 0.8, (40, 1)) + draw.normal(0, 0.5, (40, 4))
+    censored = y < limit
+    rows = [
+        f"{i},{t},{limit if censored[i, t] else y[i, t]},{int(censored[i, t])}"
+        for i in range(40)
+        for t in range(4)
+    ]
+    (tmp_path / "t.csv").write_text("\n".join(["ID,TIME,DV,CENS", *rows]) + "\n")
+    start = Level().parameters([0.5], 0.3, nlme.Additive(0.8))
+    fit = nlme.fit_population(Level(), nlme.read_nonmem(tmp_path / "t.csv"), start, method="laplacei")
+    node = np.linspace(-6, 6, 241)
+
+    def minus_two_log_likelihood(x):
+        a, omega, sd = x[0], np.exp(x[1]), np.exp(x[2])
+        f = (a + omega * node)[:, None, None]
+        terms = np.where(censored, norm.logcdf((limit - f) / sd), norm.logpdf(y, f, sd)).sum(axis=2)
+        return -2 * np.sum(logsumexp(terms + norm.logpdf(node)[:, None], axis=0) + np.log(node[1] - node[0]))
+
+    best = minimize(
+        minus_two_log_likelihood, [1.0, -0.2, -0.7], method="Nelder-Mead", options={"xatol": 1e-6}
+    )
+    assert fit.converged and 0.1 < censored.mean() < 0.4
+    estimates = [fit.parameters.theta["a"], fit.parameters.omega[0, 0] ** 0.5, fit.parameters.residual.sd]
+    here = [estimates[0], *np.log(estimates[1:])]
+    # Laplace's approximation is not exact for censored terms.
+    assert fit.minus_two_log_likelihood == pytest.approx(minus_two_log_likelihood(here), abs=1.0)
+    np.testing.assert_allclose(here, best.x, atol=0.02)
+    exact = nlme.adaptive_quadrature(Level(), fit.parameters, nlme.read_nonmem(tmp_path / "t.csv"), points=15)
+    constant = np.log(2 * np.pi) * (~censored).sum()
+    assert exact.sum() + constant == pytest.approx(minus_two_log_likelihood(here), abs=1e-3)

@@ -90,7 +90,7 @@ def test_who_forgets_to_configure_is_told():
         "nlme.fit_population(model, records, parameters)",
         "nlme.adaptive_quadrature(model, parameters, records)",
         "RecordLikelihood(model, parameters, records)",
-        "diagnostics.residual_table(model, parameters, records)",
+        "diagnostics.residual_table(model, parameters, records, method='focei')",
     ]
     messages = run(f"""
 import numpy as np

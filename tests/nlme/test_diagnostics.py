@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+from designs import ORAL_TIMES_H
 
 from covary import nlme
 from covary.figures import population
@@ -25,7 +26,7 @@ def theoph():
 
 
 def test_residuals(theoph):
-    table = diagnostics.residual_table(*theoph)
+    table = diagnostics.residual_table(*theoph, method="focei")
     model, parameters, records = theoph
     assert len(table) == 132 and list(table["ID"].unique()) == [str(i) for i in range(1, 13)]
     np.testing.assert_allclose(table["IWRES"], (table["DV"] - table["IPRED"]) / 0.694409)
@@ -37,10 +38,10 @@ def test_residuals(theoph):
 def test_cwres_of_a_correct_model_is_standard_normal(theoph):
     model, parameters, _ = theoph
     n = 300
-    design = nlme.Design.regular([0.25, 0.5, 1.0, 2.0, 4.0, 7.0, 12.0, 24.0], n_subjects=n, dose=320.0)
+    design = nlme.Design.regular(ORAL_TIMES_H, n_subjects=n, dose=320.0)
     eta = np.random.default_rng(1).standard_normal((n, 3)) @ np.diag(np.sqrt(np.diag(parameters.omega)))
     records = nlme.Records.of(design, nlme.simulate(model, parameters, eta, design, 3).observation)
-    table = diagnostics.residual_table(model, parameters, records)
+    table = diagnostics.residual_table(model, parameters, records, method="focei")
     assert abs(table["CWRES"].mean()) < 0.06
     assert table["CWRES"].std() == pytest.approx(1.0, abs=0.04)
 
@@ -80,6 +81,9 @@ def test_prediction_correction_takes_the_doses_out():
     )
     value = check.points["value"].to_numpy().reshape(60, 4)
     np.testing.assert_allclose(value, records.observation * 100 / doses[:, None], rtol=1e-9)
+    # So do the bands: they are those of the same subjects under the median dose.
+    alike = nlme.predictive_check(*dosed(np.full(60, 100.0)), 1, replicates=20, bins=4)
+    np.testing.assert_allclose(check.bands, alike.bands, rtol=1e-6)
     strata = nlme.predictive_check(model, parameters, records, 1, replicates=20, bins=4, stratify="DOSE")
     assert strata.bands.groupby("stratum").size().to_dict() == {50.0: 12, 100.0: 12, 400.0: 12}
     observed = strata.bands.query("stratum == 50 and percentile == 50")["observed"]
@@ -146,6 +150,32 @@ def test_residuals_are_those_of_the_method(theoph):
         assert np.linalg.slogdet(c)[1] + np.sum(own["CWRES"] ** 2) == pytest.approx(ofv[i], abs=1e-5)
 
 
+def test_censored_values_have_no_residuals():
+    """Residuals of the others are those of a record without the censored values, at the same estimates."""
+    model, parameters, records = lines(12)
+    low = np.full(records.present.shape, np.nan)
+    high = low.copy()
+    low[2, 2:], high[2, 2:], low[3, 1], high[3, 1] = -np.inf, -0.5, 1.5, np.inf
+    bounds = nlme.Bounds(low, high, np.full(low.shape, -np.inf))
+    censored = nlme.Records(records.design, records.observation, records.present, bounds)
+    table = nlme.residual_table(model, parameters, censored, method="focei")
+    assert table.groupby("CENS").size().to_dict() == {-1: 1, 0: 45, 1: 2}
+    limit = (table["CENS"] != 0).to_numpy()
+    assert table.loc[limit, ["IWRES", "CWRES"]].isna().to_numpy().all()
+    eta = nlme.empirical_bayes(model, parameters, censored).eta
+    f = nlme.predictions(model, parameters, eta, records.design).ravel()
+    np.testing.assert_allclose(table["IPRED"], f, atol=1e-9)
+    np.testing.assert_allclose(table["IWRES"][~limit], ((table["DV"] - f) / 0.5)[~limit], rtol=1e-6)
+    # y − E y of the two values that subject 2 has left, decorrelated with the root of their covariance
+    values, vectors = np.linalg.eigh(0.8 + 0.25 * np.eye(2))
+    white = vectors @ ((vectors.T @ (records.observation[2, :2] - [2.0, 1.0])) / np.sqrt(values))
+    np.testing.assert_allclose(table[table["ID"] == "2"]["CWRES"][:2], white, rtol=1e-6)
+    assert nlme.epsilon_shrinkage(table)[""] == pytest.approx(1 - table["IWRES"][~limit].std())
+    for function in (nlme.predictive_check, nlme.npde):
+        with pytest.raises(ValueError, match=f"{function.__name__} cannot use censored observations"):
+            function(model, parameters, censored, 1, replicates=20)
+
+
 def test_shrinkage_criteria_and_variation(theoph):
     model, _, records = theoph
     fit = nlme.fit_population(model, records, model.default_parameters(), method="fo")
@@ -183,7 +213,7 @@ def test_individual_curves_pass_through_the_predictions(theoph):
     model, parameters, records = theoph
     eta = nlme.empirical_bayes(model, parameters, records).eta
     curves = nlme.individual_curves(model, parameters, records, eta, points=50)
-    table = nlme.residual_table(model, parameters, records)
+    table = nlme.residual_table(model, parameters, records, method="focei")
     assert 12 * 45 < len(curves) < 12 * 70
     both = table.merge(curves, on=["ID", "TIME"], suffixes=("", "_curve"))
     assert len(both) >= len(table)
@@ -211,7 +241,7 @@ def test_the_face_of_the_engine_is_exact():
 
 
 def test_figures_show_every_observation(theoph, tmp_path):
-    table = nlme.residual_table(*theoph)
+    table = nlme.residual_table(*theoph, method="focei")
     modes = nlme.empirical_bayes(*theoph)
     curves = nlme.individual_curves(*theoph, modes.eta)
     check = nlme.predictive_check(*theoph, 1, replicates=20, bins=4)

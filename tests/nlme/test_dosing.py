@@ -168,6 +168,36 @@ def test_a_steady_state_out_of_reach_is_refused():
         nlme.predictions(Formula(), slow, np.zeros((1, 3)), design)
 
 
+def test_a_steady_state_is_looked_for_at_the_random_effects_of_each_subject():
+    """At η = 0 clearance is fast enough for 200 doses; at η = −9 it is not."""
+    doses = [Dose(0.0, 6.0, steady_state=1, interval_h=4.0)]
+    design = nlme.Design.regular([1.0, 2.0], n_subjects=2, doses=doses)
+    eta, oral = np.zeros((2, 3)), nlme.OneCompartmentOral()
+    nlme.predictions(oral, PARAMETERS, eta, design)
+    eta[1, 1] = -9.0
+    with pytest.raises(ValueError, match=r"subject 1: 200 doses do not lead to the steady state \(SS\)"):
+        nlme.predictions(oral, PARAMETERS, eta, design)
+
+
+def test_closed_forms_refuse_compartments_that_neither_they_nor_dosing_name():
+    class One(nlme.OneCompartmentOral):
+        compartments = None
+
+        def dosing(self, p):
+            return {1: nlme.Dosing(lag_h=0.5)}
+
+    design = nlme.Design.regular([1.0], n_subjects=1, doses=[Dose(0.0, 5.0), Dose(0.1, 5.0, compartment=7)])
+
+    class Sum(One):
+        def closed_form(self, time_h, doses, p):
+            return jnp.sum(jnp.where(doses.given, doses.amount, 0.0), axis=1) / p["v"]
+
+    with pytest.raises(
+        ValueError, match=r"doses go to compartments 1, 7, but Sum\.closed_form does not look at"
+    ):
+        nlme.predictions(Sum(), One().default_parameters(), np.zeros((1, 3)), design)
+
+
 def test_modelled_doses_that_the_model_does_not_describe():
     plain = nlme.OneCompartmentOral()
     parameters = plain.default_parameters()
@@ -267,3 +297,15 @@ def test_occasions_share_one_variance(tmp_path):
     (tmp_path / "t.csv").write_text("\n".join(rows).replace(",3\n", ",4\n") + "\n")
     with pytest.raises(ValueError, match="OCC must be an occasion 1 … 3, got 4"):
         nlme.objective(model, parameters, nlme.read_nonmem(tmp_path / "t.csv"))
+
+
+def test_a_random_effect_beyond_those_of_an_occasion_is_refused():
+    class Slip(Levels):
+        def individual(self, theta, eta, covariates):
+            return {"a": theta["a"] + eta[0] + eta[2]}
+
+    model = nlme.with_occasions(Slip(), 3)
+    parameters = model.parameters([5.0], 0.5, nlme.Additive(0.2), 0.3)
+    design = nlme.Design.regular([1.0], n_subjects=1, covariates={"OCC": 1})
+    with pytest.raises(ValueError, match=r"there are 2 random effects, eta\[0\] … eta\[1\] \(eta, kappa\)"):
+        nlme.predictions(model, parameters, np.zeros((1, 4)), design)

@@ -6,12 +6,12 @@ from typing import ClassVar
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from designs import PAPER_TIMES_H
 from scipy.optimize import minimize
 
 from covary import nlme, rng
 from covary.nlme.fit import _Objective
 
-TIMES = np.arange(21) * 0.5
 MODEL = nlme.SaturableElimination()
 TRUTH = MODEL.default_parameters()
 ORAL = nlme.OneCompartmentOral()
@@ -46,7 +46,7 @@ class Linear(nlme.ClosedFormModel):
 
 def paper_records(n, seed=1, parameters=TRUTH):
     eta = rng.normal(seed, "eta", 0, n, (3,))
-    design = nlme.Design.regular(TIMES, n_subjects=n, dose=1.0)
+    design = nlme.Design.regular(PAPER_TIMES_H, n_subjects=n, dose=1.0)
     return eta, nlme.Records.of(design, nlme.simulate(MODEL, parameters, eta, design, seed).observation)
 
 
@@ -65,7 +65,7 @@ def test_simulation_of_a_range_does_not_depend_on_how_it_is_cut():
     eta = rng.normal(1, "eta", 0, 100, (3,))
 
     def simulate(start, stop):
-        design = nlme.Design.regular(TIMES, n_subjects=stop - start, dose=1.0)
+        design = nlme.Design.regular(PAPER_TIMES_H, n_subjects=stop - start, dose=1.0)
         return nlme.simulate(MODEL, TRUTH, eta[start:stop], design, 7, subjects=range(start, stop))
 
     whole, parts = simulate(0, 100), [simulate(0, 37), simulate(37, 100)]
@@ -137,7 +137,7 @@ def test_modes_do_not_depend_on_padding():
     n = 40
     _, records = paper_records(n, seed=3)
     whole, design = nlme.empirical_bayes(MODEL, TRUTH, records), records.design
-    time = np.concatenate([np.tile(TIMES, (n, 1)), np.full((n, 3), 10.0)], axis=1)
+    time = np.concatenate([np.tile(PAPER_TIMES_H, (n, 1)), np.full((n, 3), 10.0)], axis=1)
     observed = np.tile(np.arange(24) < 21, (n, 1))
     dose = [np.tile(v, (n, 1)) for v in (design.dose_time_h, design.dose_amount, design.dose_duration_h)]
     padded = nlme.Design(
@@ -207,7 +207,7 @@ def test_linear_model_is_exact_under_every_method():
 def test_outer_gradient_agrees_with_differences(model, method):
     parameters = model.parameters([1.1, 2.0, 0.5], [0.8, 0.5, 0.6], nlme.Combined(0.02, 0.1))
     eta = rng.normal(1, "eta", 0, 6, (3,))
-    design = nlme.Design.regular(TIMES, n_subjects=6, dose=1.0)
+    design = nlme.Design.regular(PAPER_TIMES_H, n_subjects=6, dose=1.0)
     records = nlme.Records.of(design, nlme.simulate(model, parameters, eta, design, 1).observation)
     start = parameters.to_vector()
 

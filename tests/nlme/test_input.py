@@ -316,10 +316,50 @@ def test_closed_forms_refuse_compartments_that_they_do_not_have_or_do_not_tell_a
         predicted(Total(), 1, 2)
 
 
-def test_proportional_error_where_the_prediction_is_zero():
-    design = nlme.Design.regular([0.0, 1.0, 2.0], n_subjects=1, dose=100.0)
-    oral = nlme.OneCompartmentOral()
-    initial = oral.parameters([0.45, 1.0, 3.45], 0.1, nlme.Proportional(0.1))
-    records = nlme.Records.of(design, np.array([[0.1, 2.0, 1.5]]))
-    with pytest.raises(ValueError, match=r"subject 0 .* observation 1, .* leave that row out \(MDV = 1\)"):
-        nlme.fit_population(oral, records, initial)
+class Rise(nlme.ClosedFormModel):
+    """y = a e^η t, which is 0 at time 0."""
+
+    fixed_effects: ClassVar = {"a": "positive"}
+    random_effects = ("eta",)
+
+    def individual(self, theta, eta, covariates):
+        return {"a": theta["a"] * jnp.exp(eta[0])}
+
+    def closed_form(self, time_h, doses, p):
+        return p["a"] * time_h
+
+
+def test_observations_that_have_no_density_are_named_with_their_line(tmp_path):
+    path, model = tmp_path / "table.csv", Rise()
+    table = "ID,TIME,DV\n8,1,2\n8,2,{}\n7,0,{}\n7,2,2\n"
+    path.write_text(table.format(2, 0.1))
+    records = nlme.read_nonmem(path)
+    for error, message in (
+        (nlme.Proportional(0.1), r"variance is 0 at .*, where the prediction is 0; .* add an additive error"),
+        (
+            nlme.LogNormal(0.1),
+            r"prediction has no logarithm at .* \(MDV = 1\) or choose another residual error",
+        ),
+    ):
+        initial = model.parameters([1.0], 0.1, error)
+        with pytest.raises(ValueError, match=message) as refused:
+            nlme.fit_population(model, records, initial)
+        where = "at its observation 1, at 0 h (line 4 of the table), where the prediction is 0"
+        assert "subject 7" in str(refused.value) and where in str(refused.value)
+    path.write_text(table.format(-1, 2))
+    records = nlme.read_nonmem(path)
+    message = (
+        r"subject 8: observation 2 at 2 h \(line 3 of the table\) must be > 0 with a log-normal .*, got -1"
+    )
+    for refuses in (
+        lambda: nlme.fit_population(model, records, initial),
+        lambda: nlme.objective(model, initial, records),
+        lambda: nlme.empirical_bayes(model, initial, records),
+    ):
+        with pytest.raises(ValueError, match=message):
+            refuses()
+    # Without a table there is no line.
+    design = nlme.Design.regular([0.0, 1.0], n_subjects=1)
+    initial = model.parameters([1.0], 0.1, nlme.Proportional(0.1))
+    with pytest.raises(ValueError, match=r"subject 0 .* variance is 0 at its observation 1, at 0 h, where"):
+        nlme.fit_population(model, nlme.Records.of(design, np.array([[0.1, 2.0]])), initial)

@@ -111,6 +111,36 @@ def test_doses_are_never_lost(name, message):
         nlme.read_nonmem(TABLES / name)
 
 
+def test_rows_that_nonmem_takes_for_comments_are_left_out_or_refused(tmp_path):
+    text = "ID,TIME,DV\n1,0,1\n1,1,2\nC1,2,9\nC7,0,9\n#7,0,9\n2,0,3\n"
+    path = table(tmp_path, text)
+    with pytest.raises(
+        ValueError, match=r"line 4: ID C1 among numbers is a comment to NONMEM; .*\n.*line 5: ID C7"
+    ):
+        nlme.read_nonmem(path)
+    for ignore in ("C", "@", ["@", "TIME>5"]):
+        records = nlme.read_nonmem(path, ignore=ignore)
+        assert records.design.subject_ids == ("1", "2")
+        np.testing.assert_array_equal(records.observation[records.present], [1, 2, 3])
+    letters = table(tmp_path, "ID,TIME,DV\nC1,0,1\nC7,0,9\n", "letters.csv")
+    assert nlme.read_nonmem(letters).design.subject_ids == ("C1", "C7")
+
+
+def test_columns_that_look_like_events_but_are_none_are_named(tmp_path, caplog):
+    text = "ID,TIME,AMT,RATEE,ADM,INFRATE,WT,DV\n1,0,1,2,1,2,70,.\n1,1,.,0,0,0,70,1\n"
+    nlme.read_nonmem(table(tmp_path, text), covariates=["WT"])
+    assert not caplog.messages
+    nlme.read_nonmem(table(tmp_path, text))
+    (line,) = caplog.messages
+    assert "RATEE, ADM, INFRATE count as covariates only, not as doses or observations" in line
+
+
+@pytest.mark.parametrize("column", ["DVID", "YTYPE", "CMT"])
+def test_a_column_says_which_output_is_observed(tmp_path, column):
+    path = table(tmp_path, f"ID,TIME,DV,{column}\n1,0,1,2\n1,1,2,3\n")
+    np.testing.assert_array_equal(nlme.read_nonmem(path).design.output, [[2, 3]])
+
+
 @pytest.mark.parametrize("decimal", [".", ","])
 def test_doses_in_another_column_are_found_whatever_the_decimal_mark(tmp_path, decimal):
     text = f"ID;TIME;DOSE;DV;MDV\n1;0;100{decimal}5;.;1\n1;1;.;2{decimal}1;0\n"
@@ -153,7 +183,6 @@ def test_tables_of_every_shape_are_read(name, ids, times, values):
 
 
 def test_what_a_model_does_not_use_is_left_out_in_one_line(tmp_path, caplog):
-    caplog.set_level(logging.INFO)
     rows = "".join(f"{i},0,1,1,.,F,x\n{i},1,0,0,2,F,x\n" for i in range(1000))
     records = nlme.read_nonmem(table(tmp_path, "ID,TIME,AMT,EVID,DV,SEX,COMMENT\n" + rows))
     assert records.design.n_subjects == 1000 and not records.design.covariates
@@ -209,7 +238,6 @@ def test_censored_observations(censoring):
 
 
 def test_limits_count_with_m4_only(tmp_path, caplog):
-    caplog.set_level(logging.INFO)
     path = table(tmp_path, "ID,TIME,DV,CENS,LIMIT\n1,0,3,0,0.1\n1,1,0.5,1,0.1\n1,2,4,-1,.\n")
     bounds = nlme.read_nonmem(path, censoring="M4").bounds
     np.testing.assert_array_equal(bounds.low, [[np.nan, 0.1, 4.0]])
@@ -230,6 +258,23 @@ def test_limits_count_with_m4_only(tmp_path, caplog):
             nlme.read_nonmem(path, censoring="M4")
 
 
+def test_the_value_below_a_limit_is_the_limit(tmp_path, caplog):
+    def read(column, value, **choice):
+        path = table(tmp_path, f"ID,TIME,DV,{column}\n1,0,3,0\n1,1,{value},1\n")
+        return nlme.read_nonmem(path, **choice)
+
+    caplog.set_level("CRITICAL")
+    np.testing.assert_array_equal(read("BLQ", 0.5).bounds.high, [[np.nan, 0.5]])
+    assert read("BLQ", 0, censoring="M1").present.sum() == 1
+    with pytest.raises(
+        ValueError, match=r"line 3: DV must be the limit of quantification where BLQ is 1, got 0"
+    ):
+        read("BLQ", 0)
+    caplog.set_level("WARNING")
+    np.testing.assert_array_equal(read("CENS", 0).bounds.high, [[np.nan, 0.0]])
+    assert "censored observations with DV 0 are known to lie below 0" in caplog.text
+
+
 def test_durations_of_infusions(tmp_path):
     for column, cell in (("RATE", 20), ("DUR", 3), ("TINF", 3)):
         path = table(tmp_path, f"ID,TIME,AMT,EVID,DV,{column}\n1,0,60,1,.,{cell}\n1,1,0,0,2,0\n")
@@ -247,7 +292,12 @@ def test_durations_of_infusions(tmp_path):
         ("TIME", "8:30", "10:00"),
         ("TIME", "2024-03-01 23:00", "2024-03-02T00:30:00"),
         ("DATE,TIME", "2/28/2024,23:00", "2/29/2024,0:30"),
-        ("DATE1,TIME", "28/02/24,23:00", "29-02-24,0:30"),
+        ("DAT1,TIME", "28/02/24,23:00", "29-02-24,0:30"),
+        ("DAT2,TIME", "24-2-28,23", "24-2-29,0.5"),
+        ("DAT3,TIME", "2024/28/2,23", "2024/29/2,0:30"),
+        ("DATE,TIME", "2-27,23:00", "2-28,0:30"),
+        ("DAT1,TIME", "27/2,23:00", "28/2,0:30"),
+        ("DATE,TIME", "-1,23", "0,0.5"),
         ("DATE,TIME", "2024-02-28,23:00", "2024-02-29,0:30"),
         ("DATE,TIME", "3,23:00", "4,0:30"),
     ],
@@ -264,14 +314,34 @@ def test_clock_times_count_from_the_first_row(tmp_path, header, first, second):
     [
         ("DATE", "2/28/2024", "month/day/year"),
         ("DATE", "2024-02-28", "year/month/day"),
-        ("DATE3", "2024-28-02", "year/day/month"),
+        ("DAT3", "2024-28-02", "year/day/month"),
+        ("DATE", "2-28", "month/day"),
+        ("DAT3", "28-2", "day/month"),
         ("DATE", "3", None),
     ],
 )
 def test_it_is_said_how_dates_are_read(tmp_path, caplog, header, first, said):
-    with caplog.at_level("INFO", "covary"):
-        nlme.read_nonmem(table(tmp_path, f"ID,{header},TIME,DV\n1,{first},23:00,1\n"))
+    nlme.read_nonmem(table(tmp_path, f"ID,{header},TIME,DV\n1,{first},23:00,1\n"))
     assert (f"{header} is read as {said}" in caplog.text) if said else ("is read as" not in caplog.text)
+
+
+def test_dates_count_where_time_has_no_colon_as_in_the_example_of_nm_tran(tmp_path):
+    rows = ["1,10-1-86,9:15", "1,10-1-86,14:40", "1,10-2-86,8:30", "2,10-12,8", "2,10-14,10"]
+    path = table(tmp_path, "ID,DATE,TIME,DV\n" + "".join(f"{row},1\n" for row in rows))
+    records = nlme.read_nonmem(path)
+    found = records.design.time_h[records.present]
+    np.testing.assert_allclose(found, [0, 5 + 25 / 60, 23.25, 0, 50])
+
+
+def test_dates_beside_elapsed_hours_are_refused(tmp_path):
+    path = table(tmp_path, "ID,DATE,TIME,DV\n1,3/1/2024,0,1\n1,3/2/2024,30,1\n")
+    with pytest.raises(ValueError, match=r"line 3: TIME must be an hour of the day where DATE .*; .* rename"):
+        nlme.read_nonmem(path)
+    path = table(tmp_path, "ID,DATE,TIME,DV\n1,baseline,0,1\n")
+    with pytest.raises(
+        ValueError, match="line 2: DATE must be a date as month/day/year, or a day, got 'base"
+    ):
+        nlme.read_nonmem(path)
 
 
 def test_days_may_have_decimal_commas(tmp_path):

@@ -8,12 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from designs import PAPER_TIMES_H
 
 from covary import nlme, rng
 from covary.nlme.lanes import lanes_of, predict
 from covary.nlme.solvers.lanes import Tolerance, step
-
-TIMES = np.arange(21) * 0.5
 
 
 class Oral(nlme.OdeModel):
@@ -86,11 +85,11 @@ def test_step_is_l_stable():
 @pytest.mark.parametrize("rate", [1.0, 1e3, 1e6])
 def test_stiff_problem_with_explicit_time(rate):
     model = Forced()
-    design = nlme.Design.regular(TIMES, n_subjects=1)
+    design = nlme.Design.regular(PAPER_TIMES_H, n_subjects=1)
     found = nlme.predictions(
         model, model.parameters([rate], 1.0, nlme.Additive(1.0)), np.zeros((1, 1)), design
     )
-    np.testing.assert_allclose(found[0], np.cos(TIMES), atol=1e-6)
+    np.testing.assert_allclose(found[0], np.cos(PAPER_TIMES_H), atol=1e-6)
 
 
 @pytest.mark.parametrize("spread", [1.0, 2.0])
@@ -98,7 +97,7 @@ def test_paper_model_is_accurate_to_one_millionth(spread):
     model = nlme.SaturableElimination()
     n = 2000
     eta = spread * rng.normal(3, "eta", 0, n, (3,))
-    design = nlme.Design.regular(TIMES, n_subjects=n, dose=1.0)
+    design = nlme.Design.regular(PAPER_TIMES_H, n_subjects=n, dose=1.0)
     found = nlme.predictions(model, model.default_parameters(), eta, design)
     lanes = lanes_of(model, design)
     reference = jax.jit(
@@ -111,14 +110,14 @@ def test_reference_agrees_with_an_independent_solver():
     model, n = nlme.SaturableElimination(), 8
     eta = rng.normal(4, "eta", 0, n, (3,))
     found = nlme.predictions(
-        model, model.default_parameters(), eta, nlme.Design.regular(TIMES, n_subjects=n, dose=1.0)
+        model, model.default_parameters(), eta, nlme.Design.regular(PAPER_TIMES_H, n_subjects=n, dose=1.0)
     )
 
     def independent(e):
         p = model.individual(model.default_parameters().theta, e, {})
         term = diffrax.ODETerm(lambda t, y, args: jnp.stack(model.vector_field(t, y, p)))
         controller = diffrax.PIDController(rtol=1e-11, atol=1e-12)
-        save = diffrax.SaveAt(ts=TIMES)
+        save = diffrax.SaveAt(ts=PAPER_TIMES_H)
         solution = diffrax.diffeqsolve(
             term,
             diffrax.Kvaerno5(),
@@ -253,11 +252,11 @@ def test_the_first_record_of_a_subject_may_come_late():
 
 def test_closed_form_is_smooth_where_its_rates_meet():
     model = nlme.OneCompartmentOral()
-    design = nlme.Design.regular(TIMES, n_subjects=3, dose=10.0)
+    design = nlme.Design.regular(PAPER_TIMES_H, n_subjects=3, dose=10.0)
     eta = np.array([[0.0, 0.0, 0.0], [1e-7, 0.0, 0.0], [0.01, 0.0, 0.0]])
     parameters = model.parameters([0.0, 1.0, 1.0], 1.0, nlme.Additive(1.0))  # ka = k = 1
     f = nlme.predictions(model, parameters, eta, design)
-    np.testing.assert_allclose(f[0], 10 * TIMES * np.exp(-TIMES) / np.e, atol=1e-12)
+    np.testing.assert_allclose(f[0], 10 * PAPER_TIMES_H * np.exp(-PAPER_TIMES_H) / np.e, atol=1e-12)
     np.testing.assert_allclose(f[1], f[0], atol=1e-6)
 
 
@@ -284,7 +283,7 @@ def test_subject_whose_solution_does_not_exist_fails_alone():
 def test_derivatives_are_those_of_the_solution():
     model = nlme.SaturableElimination()
     eta = rng.normal(6, "eta", 0, 4, (3,)).T
-    lanes = lanes_of(model, nlme.Design.regular(TIMES, n_subjects=4, dose=1.0))
+    lanes = lanes_of(model, nlme.Design.regular(PAPER_TIMES_H, n_subjects=4, dose=1.0))
     tolerance = Tolerance(1e-10, 1e-12)
     theta = model.default_parameters().theta
 

@@ -6,6 +6,7 @@ from typing import ClassVar
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from designs import PAPER_TIMES_H
 
 from covary import nlme, rng
 from covary.nlme.constraints import Constraints
@@ -102,7 +103,7 @@ def test_the_mode_of_a_record_with_missing_visits_is_global():
         *(0.37535, 0.34133, 0.28163, 0.26875, 0.22356),
     ]  # fmt: skip
     y[1, 0] = 0.0
-    design = nlme.Design.regular(np.arange(21) * 0.5, n_subjects=2, dose=1.0)
+    design = nlme.Design.regular(PAPER_TIMES_H, n_subjects=2, dose=1.0)
     modes = nlme.empirical_bayes(model, parameters, nlme.Records.of(design, y, missing_as_nan=True))
     np.testing.assert_allclose(modes.eta[0], [0.3536, -1.2073, 1.5615], atol=0.01)
     assert modes.status[0] == nlme.Status.CONVERGED
@@ -121,7 +122,7 @@ def test_the_mode_of_a_precise_record_is_global():
         *(0.083046, 0.078435, 0.040859, 0.025422, 0.025961, 0.003560, 0.000779),
         *(0.002123, -0.014504, 0.012962, -0.019709, 0.003475, 0.009794, -0.007752),
     ])  # fmt: skip
-    design = nlme.Design.regular(np.arange(21) * 0.5, n_subjects=1, dose=1.0)
+    design = nlme.Design.regular(PAPER_TIMES_H, n_subjects=1, dose=1.0)
     records = nlme.Records.of(design, y[None])
     modes = nlme.empirical_bayes(model, parameters, records)
     np.testing.assert_allclose(modes.eta[0], [1.4987, -0.0940, 1.7747], atol=1e-3)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from designs import ORAL_TIMES_H
 
 from covary import nlme, rng
 from covary.config.predictors import Predictor
@@ -46,7 +47,7 @@ def test_predictions_by_marginal_likelihood_have_mean_0():
     parameters = model.default_parameters()
     eta = np.zeros((24, len(model.random_effects)))
     eta[:, :2] = 0.3 * evidence.value
-    design = nlme.Design.regular([0.5, 1.0, 2.0, 4.0, 8.0, 24.0], n_subjects=24, dose=100.0)
+    design = nlme.Design.regular(ORAL_TIMES_H, n_subjects=24, dose=100.0)
     records = nlme.Records.of(design, nlme.predictions(model, parameters, eta, design))
     drawn = evidence_of("marginal_likelihood", model, parameters, records, seed=1, draws=32)
     assert isinstance(drawn, Posteriors)

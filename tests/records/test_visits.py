@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from designs import ORAL_TIMES_H, PAPER_TIMES_H
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -131,7 +132,7 @@ def test_a_missing_visit_is_a_visit_that_does_not_exist(tmp_path):
     nlme.configure()
     model, n = OneCompartmentOral(), 40
     truth = model.default_parameters()
-    times = np.arange(0.0, 10.5, 1.0)
+    times = ORAL_TIMES_H
     design = nlme.Design.regular(times, n_subjects=n, dose=100.0)
     eta = 0.3 * np.random.default_rng(5).normal(size=(n, 3))
     observation = nlme.simulate(model, truth, eta, design, 1).observation
@@ -163,8 +164,9 @@ def test_a_subject_without_a_record_keeps_its_prior_and_has_a_status():
     nlme.configure()
     model = SaturableElimination()
     truth = model.default_parameters()
-    design = nlme.Design.regular([0.0, 1.0, 3.0], n_subjects=2, dose=1.0)
-    observation = np.array([[0.0, 0.4, 0.3], [np.nan, np.nan, np.nan]])
+    design = nlme.Design.regular(PAPER_TIMES_H, n_subjects=2, dose=1.0)
+    observation = np.full((2, len(PAPER_TIMES_H)), np.nan)
+    observation[0, [0, 2, 6]] = 0.0, 0.4, 0.3
     records = nlme.Records.of(design, observation, missing_as_nan=True)
     modes = nlme.empirical_bayes(model, truth, records)
     assert modes.status[1] == nlme.Status.NO_RECORD and modes.status[0] != nlme.Status.NO_RECORD

@@ -12,9 +12,9 @@ import numpy as np
 
 from covary.errors import UserError
 from covary.nlme.configuration import check_configured
-from covary.nlme.design import MODELLED_DURATION, MODELLED_RATE, Design
+from covary.nlme.design import MODELLED_DURATION, MODELLED_RATE, Design, Records, in_table
 from covary.nlme.dosing import Dosing
-from covary.nlme.lanes import Regimen, covariates_used, has_dosing, output_index, regimen_of
+from covary.nlme.lanes import Regimen, covariates_used, output_index, regimen_of
 from covary.nlme.model import ClosedFormModel, OdeModel
 from covary.nlme.occasions import check_occasions
 from covary.nlme.parameters import Parameters
@@ -37,7 +37,7 @@ def check_model(model: OdeModel | ClosedFormModel, parameters: Parameters, desig
             f"the parameters are not those of {name}: fixed effects {', '.join(parameters.theta)}"
         )
     p = _check_individual(model, parameters, design)
-    _check_dosing(model, p, design)
+    named = _check_dosing(model, p, design)
     if isinstance(model, ClosedFormModel):
         regimen = regimen_of(design.rows(np.array([0])))
         shapes = jax.tree.map(lambda v: jax.ShapeDtypeStruct(v.shape, v.dtype), regimen)
@@ -45,14 +45,34 @@ def check_model(model: OdeModel | ClosedFormModel, parameters: Parameters, desig
         _check_outputs(model, "closed_form", f, (design.time_h.shape[1],))
         if model.compartments is not None:
             _check_compartments(model, model.compartments, design)
-        elif not has_dosing(model):
-            _check_compartments_are_told_apart(model, shapes, p, design)
+        else:
+            _check_compartments_are_told_apart(model, shapes, p, design, named)
     else:
         _check_ode(model, p, design)
     output_index(model, design)
     covariates_used(model, design)
     check_occasions(model, design)
     check_steady_state(model, parameters, design)
+
+
+def check_records(model: OdeModel | ClosedFormModel, parameters: Parameters, records: Records) -> None:
+    """`check_model`, and whether every observation is possible under the residual error.
+
+    Raises UserError that names subject and observation.
+    """
+    design, present = records.design, records.present
+    check_model(model, parameters, design)
+    residual = parameters.residual.of(output_index(model, design))
+    transformed = np.asarray(residual.transform(np.where(present, records.observation, 1.0)))
+    impossible = present & ~np.isfinite(transformed)
+    if impossible.any():
+        subject, j = np.argwhere(impossible)[0]
+        row = 0 if design.shared else subject
+        raise UserError(
+            f"subject {design.name(subject)}: observation {j + 1} at {design.time_h[row, j]:g} h"
+            f"{in_table(design.observation_line, row, j)} must be > 0 with a log-normal residual error, "
+            f"got {records.observation[subject, j]:g}"
+        )
 
 
 def _check_individual(model, parameters: Parameters, design: Design) -> dict:
@@ -65,9 +85,10 @@ def _check_individual(model, parameters: Parameters, design: Design) -> dict:
     try:
         jax.eval_shape(lambda t, c: model.individual(t, np.zeros(k), c), theta, covariates)
     except IndexError as fault:
+        seen = k - len(model.occasion_effects) * (model.occasions[0] - 1 if model.occasions else 0)
         raise UserError(
-            f"{name}.individual{_place('individual', fault)}: there are {k} random effects, eta[0] … "
-            f"eta[{k - 1}] ({', '.join(model.random_effects)}): {fault}"
+            f"{name}.individual{_place('individual', fault)}: there are {seen} random effects, eta[0] … "
+            f"eta[{seen - 1}] ({', '.join(model.random_effects[:seen])}): {fault}"
         ) from fault
     except Exception:  # NumPy refuses some of what JAX allows; the trace below names real faults.
         pass
@@ -86,8 +107,8 @@ def _check_individual(model, parameters: Parameters, design: Design) -> dict:
     return p
 
 
-def _check_dosing(model, p: dict, design: Design) -> None:
-    """Whether `dosing` returns numbers, and all that the doses need."""
+def _check_dosing(model, p: dict, design: Design) -> set[int]:
+    """Whether `dosing` returns numbers, and all that the doses need; the compartments that it names."""
     name = type(model).__name__
     dosing = _trace(model, "dosing", p)
     if not isinstance(dosing, dict) or not all(isinstance(v, Dosing) for v in dosing.values()):
@@ -99,7 +120,7 @@ def _check_dosing(model, p: dict, design: Design) -> None:
             if value is not None and value.shape != ():
                 raise UserError(f"{name}.dosing: {field} must be a number, got shape {value.shape}")
     if design.dose_rate is None:
-        return
+        return set(dosing)
     for code, field in ((MODELLED_RATE, "rate"), (MODELLED_DURATION, "duration_h")):
         for row, dose in np.argwhere(design.dose_rate == code):
             compartment = int(design.dose_compartment[row, dose]) + 1
@@ -107,7 +128,9 @@ def _check_dosing(model, p: dict, design: Design) -> None:
                 raise UserError(
                     f"subject {design.name(row)}: RATE is {code:g} at {design.dose_time_h[row, dose]:g} h, "
                     f"but {name}.dosing gives no {field} of compartment {compartment}"
+                    f"{in_table(design.dose_line, row, dose)}"
                 )
+    return set(dosing)
 
 
 def _check_ode(model: OdeModel, p: dict, design: Design) -> None:
@@ -140,15 +163,17 @@ def _check_compartments(model: OdeModel | ClosedFormModel, n: int, design: Desig
         raise UserError(
             f"{of_subject}doses must go to compartments 1 … {n} of {type(model).__name__}, "
             f"got {int(design.dose_compartment[row, dose]) + 1} at {design.dose_time_h[row, dose]:g} h"
+            f"{in_table(design.dose_line, row, dose)}"
         )
 
 
 def _check_compartments_are_told_apart(
-    model: ClosedFormModel, shapes: Regimen, p: dict, design: Design
+    model: ClosedFormModel, shapes: Regimen, p: dict, design: Design, named: set[int]
 ) -> None:
-    """Raise UserError if doses go into several compartments, which the formula takes for one."""
-    into = np.unique(design.dose_compartment[design.dose_amount > 0]) + 1
-    if len(into) < 2:
+    """Raise UserError if doses go into several compartments, which neither the formula nor `dosing`, which
+    names some, tells apart."""
+    into = (np.unique(design.dose_compartment[design.dose_amount > 0]) + 1).tolist()
+    if len(into) < 2 or named.issuperset(into):
         return
 
     def formula(compartment, time_h, doses, p):

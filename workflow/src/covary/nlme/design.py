@@ -29,6 +29,8 @@ _ROWS = (
     "dose_resets",
     "dose_rate",
     "dose_run_in",
+    "observation_line",
+    "dose_line",
 )
 MODELLED_RATE, MODELLED_DURATION = -1.0, -2.0  # NONMEM's RATE of infusions that the model describes
 RUN_IN = 200  # doses before one at steady state
@@ -95,6 +97,7 @@ class SingleDose(NamedTuple):
     rate: float
     resets: bool
     run_in: int  # how many doses, from this one, bring the one after them to steady state
+    line: int = 0  # of a table, if it comes from one
 
 
 def single_doses(dose: Dose, resets: bool = False) -> list[SingleDose]:
@@ -115,7 +118,7 @@ def dose_columns(rows: Sequence[Sequence[SingleDose]]) -> dict[str, Any]:
     for values, doses in zip(table, rows, strict=True):
         for column, dose in zip(values, doses, strict=False):
             column[:] = dose
-    time, amount, duration, compartment, rate, resets, run_in = np.moveaxis(table, -1, 0)
+    time, amount, duration, compartment, rate, resets, run_in, line = np.moveaxis(table, -1, 0)
     return {
         "dose_time_h": time,
         "dose_amount": amount,
@@ -124,6 +127,7 @@ def dose_columns(rows: Sequence[Sequence[SingleDose]]) -> dict[str, Any]:
         "dose_resets": resets.astype(bool) if resets.any() else None,
         "dose_rate": rate if rate.any() else None,
         "dose_run_in": run_in.astype(np.int64) if run_in.any() else None,
+        "dose_line": line.astype(np.int64) if line.any() else None,
     }
 
 
@@ -173,6 +177,8 @@ class Design(eqx.Module):
     # As given, where it was; −1 and −2: a modelled rate or duration.
     dose_rate: Float64[np.ndarray, "row dose"] | None = None
     dose_run_in: Int[Array, "row dose"] | None = None  # how many doses, from here, lead to a steady state
+    observation_line: Int[Array, "row time"] | None = None  # of the table that the design comes from
+    dose_line: Int[Array, "row dose"] | None = None
     varying: Varying | None = None
     unusable: dict[str, str] = eqx.field(default_factory=dict)  # why a column of a table is no covariate
 
@@ -268,11 +274,17 @@ class Design(eqx.Module):
             observed=observed,
             doses_before=before,
             output=None if self.output is None else output,
+            observation_line=None,
         )
 
     def name(self, subject: int | np.integer) -> str:
         """How to call a subject in a message."""
         return str(subject) if self.subject_ids is None else self.subject_ids[subject]
+
+
+def in_table(lines: Int[Array, "row _"] | None, row: int | np.integer, column: int | np.integer) -> str:
+    """` (line 7 of the table)`, for a message about a dose or an observation; empty if there is no table."""
+    return "" if lines is None else f" (line {lines[row, column]} of the table)"
 
 
 class Bounds(eqx.Module):

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
-from jaxtyping import Float64
+from jaxtyping import Bool, Float64
 from scipy.linalg import solve_triangular
 from scipy.special import ndtri
 
@@ -14,7 +14,7 @@ from covary import rng
 from covary.errors import UserError
 from covary.nlme import joint
 from covary.nlme.blocks import lane_program, map_lanes
-from covary.nlme.check import check_model
+from covary.nlme.check import check_records
 from covary.nlme.design import Records
 from covary.nlme.empirical_bayes import empirical_bayes
 from covary.nlme.lanes import observed_lanes_of, output_index, predict
@@ -29,9 +29,10 @@ _SUBJECTS_AT_ONCE = 8192
 
 
 def residual_table(
-    model: OdeModel | ClosedFormModel, parameters: Parameters, records: Records, *, method: str = "focei"
+    model: OdeModel | ClosedFormModel, parameters: Parameters, records: Records, *, method: str
 ) -> pd.DataFrame:
-    """One row per observation: ID, TIME, DV, PRED, IPRED, IWRES, CWRES, and OUTPUT if there are several.
+    """One row per observation: ID, TIME, DV, PRED, IPRED, IWRES, CWRES, OUTPUT if there are several, and CENS
+    if values are censored.
 
     PRED is the prediction at η = 0 and IPRED at the empirical Bayes estimate; IWRES is (DV − IPRED)/√R on
     the scale of the residual error; CWRES is the residual from the linearisation at the estimate,
@@ -39,16 +40,21 @@ def residual_table(
     10.1007/s11095-007-9361-x).
 
     Estimates and R are those of the fit's own `method`: FOCE and Laplace without interaction take R at η = 0.
-    FO linearises at η = 0, so that CWRES is NONMEM's WRES.
+    FO linearises at η = 0, so that CWRES is NONMEM's WRES. A censored value (CENS 1: below DV; −1: above) has
+    no residuals, IWRES and CWRES are NaN there, and those of the others do not depend on it but through the
+    estimate.
     Raises ValueError if the method is unknown or the arguments do not fit together.
     """
     check_method(method)
-    check_model(model, parameters, records.design)
+    check_records(model, parameters, records)
     parameters = parameters.concrete()
     frozen = method in _WITHOUT_INTERACTION
     modes = empirical_bayes(model, parameters, records, interaction=not frozen)
     eta = np.ascontiguousarray(modes.eta.T)
-    lanes = observed_lanes_of(model, records)
+    censored = _censored(records)
+    lanes = observed_lanes_of(
+        model, Records(records.design, records.observation, records.present & ~censored)
+    )
     pred, ipred, iwres, from_mean, c = map_lanes(
         partial(_residuals, method == "fo", frozen, model, parameters),
         eta.shape[1],
@@ -57,9 +63,15 @@ def residual_table(
     values, vectors = np.linalg.eigh(np.moveaxis(c, -1, 0))
     decorrelated = np.einsum("lst,sl->lt", vectors, from_mean) / np.sqrt(values)
     cwres = np.einsum("lts,ls->tl", vectors, decorrelated)
-    columns = [values.T[records.present] for values in (pred, ipred, iwres, cwres)]
-    named = zip(("PRED", "IPRED", "IWRES", "CWRES"), columns, strict=True)
-    return _observations(model, records).assign(**dict(named))
+    table = {"PRED": pred.T, "IPRED": ipred.T, "IWRES": iwres.T, "CWRES": cwres.T}
+    if censored.any():
+        table["PRED"], table["IPRED"] = (
+            predictions(model, parameters, at, records.design) for at in (np.zeros_like(modes.eta), modes.eta)
+        )
+        for name in ("IWRES", "CWRES"):
+            table[name] = np.where(censored, np.nan, table[name])
+    columns = {name: values[records.present] for name, values in table.items()}
+    return _observations(model, records).assign(**columns)
 
 
 def epsilon_shrinkage(table: pd.DataFrame) -> dict[str, float]:
@@ -121,8 +133,9 @@ def predictive_check(
     multiplied by the bin's median PRED over their own PRED (Bergstrand et al. 2011, doi
     10.1208/s12248-011-9255-z); where PRED is 0 they stay as they are. `stratify` names a covariate, or
     `OUTPUT` for a model with several outputs.
-    Raises ValueError if the arguments do not fit together.
+    Raises ValueError if the arguments do not fit together or values are censored.
     """
+    _check_uncensored("predictive_check", records)
     table = _observations(model, records)
     time, value = table["TIME"].to_numpy(), table["DV"].to_numpy()
     simulated = _replicates(model, parameters, records, seed, "predictive_check", replicates)
@@ -175,8 +188,7 @@ def npde(
     most = int(records.present.sum(axis=1).max())
     if replicates <= most:
         raise UserError(f"replicates must exceed the {most} observations of a subject, got {replicates}")
-    if records.bounds is not None and not np.all(np.isnan(records.bounds.low[records.present])):
-        raise UserError("npde cannot use censored observations; read the table with censoring M1")
+    _check_uncensored("npde", records)
     simulated = _replicates(model, parameters, records, seed, "npde", replicates)
     table = _observations(model, records)
     score, mean = np.empty(len(table)), np.empty(len(table))
@@ -192,8 +204,20 @@ def npde(
     return table.assign(PRED_MEAN=mean, NPDE=score)
 
 
+def _censored(records: Records) -> Bool[np.ndarray, "subject time"]:
+    """Which observations are limits, not values."""
+    if records.bounds is None:
+        return np.zeros_like(records.present)
+    return records.present & ~np.isnan(records.bounds.low)
+
+
+def _check_uncensored(name: str, records: Records) -> None:
+    if _censored(records).any():
+        raise UserError(f"{name} cannot use censored observations; read the table with censoring M1")
+
+
 def _observations(model, records: Records) -> pd.DataFrame:
-    """ID, TIME and DV of each observation, and its OUTPUT if there are several."""
+    """ID, TIME and DV of each observation, its OUTPUT if there are several, and CENS if some are censored."""
     design, present = records.design, records.present
     names = np.array([design.name(i) for i in range(design.n_subjects)])
     time = np.broadcast_to(design.time_h, present.shape)
@@ -204,6 +228,10 @@ def _observations(model, records: Records) -> pd.DataFrame:
             "DV": records.observation[present],
         }
     )
+    censored = _censored(records)
+    if records.bounds is not None and censored.any():
+        above = np.isposinf(records.bounds.high)
+        table["CENS"] = np.where(censored, np.where(above, -1, 1), 0)[present]
     output = output_index(model, design)
     if output is not None:
         table["OUTPUT"] = np.array(list(model.outputs.values()))[np.broadcast_to(output, present.shape)][

@@ -22,7 +22,7 @@ from scipy.special import chdtri, ndtri
 from covary.nlme import joint
 from covary.nlme.arrays import Array
 from covary.nlme.blocks import FEW, lane_program, map_lanes, take
-from covary.nlme.check import check_model
+from covary.nlme.check import check_records
 from covary.nlme.design import Records
 from covary.nlme.lane_algebra import eigh, inverse, log_determinant, solve
 from covary.nlme.lanes import ObservedLanes, observed_lanes_of, predict_program
@@ -94,7 +94,7 @@ def empirical_bayes(
     `interaction=False` freezes the residual variance at eta = 0, as FOCE does. A converged subject has
     |L'∇Φ| ≤ 1e-5 with Ω = L L'. Raises ValueError if records, model and parameters do not fit together.
     """
-    check_model(model, parameters, records.design)
+    check_records(model, parameters, records)
     lanes = observed_lanes_of(model, records)
     return estimate(model, parameters.concrete(), lanes, interaction)
 

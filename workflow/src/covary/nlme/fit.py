@@ -1,6 +1,6 @@
 """Maximum-likelihood fit of a population model."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Literal, NamedTuple, overload
 
@@ -12,16 +12,17 @@ from scipy.optimize import minimize
 
 from covary.errors import UserError
 from covary.nlme.blocks import map_lanes
-from covary.nlme.check import check_model
+from covary.nlme.check import check_records
 from covary.nlme.constraints import Constraints, Prior
 from covary.nlme.curvature import Curvature
-from covary.nlme.design import Design, Records
+from covary.nlme.design import Design, Records, in_table
 from covary.nlme.empirical_bayes import Status, estimate
 from covary.nlme.lanes import ObservedLanes, observed_lanes_of, predict_program
 from covary.nlme.marginal import Marginal, check_method, marginal
 from covary.nlme.model import ClosedFormModel, OdeModel
 from covary.nlme.parameters import Parameters
 from covary.nlme.solvers.lanes import DEFAULT, Failure
+from covary.nlme.steady import not_steady, unsteady_in_words
 from covary.nlme.variability import coefficients_of_variation
 from covary.nlme.variational import METHODS as VARIATIONAL
 from covary.nlme.variational import VariationalFit, fit_variational
@@ -36,6 +37,7 @@ _EDGE = 1e-3  # likewise, where numbers are still good
 _SCOUTS = 200  # subjects that bring the parameters close
 _HALVINGS, _LEAST_GAIN = 6, 1e-6  # of such a Newton step; a gain of the OFV below it is none
 _WORTH = 0.01  # of the OFV: a Newton step that gains less, from which no search goes on, is the last
+_MOST_NAMES = 5  # of subjects in a message
 _FARTHEST = 2.0  # by how much one step may change a logarithm
 # A subject's gradient is of order 1 at the optimum, and their sum of order √n between samples.
 _GRADIENT, _SCOUT_GRADIENT = 1e-3, 0.1
@@ -223,7 +225,7 @@ def fit_population(
             raise UserError(f"bounds, priors and fixed are not used by method {method}; use focei")
         return fit_variational(model, records, initial, encoder_width=VARIATIONAL[method], report=report)
     check_method(method)
-    check_model(model, initial, records.design)
+    check_records(model, initial, records)
     lanes = observed_lanes_of(model, records)
     if not lanes.present.any():
         raise UserError("no subject has an observation, so there is nothing to fit")
@@ -231,6 +233,7 @@ def fit_population(
     free = _free(initial, fixed)
     constraints = Constraints.of(initial, free, bounds or {}, priors or {})
     whole = _Objective(model, initial, lanes, method, free, constraints)
+    whole.name = records.design.name
     x = whole.start
     n = len(records.observation)
     if n >= 2 * _SCOUTS and free.any():
@@ -247,12 +250,15 @@ def fit_population(
         if not np.all(finite := np.isfinite(whole.at(x).ofv)):
             raise UserError(
                 f"the OFV of subject {records.design.name(int(np.argmin(finite)))} cannot be computed at the "
-                f"initial values: {_cause(model, initial, lanes, int(np.argmin(finite)))}"
+                f"initial values: {_cause(model, initial, lanes, records.design, int(np.argmin(finite)))}"
             )
     whole.choose_units(x)
     x, verdict = _search(whole, x / whole.units, max_iterations, report, covariance)
     at, parameters = whole.at(x), whole.parameters(x)
     eta = at.eta if method != "fo" else _posthoc(model, parameters, lanes)
+    if (subject := not_steady(model, parameters, records.design, eta)) is not None:
+        sentence = f"not converged: {unsteady_in_words(records.design, subject)}"
+        verdict = verdict._replace(converged=False, sentence=sentence)
     ofv = float(at.ofv.sum())
     penalty, slope = whole.penalty(x)
     n_observations = int(lanes.present.sum())
@@ -329,7 +335,7 @@ def _posthoc(model, parameters: Parameters, lanes: ObservedLanes) -> Float64[np.
     return estimate(model, parameters, lanes, True, hessian=False).eta
 
 
-def _cause(model, parameters: Parameters, lanes: ObservedLanes, subject: int) -> str:
+def _cause(model, parameters: Parameters, lanes: ObservedLanes, design: Design, subject: int) -> str:
     """Why a subject has no OFV, in words: what goes wrong at η = 0."""
     one = lanes.select(np.array([subject]))
     eta = np.zeros((parameters.omega.shape[0], 1))
@@ -337,13 +343,19 @@ def _cause(model, parameters: Parameters, lanes: ObservedLanes, subject: int) ->
     found = map_lanes(program, 1, lambda index: (eta[:, index], one.select(index)))
     if failure := Failure(int(found.failure[0])):
         return f"{failure.sentence}; choose other initial values"
-    variance = np.asarray(parameters.residual.of(one.output).variance(found.prediction))[:, 0]
-    unusable = one.present[:, 0] & ~(variance > 0)
-    if unusable.any():
-        return (
-            f"the residual variance is 0 at its observation {int(np.argmax(unusable)) + 1}, where the "
-            "prediction is 0; leave that row out (MDV = 1) or add an additive error"
-        )
+    residual, f = parameters.residual.of(one.output), found.prediction
+    transformed, variance = (np.asarray(part(f))[:, 0] for part in (residual.transform, residual.variance))
+    for what, unusable, advice in (
+        ("the residual variance is 0", ~(variance > 0), "add an additive error"),
+        ("the prediction has no logarithm", ~np.isfinite(transformed), "choose another residual error"),
+    ):
+        if (of_it := one.present[:, 0] & unusable).any():
+            j, row = int(np.argmax(of_it)), 0 if design.shared else subject
+            return (
+                f"{what} at its observation {j + 1}, at {design.time_h[row, j]:g} h"
+                f"{in_table(design.observation_line, row, j)}, where the prediction is {f[j, 0]:g}; "
+                f"leave that row out (MDV = 1) or {advice}"
+            )
     return "no mode of its random effects was found; choose other initial values"
 
 
@@ -362,6 +374,7 @@ class _Objective:
         self._initial, self.free = initial, free
         self._last: tuple[bytes, Marginal] | None = None
         self.n_evaluations = 0
+        self.name: Callable[[int], str] = str  # of a subject, for messages
         self.n_subjects = lanes.y.shape[1]
         self.units = np.ones(int(free.sum()))
         self._constraints = constraints
@@ -583,9 +596,11 @@ def _minimise(
 def _verdict(objective: _Objective, x, hessian, n_iterations: int, max_iterations: int) -> _Verdict:
     """Whether x is a minimum."""
     at = objective.at(x)
-    failed = int(np.sum(at.status == Status.FAILED))
-    if failed:
-        sentence = f"no mode was found for {failed} of {len(at.status)} subjects"
+    failed = np.flatnonzero(at.status == Status.FAILED)
+    if len(failed):
+        first = ", ".join(objective.name(i) for i in failed[:_MOST_NAMES])
+        more = " and others" if len(failed) > _MOST_NAMES else ""
+        sentence = f"no mode was found for {len(failed)} of {len(at.status)} subjects: {first}{more}"
         return _Verdict(False, f"not converged: {sentence}", hessian)
     if n_iterations >= max_iterations:
         return _Verdict(False, f"not converged: stopped after {n_iterations} iterations", hessian)

@@ -8,7 +8,7 @@ from jaxtyping import Float, Float64, Int
 
 from covary.nlme import joint
 from covary.nlme.blocks import lane_program, map_lanes
-from covary.nlme.check import check_model
+from covary.nlme.check import check_records
 from covary.nlme.design import Records
 from covary.nlme.lanes import observed_lanes_of
 from covary.nlme.model import ClosedFormModel, OdeModel
@@ -41,7 +41,7 @@ class RecordLikelihood:
         parameters: Parameters,
         records: Records,
     ):
-        check_model(model, parameters, records.design)
+        check_records(model, parameters, records)
         self._parameters = parameters.concrete()
         self._prior_precision = np.linalg.inv(self._parameters.omega)
         self._lanes = observed_lanes_of(model, records)

@@ -21,7 +21,7 @@ from covary.errors import UserError
 from covary.nlme import joint
 from covary.nlme.arrays import Array
 from covary.nlme.blocks import lane_program, map_lanes
-from covary.nlme.check import check_model
+from covary.nlme.check import check_records
 from covary.nlme.design import Records
 from covary.nlme.empirical_bayes import Status, estimate
 from covary.nlme.lane_algebra import inverse, log_determinant, solve
@@ -72,7 +72,7 @@ def objective(
     is unknown or model, parameters and records do not fit together.
     """
     check_method(method)
-    check_model(model, parameters, records.design)
+    check_records(model, parameters, records)
     return marginal(
         model, parameters.concrete(), observed_lanes_of(model, records), method, gradient=gradient
     )

@@ -54,6 +54,8 @@ def _with_occasions(
     later = (f"{name} ({o})" for o in range(2, occasions + 1) for name in own)
 
     def individual(self, theta, eta, covariates):
+        if isinstance(eta, np.ndarray):  # `check_model` looks whether an index lies beyond the end
+            return cls.individual(self, theta, np.zeros(k + m), covariates)
         occasion = jnp.arange(1, occasions + 1) == covariates[column]
         now = jnp.sum(jnp.where(occasion[:, None], eta[k:].reshape(occasions, m), 0.0), axis=0)
         return cls.individual(self, theta, jnp.concatenate([eta[:k], now]), covariates)

@@ -18,7 +18,7 @@ from scipy.optimize import minimize
 
 from covary.errors import UserError
 from covary.nlme import joint
-from covary.nlme.check import check_model
+from covary.nlme.check import check_records
 from covary.nlme.design import Records
 from covary.nlme.empirical_bayes import Status, estimate
 from covary.nlme.grid import fine_grid
@@ -68,7 +68,7 @@ def penalised_objective(
     Raises UserError if the method is not focei or laplacei, a subject has no mode, or the arguments do not
     fit together.
     """
-    check_model(model, parameters, records.design)
+    check_records(model, parameters, records)
     if method not in METHODS:
         raise UserError(f"method of a penalised fit must be focei or laplacei, got {method!r}")
     lanes = observed_lanes_of(model, records)
@@ -88,7 +88,7 @@ def fit_penalised(
 
     Raises UserError as `penalised_objective` does.
     """
-    check_model(model, initial, records.design)
+    check_records(model, initial, records)
     if method not in METHODS:
         raise UserError(f"method of a penalised fit must be focei or laplacei, got {method!r}")
     lanes, structure = observed_lanes_of(model, records), initial.concrete()

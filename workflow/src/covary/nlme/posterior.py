@@ -7,7 +7,7 @@ from jaxtyping import Int64
 from scipy.special import chdtri, gammaln
 
 from covary import rng
-from covary.nlme.check import check_model
+from covary.nlme.check import check_records
 from covary.nlme.design import Records
 from covary.nlme.draws import Draws
 from covary.nlme.empirical_bayes import EmpiricalBayes
@@ -47,7 +47,7 @@ def posterior_draws(
 
     Raises ValueError if the arguments do not fit together.
     """
-    check_model(model, parameters, records.design)
+    check_records(model, parameters, records)
     n = len(modes.eta)
     if n != records.design.n_subjects:
         raise ValueError(f"modes must be those of {records.design.n_subjects} subjects, got {n}")

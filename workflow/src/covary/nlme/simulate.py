@@ -15,6 +15,7 @@ from covary.nlme.lanes import lanes_of, output_index, predict_program
 from covary.nlme.model import ClosedFormModel, OdeModel
 from covary.nlme.parameters import Parameters
 from covary.nlme.solvers.lanes import DEFAULT
+from covary.nlme.steady import check_steady_state
 
 
 class SimulationStatus(IntEnum):
@@ -50,6 +51,7 @@ def predictions(
     if eta.shape != expected:
         raise ValueError(f"eta must have shape {expected} (subjects, random effects), got {eta.shape}")
     check_model(model, parameters, design)
+    check_steady_state(model, parameters, design, np.asarray(eta, dtype=np.float64))
     lanes, etas = lanes_of(model, design), np.ascontiguousarray(np.asarray(eta, dtype=np.float64).T)
     theta = parameters.concrete().theta
     program = partial(predict_program, model, theta, DEFAULT)

@@ -31,7 +31,7 @@ from covary import rng
 from covary.errors import UserError
 from covary.nlme import joint
 from covary.nlme.arrays import Array
-from covary.nlme.check import check_model
+from covary.nlme.check import check_records
 from covary.nlme.design import Records
 from covary.nlme.encoder import Encoder, Recurrent, Scales
 from covary.nlme.families import Events, Free, Normal
@@ -262,7 +262,7 @@ def bound_of(
 
 
 def _problem(model, parameters: Parameters, records: Records, scales: Scales | None = None) -> _Problem:
-    check_model(model, parameters, records.design)
+    check_records(model, parameters, records)
     if not parameters.random_effects:
         raise UserError(f"{type(model).__name__} has no random effects, so there is no posterior to fit")
     if parameters.occasions is not None:

@@ -38,6 +38,8 @@ def design_of_table(path: Path) -> nlme.Design:
         doses_before=doses_before,
         dose_rate=None,  # positive rates are durations already
         output=None,
+        observation_line=None,
+        dose_line=None,
         varying=None,
         unusable=design.unusable | changing,
         subject_ids=None,

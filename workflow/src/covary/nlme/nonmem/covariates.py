@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
@@ -15,6 +16,8 @@ from covary.nlme.nonmem.text import Table, number
 log = logging.getLogger(__name__)
 
 BetweenRows = Literal["LOCF", "NOCB"]
+_OF_OTHER_PROGRAMS = ("ADM",)  # Monolix: which way a dose goes; here that is CMT
+_PARTS_OF_EVENTS = ("AMT", "RATE", "DUR", "TINF", "ADDL", "EVID", "MDV", "CMT", "CENS", "BLQ", "LOQ", "DATE")
 
 
 @runtime_checkable
@@ -43,6 +46,13 @@ def read_covariates(
     """
     if wanted is None:
         names = [name for name in table.columns if name not in EVENT_COLUMNS]
+        if alike := [name for name in names if _looks_like_an_event(name)]:
+            log.warning(
+                "%s: %s count as covariates only, not as doses or observations; see `read_nonmem` for the "
+                "names of those",
+                path,
+                ", ".join(alike),
+            )
     else:
         names = [name.upper() for name in wanted]
         if unknown := [name for name in names if name not in table.columns]:
@@ -61,9 +71,18 @@ def read_covariates(
         else:
             changing[name] = values
     if unusable:
-        log.info("%s: not used as covariates: %s", path, ", ".join(unusable))
+        log.warning("%s: not used as covariates: %s", path, ", ".join(unusable))
     varying = _varying(list(subjects.values()), changing, between_rows) if changing else None
     return constant, varying, unusable
+
+
+def _looks_like_an_event(name: str) -> bool:
+    """Whether a column that is no event has a name that could be one: a slip, or that of another program."""
+    return (
+        name in _OF_OTHER_PROGRAMS
+        or any(part in name for part in _PARTS_OF_EVENTS)
+        or bool(get_close_matches(name, EVENT_COLUMNS, n=1, cutoff=0.75))
+    )
 
 
 def _values(path: Path, name: str, table: Table, subjects: Mapping[str, RowsOfSubject]) -> list[np.ndarray]:

@@ -7,14 +7,16 @@ import numpy as np
 
 from covary.errors import UserError
 from covary.nlme.design import MODELLED_DURATION, MODELLED_RATE, Dose
+from covary.nlme.nonmem.clock import DATE_COLUMNS
 
 Censoring = Literal["M1", "M3", "M4"]
 
 # Columns that describe events. Every other column may be a covariate.
 EVENT_COLUMNS = frozenset(
-    ("ID", "TIME", "DATE", "DATE1", "DATE2", "DATE3", "EVID", "MDV", "CMT", "DVID", "DV", "CENS", "BLQ")
-).union(("AMT", "RATE", "DUR", "TINF", "II", "ADDL", "SS", "LIMIT"))
+    ("ID", "TIME", *DATE_COLUMNS, "EVID", "MDV", "CMT", "DVID", "YTYPE", "DV", "CENS", "BLQ", "LIMIT")
+).union(("AMT", "RATE", "DUR", "TINF", "II", "ADDL", "SS"))
 _DURATIONS = ("DUR", "TINF")
+_OUTPUTS = ("DVID", "YTYPE")  # the second is Monolix's
 
 
 class DoseEvent(NamedTuple):
@@ -37,7 +39,7 @@ class Observation(NamedTuple):
     time_h: float
     line: int
     value: float
-    output: int  # DVID or CMT of the row, 0 if the table has neither
+    output: int  # DVID, YTYPE or CMT of the row, 0 if the table has none
     low: float  # -inf … inf; NaN if the value itself was observed
     high: float
     floor: float  # the value is known to lie above it (M4)
@@ -109,7 +111,7 @@ def _dose(get: Callable[[str], float], time_h: float, amount: float) -> Dose:
 def _observation(
     get: Callable[[str], float], time_h: float, line: int, censoring: Censoring | None
 ) -> Observation | None:
-    output = int(_or(get("DVID"), _or(get("CMT"), 0.0)))
+    output = int(next((n for n in map(get, (*_OUTPUTS, "CMT")) if n == n), 0.0))
     if censoring is None:
         return Observation(time_h, line, np.nan, output, np.nan, np.nan, -np.inf)
     value, limit = get("DV"), get("LIMIT")
@@ -121,6 +123,11 @@ def _observation(
             raise UserError("DV must be a number in an observation (or set MDV to 1), got a missing value")
         raise UserError(
             "DV must be the limit of quantification in a censored observation, got a missing value"
+        )
+    if value == 0 and _or(get("BLQ"), 0.0) == 1 and censoring != "M1":
+        raise UserError(
+            "DV must be the limit of quantification where BLQ is 1, got 0; if that is the limit, name the "
+            "column CENS"
         )
     floor = _or(limit, 0.0) if censoring == "M4" else -np.inf
     if censored != 1 and value <= floor:

@@ -1,6 +1,7 @@
 """From the rows of a table to the records of all subjects."""
 
 import logging
+import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,12 +14,13 @@ from covary.nlme.design import Bounds, Design, Records, SingleDose, Varying, dos
 from covary.nlme.nonmem.clock import elapsed_hours
 from covary.nlme.nonmem.covariates import BetweenRows, read_covariates
 from covary.nlme.nonmem.events import Censoring, DoseEvent, Observation, event_of
-from covary.nlme.nonmem.selection import select
+from covary.nlme.nonmem.selection import leading, select
 from covary.nlme.nonmem.text import Faults, Row, Table, identifier, number, read_table
 
 log = logging.getLogger(__name__)
 
 _DOSE_LIKE = ("DOSE", "DOS", "AMOUNT")
+_COMMENTED = re.compile(r"[Cc]\s*\d+\.?\d*")
 _MOST_NAMES = 10
 
 
@@ -41,9 +43,10 @@ def read_nonmem(
 ) -> Records:
     """Records from a NONMEM table with a header.
 
-    Columns: ID, TIME and DV must be there. AMT, RATE, DUR or TINF, II, ADDL, EVID, CMT, DVID, MDV, CENS or
-    BLQ, and LIMIT mean what they mean in NONMEM, nlmixr2 and Monolix. Every other column can be a covariate:
-    those in `covariates`, which must then be numbers, or by default all columns of numbers. A model that
+    Columns: ID, TIME and DV must be there. AMT, RATE, DUR or TINF, II, ADDL, EVID, CMT, DVID or YTYPE, MDV,
+    CENS or BLQ, and LIMIT mean what they mean in NONMEM, nlmixr2 and Monolix, except as said below. Every
+    other column can be a covariate: those in `covariates`, which must then be numbers, or by default all
+    columns of numbers. A warning names columns whose names look like those of events. A model that
     needs a covariate that a subject lacks is refused when it is used. Covariates keep their names in upper
     case. One that changes within a subject holds from its row to the next (`between_rows` LOCF), or from
     the row before to its own (NOCB, as in NONMEM). A missing value is that of the row before.
@@ -54,14 +57,17 @@ def read_nonmem(
     doses keep the place of the row that ordered them. RATE −1 and −2 leave the rate or the duration of an
     infusion to the model's `dosing`. SS 1 and 2 are doses at steady state, which 200 doses, one every II
     before it, bring about. A subject without observations is left out with a warning. `ignore` and `accept`
-    choose rows by conditions such as `"DV.EQ.0, WT>80"`. TIME may be a time of day, see `elapsed_hours`.
+    choose rows by conditions such as `"DV.EQ.0, WT>80"`; `ignore="@"` leaves out rows that begin with a
+    letter, and another character those that begin with it. An ID such as C7 among numbers is refused: it is a
+    comment to NONMEM. TIME may be a time of day, and a column DATE may give the day (`elapsed_hours`).
 
     Time: a subject's record starts at time 0, or at its first row of any kind if that comes before 0. There
     the model has its initial state.
 
     Censored observations (CENS 1: below DV; −1: above DV; BLQ is another name): `M3` takes their
-    probability. `M4` does so given that all observations lie above LIMIT (0 without it), which does not count
-    otherwise. `M1` leaves them out. Beal (2001), doi 10.1023/A:1012299115260.
+    probability. DV is the limit of quantification there, so 0 is refused where BLQ is 1. `M4` does so given
+    that all observations lie above LIMIT (0 without it), which does not count otherwise. `M1` leaves them
+    out. Beal (2001), doi 10.1023/A:1012299115260.
 
     Raises UserError that names the file and the malformed lines, at most ten.
     """
@@ -99,7 +105,8 @@ def _read(
 ) -> tuple[Design, np.ndarray, Bounds | None]:
     """The design of a table, its observations, and the bounds of those that are censored; without
     `censoring` observations have no values."""
-    table = select(read_table(path), ignore, accept)
+    characters, conditions = leading(ignore)
+    table = select(read_table(path, characters), conditions, accept)
     needed = ("ID", "TIME", "DV") if censoring else ("ID", "TIME")
     if missing := set(needed) - set(table.columns):
         columns = f"{', '.join(needed[:-1])} and {needed[-1]}"
@@ -107,8 +114,10 @@ def _read(
     if not table.rows:
         raise UserError(f"{path}: has no rows")
     ids = [identifier(row.cells["ID"], decimal_comma=table.decimal_comma) for row in table.rows]
+    _check_identifiers(path, table, ids)
     subjects = _subjects(path, table, ids, censoring)
     _say_if_no_doses(path, table, subjects)
+    _say_if_limits_are_zero(path, subjects)
     if censoring == "M3":
         _say_if_limits_do_not_count(path, table, subjects)
     if unobserved := [name for name, subject in subjects.items() if not subject.observations]:
@@ -120,6 +129,21 @@ def _read(
     if between_rows not in ("LOCF", "NOCB"):
         raise UserError(f"between_rows must be LOCF or NOCB, got {between_rows!r}")
     return _assembled(subjects, *read_covariates(path, table, subjects, covariates, between_rows))
+
+
+def _check_identifiers(path: Path, table: Table, ids: list[str]) -> None:
+    """Raise UserError if an ID such as C7 stands among numbers: to NONMEM that row is a comment."""
+    if not any(name.replace(".", "", 1).isdigit() for name in ids):
+        return
+    faults = Faults(path)
+    for row, name in zip(table.rows, ids, strict=True):
+        if _COMMENTED.fullmatch(name):
+            faults.add(
+                row.line,
+                f"ID {name} among numbers is a comment to NONMEM; leave such rows out with ignore='C', or "
+                "give the subject another name",
+            )
+    faults.raise_any()
 
 
 def _subjects(path: Path, table: Table, ids: list[str], censoring: Censoring | None) -> dict[str, _Subject]:
@@ -174,8 +198,8 @@ def _single(event: DoseEvent) -> list[DoseEvent]:
 def _columns(event: DoseEvent) -> list[SingleDose]:
     """A dose or reset as columns of a design."""
     if event.dose is None:
-        return [SingleDose(event.time_h, 0.0, 0.0, 0, 0.0, True, 0)]
-    return single_doses(event.dose, event.resets)
+        return [SingleDose(event.time_h, 0.0, 0.0, 0, 0.0, True, 0, event.line)]
+    return [dose._replace(line=event.line) for dose in single_doses(event.dose, event.resets)]
 
 
 def _in_order(subject: _Subject) -> tuple[list[DoseEvent], list[int]]:
@@ -217,7 +241,15 @@ def _say_if_limits_do_not_count(path: Path, table: Table, subjects: dict[str, _S
     if censored and any(
         _if_number(table, row, "LIMIT") == _if_number(table, row, "LIMIT") for row in table.rows
     ):
-        log.info("%s: LIMIT does not count with censoring M3; choose M4 if no value lies below it", path)
+        log.warning("%s: LIMIT does not count with censoring M3; choose M4 if no value lies below it", path)
+
+
+def _say_if_limits_are_zero(path: Path, subjects: dict[str, _Subject]) -> None:
+    """The DV of a censored observation is its limit, not the 0 that some write for what was not seen."""
+    if any(o.high == 0 for subject in subjects.values() for o in subject.observations):
+        log.warning(
+            "%s: censored observations with DV 0 are known to lie below 0, since DV is the limit", path
+        )
 
 
 def _if_number(table: Table, row: Row, name: str) -> float:
@@ -240,7 +272,7 @@ def _assembled(
     time, value = np.zeros((n, n_times)), np.full((n, n_times), np.nan)
     low, high, floor = (np.full((n, n_times), fill) for fill in (np.nan, np.nan, -np.inf))
     observed, before = np.zeros((n, n_times), dtype=bool), np.zeros((n, n_times), dtype=np.int64)
-    output = np.zeros((n, n_times), dtype=np.int64)
+    output, line = np.zeros((n, n_times), dtype=np.int64), np.zeros((n, n_times), dtype=np.int64)
     single = []
     for i, subject in enumerate(subjects.values()):
         doses, of_observations = _in_order(subject)
@@ -250,7 +282,7 @@ def _assembled(
         single.append([dose for of_dose in columns for dose in of_dose])
         for j, o in enumerate(subject.observations):
             time[i, j], value[i, j], observed[i, j], output[i, j] = o.time_h, o.value, True, o.output
-            low[i, j], high[i, j], floor[i, j] = o.low, o.high, o.floor
+            low[i, j], high[i, j], floor[i, j], line[i, j] = o.low, o.high, o.floor, o.line
         time[i, len(subject.observations) :] = subject.observations[-1].time_h
     design = Design(
         n_subjects=n,
@@ -261,6 +293,7 @@ def _assembled(
         covariates=covariates,
         subject_ids=tuple(subjects),
         output=output,
+        observation_line=line,
         varying=varying,
         unusable=unusable,
         **dose_columns(single),

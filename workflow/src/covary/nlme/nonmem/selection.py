@@ -22,6 +22,14 @@ _CONDITION = re.compile(
 )
 
 
+def leading(ignore: str | Sequence[str]) -> tuple[str, list[str]]:
+    """The single characters among the conditions of IGNORE, which leave out rows that begin with them
+    (`@`, `C`, `#`), and the other conditions."""
+    parts = [ignore] if isinstance(ignore, str) else list(ignore)
+    characters = [part for part in parts if len(part.strip()) == 1 and not part.strip().isdigit()]
+    return "".join(part.strip() for part in characters), [part for part in parts if part not in characters]
+
+
 def select(table: Table, ignore: str | Sequence[str], accept: str | Sequence[str]) -> Table:
     """The rows of a table for which no condition of `ignore` and, if there are any, one of `accept` holds.
 

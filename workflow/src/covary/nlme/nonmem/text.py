@@ -55,8 +55,10 @@ class Faults:
         raise UserError("\n".join(said))
 
 
-def read_table(path: Path) -> Table:
-    """The cells of a table.
+def read_table(path: Path, ignored: str = "") -> Table:
+    """The cells of a table without the rows that begin with one of the characters `ignored`.
+
+    `@` among them stands for any letter, too, as in NONMEM's IGNORE=@.
 
     Columns are separated by tabs, semicolons (then with decimal commas), commas or blanks, whichever the
     header shows. Lines that start with `#` or `@` are comments, unless they are the header. So are rows with
@@ -92,6 +94,8 @@ def read_table(path: Path) -> Table:
         if cells == header or not any(cells):
             continue
         if marker is not None and cells[0].upper().startswith("C"):
+            continue
+        if text.lstrip()[0] in ignored or ("@" in ignored and text.lstrip()[0].isalpha()):
             continue
         surplus = cells[len(columns) :]
         if len(cells) < len(columns) or any(surplus):
@@ -147,7 +151,7 @@ def _decode(path: Path) -> str:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as fault:
         line = raw[: fault.start].count(b"\n") + 1
-        log.info("%s: read as Latin-1, since line %d is not UTF-8", path, line)
+        log.warning("%s: read as Latin-1, since line %d is not UTF-8", path, line)
         return raw.decode("latin-1")
 
 

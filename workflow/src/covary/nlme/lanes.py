@@ -4,14 +4,13 @@ import dataclasses
 from collections.abc import Mapping
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from covary.errors import UserError
-from covary.nlme.arrays import Array
+from covary.nlme.arrays import STATIC, Array, pytree
 from covary.nlme.blocks import lane_program, take
 from covary.nlme.design import Bounds, Design, Records
 from covary.nlme.dosing import Dosing, Plan, given_doses
@@ -31,11 +30,12 @@ class Regimen(NamedTuple):
     rate: Float[Array, "dose *lane"]  # as given, −1 and −2 for modelled ones
 
 
-class Lanes(eqx.Module):
+@pytree
+class Lanes:
     """The design of some subjects side by side."""
 
-    n_times: int = eqx.field(static=True)
-    shared: bool = eqx.field(static=True)
+    n_times: int = dataclasses.field(metadata=STATIC)
+    shared: bool = dataclasses.field(metadata=STATIC)
     plan: Schedule | Plan | Regimen
     covariates: dict[str, Float[Array, ""] | Float[Array, " lane"]]
     output: Int[Array, "time *lane"] | None  # which of several outputs is observed
@@ -60,6 +60,7 @@ class Lanes(eqx.Module):
         return ObservedLanes(self.n_times, self.shared, plan, *own, y, present, bounds)
 
 
+@pytree
 class ObservedLanes(Lanes):
     """The design and the observations of some subjects side by side."""
 

@@ -7,29 +7,29 @@ Cholesky factor with the logarithm of its diagonal, residual standard deviations
 import dataclasses
 import json
 
-import equinox as eqx
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from covary.errors import UserError
-from covary.nlme.arrays import Array, namespace
+from covary.nlme.arrays import STATIC, Array, namespace, pytree
 from covary.nlme.residual import RESIDUAL_ERRORS, PerOutput, ResidualError
 
 Blocks = tuple[tuple[int, ...], ...]
 
 
-class Parameters(eqx.Module):
+@pytree
+class Parameters:
     """Population parameters; make them with `model.parameters(...)`, which checks them."""
 
     theta: dict[str, Float[Array, ""] | float]
     omega: Float[Array, "k k"]
     residual: ResidualError
-    domains: tuple[tuple[str, str], ...] = eqx.field(static=True)
-    random_effects: tuple[str, ...] = eqx.field(static=True)
-    blocks: Blocks = eqx.field(static=True)
+    domains: tuple[tuple[str, str], ...] = dataclasses.field(metadata=STATIC)
+    random_effects: tuple[str, ...] = dataclasses.field(metadata=STATIC)
+    blocks: Blocks = dataclasses.field(metadata=STATIC)
     # (m, n): the last m · n random effects are m for each of n occasions, which share one block of Ω. Only
     # the first occasion is in `blocks`.
-    occasions: tuple[int, int] | None = eqx.field(static=True, default=None)
+    occasions: tuple[int, int] | None = dataclasses.field(metadata=STATIC, default=None)
 
     @classmethod
     def checked(

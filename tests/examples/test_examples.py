@@ -38,6 +38,7 @@ def test_train(dataset):
     assert -1 < float(r2) < 1
 
 
+@pytest.mark.slow
 def test_fit(dataset):
     printed = run("fit.py", dataset, "--subjects", 32)
     assert "-2 log L" in printed and re.search(r"\bka\b.*\n.*\bk\b", printed)

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from designs import ORAL_TIMES_H
 
 from covary import figures, nlme, rng
 from covary.nlme.diagnostics import predictive_check, residual_table
@@ -10,7 +11,7 @@ def fitted():
     """A model with its true parameters, and records of eight subjects."""
     model = nlme.load_model("one_compartment_oral")
     parameters = model.default_parameters()
-    design = nlme.Design.regular(np.arange(0.5, 8.5, 1.0), n_subjects=8, dose=4.0)
+    design = nlme.Design.regular(ORAL_TIMES_H, n_subjects=8, dose=4.0)
     eta = 0.1 * rng.normal(1, "eta", 0, 8, (len(parameters.random_effects),))
     observation = nlme.simulate(model, parameters, eta, design, 1).observation
     return model, parameters, nlme.Records.of(design, observation)

@@ -15,14 +15,18 @@ ETA = np.array([[0.0, 0.0, 0.0], [0.2, 0.3, -0.1], [-0.5, 0.1, 0.4]])
 
 
 class Formula(nlme.OneCompartmentOral):
-    """One compartment whose doses are late, lost in part, and of modelled rate or duration."""
+    """One compartment whose doses are late, lost in part, and of modelled rate or duration.
+
+    All four follow a fixed effect, too, by a factor that is 1 where tka is 0.
+    """
 
     def individual(self, theta, eta, covariates):
+        share = jnp.exp(0.3 * theta["tka"])
         return super().individual(theta, eta, covariates) | {
-            "lag": 0.7 * jnp.exp(eta[0]),
-            "F": 0.6 + 0.1 * eta[1],
-            "D": 2.2 * jnp.exp(0.2 * eta[2]),
-            "R": 3.0 * jnp.exp(eta[2]),
+            "lag": share * 0.7 * jnp.exp(eta[0]),
+            "F": share * (0.6 + 0.1 * eta[1]),
+            "D": share * 2.2 * jnp.exp(0.2 * eta[2]),
+            "R": share * 3.0 * jnp.exp(eta[2]),
         }
 
     def dosing(self, p):
@@ -140,7 +144,8 @@ def test_a_steady_state_that_adds_to_what_is_there():
 # Method fo differentiates the same predictions as often, and needs no modes.
 @pytest.mark.parametrize("method", ["fo", pytest.param("focei", marks=pytest.mark.slow)])
 def test_derivatives_of_modelled_doses(method):
-    doses = [Dose(0.0, 10.0), Dose(1.0, 10.0, compartment=2, rate=-2), Dose(3.0, 6.0, compartment=2, rate=-1)]
+    modelled = [Dose(1.0, 10.0, compartment=2, rate=-2), Dose(3.0, 6.0, compartment=2, rate=-1)]
+    doses = [Dose(0.0, 10.0), *modelled, Dose(5.0, 4.0, duration_h=1.5)]
     design = nlme.Design.regular(TIMES_H, n_subjects=3, doses=doses)
     f = nlme.predictions(Formula(), PARAMETERS, ETA, design)
     records = nlme.Records.of(design, 1.1 * f)
@@ -158,6 +163,23 @@ def test_derivatives_of_modelled_doses(method):
 
     numeric = [(ofv(vector + h * d) - ofv(vector - h * d)) / (2 * h) for d in np.eye(vector.size)]
     np.testing.assert_allclose(by_formula.gradient.sum(axis=1), numeric, atol=1e-5)
+
+
+def test_derivatives_of_a_steady_state():
+    """Of the formula, which equals the equations (above), against differences."""
+    design = nlme.Design.regular(TIMES_H, n_subjects=3, doses=DOSES["steady state"])
+    records = nlme.Records.of(design, 1.1 * nlme.predictions(Formula(), PARAMETERS, ETA, design))
+    vector, h = PARAMETERS.to_vector(), 1e-4
+
+    def objective(v):
+        at = PARAMETERS.from_vector(v).concrete()
+        return nlme.objective(Formula(), at, records, method="fo", gradient=True)
+
+    numeric = [
+        (objective(vector + h * d).ofv.sum() - objective(vector - h * d).ofv.sum()) / (2 * h)
+        for d in np.eye(vector.size)
+    ]
+    np.testing.assert_allclose(objective(vector).gradient.sum(axis=1), numeric, rtol=1e-6, atol=1e-5)
 
 
 def test_a_steady_state_out_of_reach_is_refused():

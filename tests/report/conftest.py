@@ -1,10 +1,11 @@
 import io
+import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from covary import evaluate, nlme, rng
+from covary import evaluate, figures, nlme, rng
 from covary.dataset.association import blur
 from covary.evaluate.visits_worth import VisitForecasts, visits_worth_table
 from covary.resampling import Resamples
@@ -307,3 +308,15 @@ def chance():
 @pytest.fixture(scope="session")
 def two():
     return run(predictors=("linear", "resnet18"))
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory):
+    """A function that puts a picture for each of some names into a folder; all are the same."""
+    image, one = np.zeros((1, 1, 8, 8), np.uint8), tmp_path_factory.mktemp("picture") / "picture.png"
+    figures.save(figures.reconstructions(image, image, image), one)
+
+    def put(folder, names):
+        return {name: shutil.copy(one, folder / f"{name}.png") for name in names}
+
+    return put

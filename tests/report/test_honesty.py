@@ -4,12 +4,11 @@ import datetime
 import re
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 from claims import CLAIMS, plain, sentences
 
-from covary import evaluate, figures, publication, store
+from covary import evaluate, publication, store
 from covary.config.reading import check
 from covary.publication.origin import ceiling_in_words
 from covary.report import FIGURES, render
@@ -19,12 +18,10 @@ GATES_OFF = {"vae": None, "generator": None}
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory):
+def report(tmp_path_factory, pictures):
     """A function that makes the report of a run with these tables, and with open gates."""
     folder = tmp_path_factory.mktemp("report")
-    image = np.zeros((1, 1, 8, 8), np.uint8)
-    for name in FIGURES:
-        figures.save(figures.reconstructions(image, image, image), folder / f"{name}.png")
+    shown = pictures(folder, FIGURES)
     (folder / "evaluate.tsv").write_text("s\tmax_rss\tcpu_time\n1.0\t100\t1.0\n")
 
     def page(tables):
@@ -33,7 +30,7 @@ def report(tmp_path_factory):
             channels=["grey"],
             index=pd.DataFrame({"file": ["a.png"], "status": "ok", "conversion": ""}),
             tables=tables,
-            figures={name: folder / f"{name}.png" for name in FIGURES},
+            figures=shown,
             captions=CAPTIONS,
             benchmarks=folder,
             date=datetime.date(2026, 2, 3),

@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from covary import figures
 from covary.config.ladder import TRUTH
 from covary.config.reading import check
 from covary.report import FIGURES, render
@@ -54,12 +53,8 @@ def ladder_tables():
 
 
 @pytest.mark.parametrize("raw", [{"ladder": LADDER}, {}], ids=["with", "without"])
-def test_the_part_stands_in_the_report_of_a_run_with_a_ladder_alone(raw, good, tmp_path):
+def test_the_part_stands_in_the_report_of_a_run_with_a_ladder_alone(raw, good, pictures, tmp_path):
     config = check(raw)
-    image = np.zeros((1, 1, 8, 8), np.uint8)
-    names = (*FIGURES, *figures_of(config))
-    for name in names:
-        figures.save(figures.reconstructions(image, image, image), tmp_path / f"{name}.png")
     (tmp_path / "evaluate.tsv").write_text(
         "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
         "83.4\t0:01:23\t2048\t1\t1\t1\t0\t0\t9\t80.0\n"
@@ -69,7 +64,7 @@ def test_the_part_stands_in_the_report_of_a_run_with_a_ladder_alone(raw, good, t
         channels=["grey"],
         index=pd.DataFrame({"file": ["a.png"], "status": "ok", "conversion": ""}),
         tables=good | ladder_tables(),
-        figures={name: tmp_path / f"{name}.png" for name in names},
+        figures=pictures(tmp_path, (*FIGURES, *figures_of(config))),
         captions=CAPTIONS,
         benchmarks=tmp_path,
         date=datetime.date(2026, 2, 3),

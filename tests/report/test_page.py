@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from covary import figures
 from covary.config.reading import check
 from covary.report import FIGURES, TABLES, render
 from covary.report.page import _duration
@@ -57,17 +56,14 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def inputs(tmp_path_factory):
+def inputs(tmp_path_factory, pictures):
     folder = tmp_path_factory.mktemp("run")
-    image = np.zeros((1, 1, 8, 8), np.uint8)
-    for name in FIGURES:
-        figures.save(figures.reconstructions(image, image, image), folder / f"{name}.png")
     (folder / "benchmarks").mkdir()
     (folder / "benchmarks" / "evaluate.tsv").write_text(
         HEADER + "83.4\t0:01:23\t2048\t1\t1\t1\t0\t0\t9\t80.0\n"
     )
     return {
-        "figures": {name: folder / f"{name}.png" for name in FIGURES},
+        "figures": pictures(folder, FIGURES),
         "captions": CAPTIONS,
         "benchmarks": folder / "benchmarks",
         "date": datetime.date(2026, 2, 3),

@@ -73,10 +73,8 @@ def test_words_follow_the_intervals():
     assert "What to do" not in same and "simplest" not in same
 
 
-def test_the_part_stands_in_the_report_of_a_run_with_sites_alone(good, tmp_path):
-    image = np.zeros((1, 1, 8, 8), np.uint8)
-    for name in (*FIGURES, *sites.FIGURES):
-        figures.save(figures.reconstructions(image, image, image), tmp_path / f"{name}.png")
+def test_the_part_stands_in_the_report_of_a_run_with_sites_alone(good, pictures, tmp_path):
+    shown = pictures(tmp_path, (*FIGURES, *sites.FIGURES))
     (tmp_path / "evaluate.tsv").write_text(
         "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
         "83.4\t0:01:23\t2048\t1\t1\t1\t0\t0\t9\t80.0\n"
@@ -86,7 +84,7 @@ def test_the_part_stands_in_the_report_of_a_run_with_sites_alone(good, tmp_path)
         return render(
             config=check(config), channels=["grey"], captions=CAPTIONS, benchmarks=tmp_path,
             index=pd.DataFrame({"file": ["a.png"], "status": "ok", "conversion": ""}), tables=good | more,
-            figures={name: tmp_path / f"{name}.png" for name in (*FIGURES, *sites.FIGURES)},
+            figures=shown,
             date=datetime.date(2026, 2, 3),
         )  # fmt: skip
 

@@ -196,6 +196,17 @@ def test_shrinkage_criteria_and_variation(theoph):
         nlme.compare({"fo": fit, "focei": fit._replace(method="focei")})
 
 
+def test_shrinkage_of_residuals_is_that_of_the_closed_form():
+    """The mode of a level is n ω²/(n ω² + σ²) of the mean residual."""
+    model, parameters, records = lines(12)
+    residual = records.observation - (2.0 - np.arange(4.0))
+    modes = 4 * 0.8 / (4 * 0.8 + 0.25) * residual.mean(axis=1, keepdims=True)
+    table = nlme.residual_table(model, parameters, records, method="focei")
+    expected = 1 - np.std((residual - modes) / 0.5, ddof=1)
+    assert nlme.epsilon_shrinkage(table) == {"": pytest.approx(expected, abs=1e-6)}
+    assert expected > 0.05
+
+
 def test_variation_of_additive_and_log_normal_parameters(theoph):
     model, parameters, _ = theoph
     cv = coefficients_of_variation(model, parameters, {})

@@ -135,6 +135,13 @@ def test_columns_that_look_like_events_but_are_none_are_named(tmp_path, caplog):
     assert "RATEE, ADM, INFRATE count as covariates only, not as doses or observations" in line
 
 
+def test_a_dose_into_a_compartment_that_the_model_lacks_is_refused_by_line(tmp_path):
+    path = table(tmp_path, "ID,TIME,AMT,CMT,EVID,DV\n1,0,5,1,1,.\n1,1,.,.,0,2\n1,2,5,3,1,.\n1,3,.,.,0,2\n")
+    message = r"subject 1: doses must go to compartments 1 … 2 of .*, got 3 at 2 h \(line 4 of the table\)"
+    with pytest.raises(ValueError, match=message):
+        nlme.fit_population(MODEL, nlme.read_nonmem(path), MODEL.default_parameters())
+
+
 @pytest.mark.parametrize("column", ["DVID", "YTYPE", "CMT"])
 def test_a_column_says_which_output_is_observed(tmp_path, column):
     path = table(tmp_path, f"ID,TIME,DV,{column}\n1,0,1,2\n1,1,2,3\n")
@@ -395,14 +402,17 @@ def test_wrong_conditions(tmp_path, choice, message):
     encoding=st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "latin-1"]),
     title=st.booleans(),
     notation=st.sampled_from(["{:.1f}", "{:.4E}", "{:g}"]),
+    case=st.sampled_from([str.upper, str.lower, str.capitalize]),
 )
-def test_one_table_in_many_dresses(tmp_path_factory, separator, mark, ending, encoding, title, notation):
+def test_one_table_in_many_dresses(
+    tmp_path_factory, separator, mark, ending, encoding, title, notation, case
+):
     rows = [(1, 0, 100, 1, "."), (1, 1.5, 0, 0, 2.5), (2, 0, 100, 1, "."), (2, 4, 0, 0, 1.25)]
     cells = [[c if c == "." else notation.format(c) for c in row] for row in rows]
     cells[-1][-1] = "1.25"
     if separator == ";":
         cells = [[c if c == "." else c.replace(".", ",") for c in row] for row in cells]
-    lines = [["ID", "TIME", "AMT", "EVID", "DV"], *cells]
+    lines = [list(map(case, ["ID", "TIME", "AMT", "EVID", "DV"])), *cells]
     text = ending.join(separator.join(line) for line in lines) + ending
     text = ("TABLE NO.  1" + ending if title else "") + mark + text
     path = table(tmp_path_factory.mktemp("t"), text, encoding=encoding)

@@ -97,6 +97,17 @@ def test_the_same_script_runs_where_it_ran_before_unless_it_failed(server, tmp_p
     assert process_of()[1] != first
 
 
+def test_a_process_that_held_much_runs_no_other_script(server, tmp_path):
+    file = tmp_path / "where"
+    large = WHERE + "; held = b'x' * 1_700_000_000"
+    assert outcome(server, tmp_path, large, output=str(file)) == 0
+    first = int(file.read_text())
+    assert outcome(server, tmp_path, WHERE, output=str(file)) == 0
+    second = int(file.read_text())
+    assert outcome(server, tmp_path, WHERE, output=str(file)) == 0
+    assert first != second == int(file.read_text())
+
+
 def test_a_process_that_was_killed_while_it_waited_is_replaced(server, tmp_path):
     file = tmp_path / "where"
     assert outcome(server, tmp_path, WHERE, output=str(file)) == 0

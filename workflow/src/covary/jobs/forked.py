@@ -33,6 +33,7 @@ _IMPORTED = (
 _KIB_PER_MIB = 1024 if sys.platform == "linux" else 1024**2  # macOS counts bytes
 _WAITING = 4  # forks, each with some hundred MiB of its own
 _MOST_SCRIPTS = 50  # in one fork: compiled programs take memory
+_MOST_MB = 1600.0  # of a fork that may run another script; a third of it are the libraries
 _OF_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
@@ -96,7 +97,8 @@ class Server:
     `ready` is set when it has imported. A script that starts earlier waits until then.
 
     A fork that has run a script runs the same script again, with what JAX has traced and compiled so far: for
-    another noise level this is most of the time of some jobs. At most `_WAITING` forks wait for that.
+    another noise level this is most of the time of some jobs. At most `_WAITING` forks wait for that, none of
+    which has ever held more than `_MOST_MB`.
     """
 
     def __init__(self) -> None:
@@ -196,7 +198,7 @@ def _serve(script: str, threads: int, temporary: str | None, line: Connection) -
             now = _usage()
             line.send(now._replace(cpu_s=now.cpu_s - before_s))
             before_s = now.cpu_s
-        again = not _has_gpu()
+        again = not _has_gpu() and now.max_rss_mb < _MOST_MB
         line.send(again)
 
 

@@ -55,4 +55,13 @@ def test_filling_in_biases_and_the_words_say_so():
     r2 = table.query("quantity == 'r2' and name == 'all'").set_index("records")
     assert r2.loc["last value", "less_low"] > 0 and r2.loc["likelihood", "less"] == 0
     text = imputation_in_words(pd.read_csv(io.StringIO(table.to_csv(index=False))))
+    # A fit that does not determine its parameters has no intervals, so none holds the truth.
+    filled = (table["records"] == "line") & (table["quantity"] == "parameter")
+    undetermined = table.assign(low=table["low"].mask(filled), high=table["high"].mask(filled))
+    assert "Filled in with a line between their neighbours, none of the 7 parameters has an interval" in (
+        imputation_in_words(undetermined)
+    )
+    filled &= table["name"] != "residual sd"
+    partly = table.assign(low=table["low"].mask(filled), high=table["high"].mask(filled))
+    assert "1 of the 1 parameters that have one miss the truth (residual sd)" in imputation_in_words(partly)
     assert "Filled in with the last value before them" in text and "R² of random effects falls by" in text

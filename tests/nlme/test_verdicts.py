@@ -173,6 +173,19 @@ def test_unidentified_parameters_have_no_standard_error():
     assert "b" in fit.summary()
 
 
+def test_a_fit_without_second_derivatives_has_no_standard_errors():
+    """Where the OFV is not finite beside the end of a fit, its Hessian is not either."""
+    truth, records = line(np.diag([1.0, 0.5]))
+    fit = nlme.fit_population(LINE, records, truth, fixed=("c",))
+    hessian = fit.hessian.copy()
+    hessian[1] = hessian[:, 1] = np.nan
+    lost = fit._replace(hessian=hessian)
+    for kind in ("hessian", "sandwich"):
+        assert np.isnan(lost.standard_errors(kind)).all() and np.isnan(lost.covariance(kind)).all()
+    assert lost.table()[["se", "ci_low", "ci_high"]].isna().to_numpy().all()
+    assert lost.condition_number() == np.inf and "omega(eta_a,eta_a)" in lost.summary()
+
+
 def test_variance_of_zero_is_said():
     truth, _ = line(np.diag([1.0, 0.5]))
     _, records = line(np.diag([1.0, 1e-12]))

@@ -151,6 +151,9 @@ class PopulationFit(NamedTuple):
         if self.hessian is None:
             raise ValueError("this fit was made with covariance=False and has no standard errors")
         free = _free(self.parameters, self.fixed)
+        covariance = np.full((free.size, free.size), np.nan)
+        if not np.all(np.isfinite(self.hessian)):  # the OFV has no second derivatives where the fit ended
+            return covariance
         unit = self.units[free]
         bread = 2 * Curvature.of(self.hessian * np.outer(unit, unit)).inverse()  # OFV = −2 ln L
         bread = bread * np.outer(unit, unit)
@@ -160,7 +163,6 @@ class PopulationFit(NamedTuple):
             meat = (scores @ scores.T)[np.ix_(known, known)]
             inner = bread[np.ix_(known, known)]
             bread[np.ix_(known, known)] = inner @ meat @ inner
-        covariance = np.full((free.size, free.size), np.nan)
         covariance[np.ix_(free, free)] = bread
         return covariance
 

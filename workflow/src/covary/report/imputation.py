@@ -45,8 +45,13 @@ def _missed(table: pd.DataFrame, way: str) -> pd.DataFrame:
 
 
 def _intervals(rows: pd.DataFrame) -> str:
-    outside = rows.loc[rows["outside"], "name"].tolist()
+    """How many intervals hold the truth. A parameter that the fit does not determine has none."""
+    known, outside = int(rows["low"].notna().sum()), rows.loc[rows["outside"], "name"].tolist()
+    if not known:
+        return f"none of the {len(rows)} parameters has an interval, because the fit does not determine them"
+    which = f"all {len(rows)} parameters" if known == len(rows) else f"the {known} parameters that have one"
     if not outside:
-        return f"the 95\u00a0% intervals of all {len(rows)} parameters hold the truth"
-    shares = f"{len(outside)} of {len(rows)}"
-    return f"the 95\u00a0% intervals of {shares} parameters miss the truth ({joined(outside)})"
+        return f"the 95\u00a0% intervals of {which} hold the truth"
+    shares = f"{len(outside)} of {len(rows) if known == len(rows) else which}"
+    parameters = " parameters" if known == len(rows) else ""
+    return f"the 95\u00a0% intervals of {shares}{parameters} miss the truth ({joined(outside)})"

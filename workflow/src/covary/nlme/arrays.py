@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 else:
     Array = jax.Array | np.ndarray
 
-Held = TypeVar("Held")
+Class = TypeVar("Class")
 STATIC = {"static": True}  # metadata of a field of a `pytree`
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field,))
-def pytree(cls: type[Held]) -> type[Held]:
+def pytree(cls: type[Class]) -> type[Class]:
     """Class decorator: a frozen dataclass that JAX takes apart into its fields.
 
     Fields with the metadata `STATIC` are part of the structure. `equinox.Module` does the same, but

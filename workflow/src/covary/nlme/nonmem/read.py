@@ -14,7 +14,7 @@ from covary.nlme.design import Bounds, Design, Records, SingleDose, Varying, dos
 from covary.nlme.nonmem.clock import elapsed_hours
 from covary.nlme.nonmem.covariates import BetweenRows, read_covariates
 from covary.nlme.nonmem.events import Censoring, DoseEvent, Observation, event_of
-from covary.nlme.nonmem.selection import leading, select
+from covary.nlme.nonmem.selection import leading_characters, select
 from covary.nlme.nonmem.text import Faults, Row, Table, identifier, number, read_table
 
 log = logging.getLogger(__name__)
@@ -105,7 +105,7 @@ def _read(
 ) -> tuple[Design, np.ndarray, Bounds | None]:
     """The design of a table, its observations, and the bounds of those that are censored; without
     `censoring` observations have no values."""
-    characters, conditions = leading(ignore)
+    characters, conditions = leading_characters(ignore)
     table = select(read_table(path, characters), conditions, accept)
     needed = ("ID", "TIME", "DV") if censoring else ("ID", "TIME")
     if missing := set(needed) - set(table.columns):

@@ -22,7 +22,7 @@ _CONDITION = re.compile(
 )
 
 
-def leading(ignore: str | Sequence[str]) -> tuple[str, list[str]]:
+def leading_characters(ignore: str | Sequence[str]) -> tuple[str, list[str]]:
     """The single characters among the conditions of IGNORE, which leave out rows that begin with them
     (`@`, `C`, `#`), and the other conditions."""
     parts = [ignore] if isinstance(ignore, str) else list(ignore)

@@ -4,6 +4,8 @@ Noise levels run the same scripts. A fork that has run one keeps what JAX compil
 """
 
 import atexit
+import ctypes
+import gc
 import multiprocessing
 import os
 import resource
@@ -198,8 +200,16 @@ def _serve(script: str, threads: int, temporary: str | None, line: Connection) -
             now = _usage()
             line.send(now._replace(cpu_s=now.cpu_s - before_s))
             before_s = now.cpu_s
+        _give_back_memory()
         again = not _has_gpu() and now.max_rss_mb < _MOST_MB
         line.send(again)
+
+
+def _give_back_memory() -> None:
+    """Give what the script has freed back to the system: this process may wait for minutes."""
+    gc.collect()
+    if hasattr(c_library := ctypes.CDLL(None), "malloc_trim"):  # glibc
+        c_library.malloc_trim(0)
 
 
 def _has_gpu() -> bool:

@@ -29,8 +29,9 @@ class ResNet18(ResNet):
         )
         self.conv1 = nn.Conv2d(in_channels, width, 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
-        self.relu = nn.ReLU(inplace=True)
-        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
+        # After the maximum there are a quarter of the values to rectify; both orders give the same.
+        self.relu = nn.Identity()
+        self.maxpool = nn.Sequential(nn.MaxPool2d(3, stride=2, padding=1), nn.ReLU(inplace=True))
         for i, blocks in enumerate(_STAGE_BLOCKS):
             self.add_module(
                 f"layer{i + 1}", self._make_layer(BasicBlock, width * 2**i, blocks, stride=1 if i == 0 else 2)

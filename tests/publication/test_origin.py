@@ -1,6 +1,11 @@
 from covary.config.generator import SHIPPED_PRIOR, Generator
 from covary.config.images import Images
-from covary.publication.origin import personal_data_in_words, started_from_in_words
+from covary.config.predictors import SHIPPED_READER, Predictor
+from covary.publication.origin import (
+    personal_data_in_words,
+    predictors_started_in_words,
+    started_from_in_words,
+)
 
 
 def test_a_start_from_another_network_is_said():
@@ -16,3 +21,11 @@ def test_nothing_is_claimed_of_what_a_users_own_network_learned_from():
     own = Generator(prior="mine.safetensors")
     assert "nor was any used" in personal_data_in_words(Images(), Generator())
     assert "not known here" in personal_data_in_words(Images(), own)
+
+
+def test_predictors_that_do_not_start_from_random_weights_are_named():
+    started = [Predictor(name=name, **SHIPPED_READER) for name in ("one", "two")]
+    said = predictors_started_in_words([*started, Predictor(name="three")])
+    assert said.startswith("one and two did not start from random weights, but from the network workflow/")
+    assert "three" not in said
+    assert predictors_started_in_words([Predictor()]) == ""

@@ -66,6 +66,7 @@ rule train_predictor:
         noise_variance=noise_variance,
         model=settings.longitudinal.model,
         settings=training,
+        prior_sha256=lambda wildcards: start_sha256(PREDICTORS[wildcards.predictor]),
         seed=settings.seed,
         code=code("train_predictor"),
     script:
@@ -97,6 +98,7 @@ rule train_reader:
     params:
         dataset=DATASET,
         settings=reader_training,
+        prior_sha256=lambda wildcards: start_sha256(READERS[wildcards.network]),
         seed=settings.seed,
         code=code("train_reader"),
     script:
@@ -167,6 +169,7 @@ rule measure_learning_curve:
         noise_variance=noise_variance,
         model=settings.longitudinal.model,
         settings=training,
+        prior_sha256=lambda wildcards: start_sha256(PREDICTORS[wildcards.predictor]),
         fractions=lambda wildcards: PREDICTORS[wildcards.predictor].learning_curve,
         trainings=lambda wildcards: PREDICTORS[
             wildcards.predictor

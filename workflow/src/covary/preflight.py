@@ -54,6 +54,10 @@ def check(config: Config, cache: Path) -> dict[str, Any]:
     if config.generator.prior is not None:
         expected = config.generator.shape(config.images.drawn_size_px)
         shipped.read_description(Path(config.generator.prior), expected, "generator.prior", _WITHOUT_PRIOR)
+    for i, predictor in enumerate(config.predictors):
+        if predictor.prior is not None:
+            key, expected = f"predictors[{i}].prior", predictor.shape(config.images.drawn_size_px)
+            shipped.read_description(Path(predictor.prior), expected, key, _WITHOUT_PRIOR)
     files = [plugins.file_of(config.longitudinal.model), config.longitudinal.design]
     files += [plugins.file_of(rung.model) for rung in config.ladder.models]
     files += [plugins.file_of(predictor.network) for predictor in config.predictors]

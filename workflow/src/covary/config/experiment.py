@@ -26,7 +26,7 @@ from covary.config.images import Images
 from covary.config.inference import Posterior
 from covary.config.ladder import Ladder
 from covary.config.phenotypes import Phenotypes
-from covary.config.predictors import Predictor, default_predictors
+from covary.config.predictors import Predictor, default_predictors, with_shipped_start
 from covary.config.records import Longitudinal
 from covary.config.sites import Sites
 from covary.config.vae import Family, Ranking, Vae
@@ -127,21 +127,25 @@ class Config(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _start_from_the_shipped_prior(cls, value: Any) -> Any:
-        """Scans drawn at the size of the shipped prior start from it, unless the network is described."""
+    def _start_from_the_shipped_networks(cls, value: Any) -> Any:
+        """Networks of scans that are drawn at the size of the shipped ones start from these, unless they are
+        described otherwise.
+        """
         given = value if isinstance(value, dict) else {}
-        images, generator = given.get("images", {}), given.get("generator", {})
-        if (
-            not isinstance(images, dict)
-            or not isinstance(generator, dict)
-            or generator.keys() & OTHER_NETWORK
-        ):
+        images = given.get("images", {})
+        if not isinstance(images, dict):
             return value
-        is_of_prior = {key: images.get(key, value) for key, value in DRAWN_SCANS.items()} == DRAWN_SCANS
-        vae = given.get("vae", {})
-        is_of_prior &= not isinstance(vae, dict) or vae.get("family", "beta_vae") == "beta_vae"
-        if not is_of_prior:
+        if {key: images.get(key, value) for key, value in DRAWN_SCANS.items()} != DRAWN_SCANS:
             return value
+        predictors = given.get("predictors", [{"objective": p.objective} for p in default_predictors()])
+        if isinstance(predictors, list):
+            predictors = [with_shipped_start(p) if isinstance(p, dict) else p for p in predictors]
+        given = {**given, "predictors": predictors}
+        generator, vae = given.get("generator", {}), given.get("vae", {})
+        if not isinstance(generator, dict) or generator.keys() & OTHER_NETWORK:
+            return given
+        if isinstance(vae, dict) and vae.get("family", "beta_vae") != "beta_vae":
+            return given
         sampling = given.get("sampling", {})
         if isinstance(sampling, dict) and not sampling.keys() & OTHER_SAMPLING:
             sampling = {**SHIPPED_SAMPLING, **sampling}

@@ -9,6 +9,11 @@ from covary.config.base import Positive, Section
 
 Objective = Literal["ebe_mse", "marginal_likelihood"]
 
+# The network that comes with the workflow (`make pretrain`): half the epochs teach more than all do from nothing.
+SHIPPED_READER = {"prior": "workflow/pretrained/oct_64px_reader.safetensors", "epochs": 3}
+# Predictors that cannot start from it: another network, another width, or a start of their own.
+_OF_READER = {"network": "resnet18", "width": 16}
+
 
 def label_of(network: str) -> str:
     """A network's name as it stands in paths: in lower case, without the file of a user's own."""
@@ -45,6 +50,12 @@ class Predictor(Section):
         description="Channels of the first stage of resnet18 (64 is that of the literature), or units of "
         "each hidden layer of the perceptron",
     )
+    prior: str | None = Field(
+        None,
+        description="File with the layers of a resnet18 of this width that was trained before, as a start; null "
+        "starts from random weights. Left out, where scans are drawn at 64 pixels and the network is resnet18 of "
+        "width 16: workflow/pretrained/oct_64px_reader.safetensors, with 3 epochs",
+    )
     covariance: Literal["full", "diagonal"] = Field(
         "full", description="Structure of V, the covariance of eta_hat that the image cannot explain"
     )
@@ -78,8 +89,13 @@ class Predictor(Section):
     )
 
     def without_effect(self) -> dict[str, str]:
-        """`width` is that of resnet18 and perceptron."""
-        return {} if self.network in ("resnet18", "perceptron") else {"width": f"with network {self.network}"}
+        """`width` is that of resnet18 and perceptron, and only resnet18 has layers to start from."""
+        keys = {"resnet18": (), "perceptron": ("prior",)}.get(self.network, ("width", "prior"))
+        return dict.fromkeys(keys, f"with network {self.network}")
+
+    def shape(self, size_px: int) -> dict[str, int]:
+        """What a predictor of images of `size_px` has in common with the network that it starts from."""
+        return {"size_px": size_px, "width": self.width}
 
     @model_validator(mode="after")
     def _shares_suffice(self):
@@ -96,5 +112,11 @@ class Predictor(Section):
 
 
 def default_predictors() -> list[Predictor]:
-    """The demo's: one network, trained for each objective."""
+    """The demo's, without a start: one network, trained for each objective."""
     return [Predictor(objective="ebe_mse"), Predictor(objective="marginal_likelihood")]
+
+
+def with_shipped_start(given: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a predictor of drawn scans, with the shipped start where they do not say otherwise."""
+    is_of_reader = {key: given.get(key, value) for key, value in _OF_READER.items()} == _OF_READER
+    return {**SHIPPED_READER, **given} if is_of_reader and "prior" not in given else given

@@ -14,6 +14,7 @@ from covary.errors import UserError
 from covary.predict.epochs import train_epochs
 from covary.predict.examples import Examples, Inputs, content, to_input
 from covary.predict.network import PredictorNetwork, source_of
+from covary.predict.prior import content_of, start_from
 from covary.training.checkpoint import Checkpoint, fingerprint
 from covary.training.device import choose_device, device_of, fixed_threads, mixed_precision, place
 from covary.training.draws import seeded
@@ -41,8 +42,8 @@ def train_predictor(
     that has ended before with the same examples and settings is read from `checkpoint_dir`. If the images do
     not fit into `config.buffer_mb`, `workers` processes read ahead.
 
-    Raises UserError if there are fewer training subjects than one batch, a subject without evidence, or the
-    network cannot be made or does not fit.
+    Raises UserError if there are fewer training subjects than one batch, a subject without evidence, the
+    network cannot be made or does not fit, or `config.prior` is not a start for it.
     """
     if len(train) < config.batch_size:
         raise UserError(
@@ -59,9 +60,10 @@ def train_predictor(
     device = choose_device()
     with seeded(seed, "predictor_weights"):
         shape = train.inputs.shape
-        network = PredictorNetwork(
-            config.network, guess.shape[1], shape[-1], config.width, shape[1] if len(shape) == 4 else 1
-        )
+        channels = shape[1] if len(shape) == 4 else 1
+        network = PredictorNetwork(config.network, guess.shape[1], shape[-1], config.width, channels)
+    if config.prior is not None:
+        start_from(network, config, shape[-1], channels)
     # Without information from the image the best prediction is the mean of the estimates. Start there.
     network.start_at(torch.from_numpy(guess.mean(axis=0)))
     network = place(network)
@@ -84,7 +86,7 @@ def train_predictor(
         for examples in (train, validation)
         for array in (content(examples.inputs), *examples.evidence.arrays())
     ]
-    identity = fingerprint(config, seed, *parts, source_of(config.network))
+    identity = fingerprint(config, seed, *parts, source_of(config.network), content_of(config.prior))
     return train_epochs(
         network,
         optimiser,

@@ -9,7 +9,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from covary import store
 from covary.config.experiment import Config
 from covary.dataset import names
-from covary.publication.origin import learned_from_in_words, personal_data_in_words, started_from_in_words
+from covary.publication.origin import (
+    learned_from_in_words,
+    personal_data_in_words,
+    predictors_started_in_words,
+    started_from_in_words,
+)
 from covary.wording import image_in_words, percent
 
 # The classes of the Hugging Face hub.
@@ -40,5 +45,6 @@ def dataset_card(config: Config, manifest: dict[str, Any], dataset: Path, ceilin
         learned_from=learned_from_in_words(config.images),
         personal_data=personal_data_in_words(config.images, config.generator),
         started_from=started_from_in_words(config.generator),
+        predictors_started=predictors_started_in_words(config.predictors),
         percent=percent,
     )

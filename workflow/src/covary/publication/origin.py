@@ -1,9 +1,13 @@
 """Where the images of a dataset come from and what they carry, in the words of its metadata."""
 
+from collections import defaultdict
+from collections.abc import Sequence
+
 import pandas as pd
 
 from covary.config.generator import SHIPPED_PRIOR, Generator
 from covary.config.images import Images
+from covary.config.predictors import Predictor
 from covary.wording import levels, percent
 
 
@@ -21,6 +25,19 @@ def started_from_in_words(generator: Generator) -> str:
     if generator.prior is None:
         return ""
     return f"The generator started from the network {generator.prior}, which had learned from other images."
+
+
+def predictors_started_in_words(predictors: Sequence[Predictor]) -> str:
+    """What predictors were before they learned from these subjects; nothing if all weights were random."""
+    started = defaultdict(list)
+    for predictor in predictors:
+        if predictor.prior is not None:
+            started[predictor.prior].append(predictor.name)
+    return " ".join(
+        f"{' and '.join(who)} did not start from random weights, but from the network {prior}, which had learned "
+        "from other images."
+        for prior, who in started.items()
+    )
 
 
 def personal_data_in_words(images: Images, generator: Generator) -> str:

@@ -145,9 +145,8 @@ def write_reader(reader: FactorReader, path: Path) -> None:
     """Write the weights in half precision, with the file's checksum beside it."""
     weights = {name: _halved(value) for name, value in reader.state_dict().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(
-        weights, path, description({"size_px": reader.size_px, "factors": list(FACTORS), "r2": reader.r2})
-    )
+    about = {"size_px": reader.size_px, "width": _WIDTH, "channels": 1}  # predictors start from such layers
+    save_file(weights, path, description(about | {"factors": list(FACTORS), "r2": reader.r2}))
     add_checksum(path)
 
 

@@ -18,6 +18,7 @@ from markupsafe import Markup, escape
 from covary.config.experiment import Config
 from covary.dataset.association import explainable_fraction
 from covary.evaluate.ledger import measured_ceiling
+from covary.publication.origin import predictors_started_in_words
 from covary.report import answers, imputation, ladder, phenotypes, posteriors, scans, sites, summary
 from covary.report.environment import environment
 from covary.report.fits import fits_in_words
@@ -174,6 +175,7 @@ def render(
         calibration_in_words=answers.calibration_in_words(shown["calibration"]),
         visits_worth_in_words=visits_worth_in_words(tables["visits_worth"], ceiling),
         power_in_words=answers.power_in_words(shown["power"], smallest, ceiling),
+        predictors_started=predictors_started_in_words(config.predictors),
         smallest=smallest,
         privacy_verdict=answers.privacy_verdict(tables["privacy"]),
         tables=shown,

@@ -52,15 +52,14 @@ def test_a_network_that_starts_from_a_prior_sees_the_features_of_the_prior(prior
 
 
 def test_a_training_goes_on_from_the_prior(prior, tmp_path):
-    """With next to no step, predictions are those of its features through the last layer, which starts at 0."""
+    """With next to no steps it keeps the layers of the prior; the last layer starts at 0."""
     train, validation = examples(32), examples(16)
     config = Predictor(
         objective="ebe_mse", prior=str(prior[1]), epochs=1, batch_size=16, learning_rate=1e-9, ema_decay=0
     )
     network, _ = train_predictor(train, validation, MeanSquaredError(), config, 1, tmp_path / "prior")
-    random, _ = train_predictor(
-        train, validation, MeanSquaredError(), config.model_copy(update={"prior": None}), 1, tmp_path / "random"
-    )
+    without = config.model_copy(update={"prior": None})
+    random, _ = train_predictor(train, validation, MeanSquaredError(), without, 1, tmp_path / "random")
     first = [net.network.layer1[0].conv1.weight.detach() for net in (network, random)]
     torch.testing.assert_close(first[0], prior[0].body.layer1[0].conv1.weight, rtol=1e-3, atol=1e-4)
     assert (first[1] - first[0]).abs().mean() > 0.01

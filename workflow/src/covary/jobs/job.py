@@ -16,8 +16,9 @@ from covary.jobs.progress import reported
 log = logging.getLogger("covary")
 
 _FULL_BYTES = 2**16
-# Arrays of some MiB are freed and made again in each step of a computation. By default the C library of Linux gives
-# their memory back each time, and the kernel has to clear it anew: a quarter of the time of drawing phantoms.
+# Arrays of some MiB are freed and made again in each step of a computation. By default, the C library of
+# Linux gives their memory back each time, and the kernel clears it anew: a quarter of the time that drawing
+# phantoms takes.
 _KEPT_BY_MALLOC = {"MALLOC_MMAP_THRESHOLD_": 32 * 2**20, "MALLOC_TRIM_THRESHOLD_": 512 * 2**20}
 
 
@@ -73,8 +74,9 @@ def job(log_file: str) -> Iterator[None]:
 
 
 def set_environment(package: Path, compilation_cache: Path) -> None:
-    """Let every job, in whatever software environment, find the package, share compiled JAX programs, and keep
-    the memory of arrays that it frees for the next ones (glibc).
+    """Let every job, in whatever software environment, find the package and share compiled JAX programs.
+
+    A job also keeps the memory of arrays that it frees, for the next arrays (with glibc).
     """
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join([str(package), *([before] if before else [])])

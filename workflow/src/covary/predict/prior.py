@@ -1,8 +1,7 @@
 """Layers of a predictor that were trained before, on other images, as a start for a shorter training.
 
-Images of one kind look alike whatever is to be read from them. So layers that have learned to read something else
-from many of them are a better start than random weights, as the layers of a classifier of photographs are for
-networks of scans in medicine. Only the last layer, which gives the random effects, starts anew.
+Layers that have learned to read something else from many images of the same kind are a better start than
+random weights. Only the last layer, which gives the random effects, starts anew.
 """
 
 from pathlib import Path
@@ -23,8 +22,8 @@ _LAST = {"fc.weight", "fc.bias"}
 def start_from(network: PredictorNetwork, config: Predictor, size_px: int, channels: int) -> None:
     """Give all layers but the last the weights of the file `config.prior`.
 
-    The images have `size_px` pixels along each side. Raises UserError if the file is missing, damaged, or holds
-    a network of another shape.
+    The images have `size_px` pixels along each side. Raises UserError if the file is missing, damaged, or
+    holds a network of another shape.
     """
     path = Path(str(config.prior))
     read_description(path, config.shape(size_px) | {"channels": channels}, KEY, INSTEAD)

@@ -34,8 +34,8 @@ def predictors_started_in_words(predictors: Sequence[Predictor]) -> str:
         if predictor.prior is not None:
             started[predictor.prior].append(predictor.name)
     return " ".join(
-        f"{' and '.join(who)} did not start from random weights, but from the network {prior}, which had learned "
-        "from other images."
+        f"{' and '.join(who)} did not start from random weights, but from the network {prior}, which had "
+        "learned from other images."
         for prior, who in started.items()
     )
 

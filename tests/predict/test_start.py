@@ -103,6 +103,13 @@ def test_only_readers_of_drawn_scans_start_from_the_shipped_network(raw, expecte
     assert Config(**config.model_dump()) == config
 
 
+def test_a_reader_learns_for_twice_as_long_from_a_start():
+    """It learns a strong association, which is not overfitted as soon."""
+    config = Config(predictors=[{"network": "perceptron"}, {}])
+    assert {name: reader.epochs for name, reader in config.readers.items()} == {"perceptron": 6, "resnet18": 6}
+    assert [predictor.epochs for predictor in config.predictors] == [6, 3]
+
+
 @pytest.mark.parametrize("network", ["perceptron", "linear_probe", "resnet50"])
 def test_a_start_for_another_network_is_refused(network):
     with pytest.raises(ValueError, match=f"has no effect with network {network}; remove it"):

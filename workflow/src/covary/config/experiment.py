@@ -84,10 +84,15 @@ class Config(Section):
 
     @property
     def readers(self) -> dict[str, Predictor]:
-        """The first predictor of each network, by label. A reader is trained with its settings."""
+        """The first predictor of each network, by label. A reader is trained with its settings.
+
+        Where the network has a start, the reader has twice the epochs. A predictor has few, because it
+        overfits weak associations; the reader learns a strong one.
+        """
         first: dict[str, Predictor] = {}
         for predictor in self.predictors:
-            first.setdefault(predictor.label, predictor)
+            epochs = predictor.epochs * (1 if predictor.prior is None else 2)
+            first.setdefault(predictor.label, predictor.model_copy(update={"epochs": epochs}))
         return first
 
     @property

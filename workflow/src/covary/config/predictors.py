@@ -9,7 +9,7 @@ from covary.config.base import Positive, Section
 
 Objective = Literal["ebe_mse", "marginal_likelihood"]
 
-# The network that comes with the workflow (`make pretrain`). From it, 3 epochs teach more than 6 from nothing.
+# The network that comes with the workflow (`make pretrain`). From it, 3 epochs teach more than 6 without.
 SHIPPED_READER = {"prior": "workflow/pretrained/oct_64px_reader.safetensors", "epochs": 3}
 # Predictors that cannot start from it: another network, another width, or a start of their own.
 _OF_READER = {"network": "resnet18", "width": 16}

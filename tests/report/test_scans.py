@@ -14,7 +14,7 @@ def test_blotches_and_factors_that_differ_are_named(quality_of, factors_of):
     assert poor
     assert "Layers do not run through as they should" in text
     assert "1 are distributed otherwise" not in text
-    assert "1 is distributed otherwise than in test images: tilt deg." in text
+    assert "1 is distributed otherwise than in test images: tilt." in text
 
 
 def test_a_difference_too_small_to_matter_is_not_named(quality_of, factors_of):

@@ -11,6 +11,7 @@ SHIPPED_PRIOR = {
     "prior": "workflow/pretrained/oct_64px.safetensors",
     "block_channels": [48, 64, 96],
     "steps": 200,
+    "checkpoint_steps": 25,
     "learning_rate": 0.0005,
     "ema_decay": 0.98,
     "conditioning_source": "reading",
@@ -34,7 +35,8 @@ class Generator(Section):
         None,
         description="File of a network of this shape that was trained before, as a start; null starts from "
         "random weights. If no other key describes the network and scans are drawn at 64 pixels: "
-        "workflow/pretrained/oct_64px.safetensors, with block_channels [48, 64, 96], 200 steps, "
+        "workflow/pretrained/oct_64px.safetensors, with block_channels [48, 64, 96], 200 steps, a checkpoint "
+        "every 25, "
         "learning_rate 0.0005, ema_decay 0.98 and conditioning_source `reading`",
     )
     patch_px: Positive = Field(4, description="Pixels folded into channels along each side (space to depth)")

@@ -1,5 +1,7 @@
 """The parts of the explainable fraction."""
 
+from typing import NamedTuple
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -19,6 +21,8 @@ _PARTS = {
 }
 _POOLED = "all"
 _BAR, _THIN, _GAP = 0.44, 0.085, 0.03
+_LABEL_PT = 7.5
+_PANELS = 0.8  # share of the figure's width
 
 
 @styled
@@ -36,8 +40,9 @@ def association_ledger(ledger: pd.DataFrame) -> Figure:
     figure = Figure(figsize=(WIDTH_IN, 0.85 + 0.62 * len(variances)), layout="constrained")
     panels = figure.subplots(1, len(predictors), squeeze=False, sharey=True)[0]
     for axis, (name, rows) in zip(panels, predictors.items(), strict=True):
+        labels = []
         for i, variance in enumerate(variances):
-            _bars(axis, i, rows[rows["noise_variance"] == variance])
+            labels += _bars(axis, i, rows[rows["noise_variance"] == variance])
         axis.axvline(0, color=BLACK, linewidth=0.8)
         axis.axvline(1, color=BLACK, linewidth=0.8, linestyle="--")
         axis.grid(axis="y", visible=False)
@@ -45,6 +50,7 @@ def association_ledger(ledger: pd.DataFrame) -> Figure:
         axis.set_xlim(min(0, axis.get_xlim()[0]), max(1.02, axis.get_xlim()[1]))
         axis.set_xticks([0, 0.25, 0.5, 0.75, 1])
         axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol="\u00a0%"))
+        _write(axis, labels, 72 * WIDTH_IN * _PANELS / len(panels))
     panels[0].set_yticks(
         range(len(variances)),
         [f"{noise_label(v)}\nof {percent(1 / (1 + v))}" for v in variances],
@@ -64,7 +70,32 @@ def association_ledger(ledger: pd.DataFrame) -> Figure:
     return figure
 
 
-def _bars(axis: Axes, position: int, rows: pd.DataFrame) -> None:
+class _Label(NamedTuple):
+    """The number of a part, and where it is to stand."""
+
+    x: float
+    y: float
+    share: float
+    part: str
+
+
+def _write(axis: Axes, labels: list[_Label], panel_pt: float) -> None:
+    """Write the numbers of the parts that are wide enough for them in a panel so wide."""
+    left, right = axis.get_xlim()
+    for label in labels:
+        _, colour, hatch, ink = _PARTS[label.part]
+        text = percent(label.share, 0) if label.share < 0.995 else "all"
+        if label.share / (right - left) * panel_pt < 0.62 * _LABEL_PT * len(text):
+            continue
+        backing = {"facecolor": colour, "edgecolor": "none", "pad": 0.5} if hatch else None
+        axis.text(
+            label.x, label.y, text, ha="center", va="center", fontsize=_LABEL_PT, color=ink, bbox=backing
+        )
+
+
+def _bars(axis: Axes, position: int, rows: pd.DataFrame) -> list[_Label]:
+    """Draw the bars of one noise level; return the numbers of the thick one."""
+    labels = []
     effects = list(rows["random_effect"].unique())
     for k, effect in enumerate(effects):
         pooled = effect == _POOLED
@@ -73,20 +104,18 @@ def _bars(axis: Axes, position: int, rows: pd.DataFrame) -> None:
         parts = rows[rows["random_effect"] == effect].set_index("part")
         explainable = parts["value"].sum()
         ends = {True: 0.0, False: 0.0}  # of what is drawn right of 0, and left of it
-        for part, (_, colour, hatch, ink) in _PARTS.items():
+        for part, (_, colour, hatch, _) in _PARTS.items():
             if part not in parts.index:
                 continue
             width = parts.loc[part, "value"] / explainable
             left = ends[width >= 0]
             axis.barh(top, width, height, left, align="edge", color=colour, hatch=hatch,
                       edgecolor="white", linewidth=0.4)  # fmt: skip
-            if pooled and width > 0.055:
-                middle = (left + width / 2, top + height / 2)
-                backing = {"facecolor": colour, "edgecolor": "none", "pad": 1} if hatch else None
-                text = percent(width, 0) if width < 0.995 else "all"
-                axis.text(*middle, text, ha="center", va="center", fontsize=7.5, color=ink, bbox=backing)
+            if pooled:
+                labels.append(_Label(left + width / 2, top + height / 2, width, part))
             ends[width >= 0] += width
         if pooled:
             low, high = parts.loc["reached", ["low", "high"]] / explainable
             y = top + 0.88 * height
             axis.plot([low, high], [y, y], color=BLACK, linewidth=1.2, marker="|", markersize=4)
+    return labels

@@ -22,16 +22,18 @@ ORACLE = Predictor(
 def for_subjects(config: Predictor, n: int, of: int | None = None) -> Predictor:
     """The settings for a training on the first `n` of `of` training subjects (default: on all of them).
 
-    An epoch on fewer subjects repeats them √(of/n) times, because fewer steps teach all that they can teach.
-    A training on more than `of` subjects has fewer epochs, so that it takes no more steps. A batch has at
-    most `n` subjects.
+    Fewer subjects are repeated √(of/n) times as often, because fewer steps teach all that they can teach: in
+    an epoch, or in more epochs if the network starts from trained layers. These learn so much in one pass
+    that weak associations are overfitted in the next, so each is validated. A training on more than `of`
+    subjects has fewer epochs, so that it takes no more steps. A batch has at most `n` subjects.
     """
     ratio = (of or n) / n
-    fewer = min(1.0, ratio)
+    fewer, repeats = min(1.0, ratio), math.sqrt(max(1.0, ratio))
+    passes, epochs = (repeats, fewer) if config.prior is None else (1.0, fewer * repeats)
     return config.model_copy(
         update={
-            "epochs": max(1, round(config.epochs * fewer)),
-            "passes": round(config.passes * math.sqrt(max(1.0, ratio))),
+            "epochs": max(1, round(config.epochs * epochs)),
+            "passes": round(config.passes * passes),
             "patience_epochs": max(1, round(config.patience_epochs * fewer)),
             "batch_size": min(config.batch_size, n),
         }

@@ -8,7 +8,7 @@ import pandas as pd
 from covary.config.generator import SHIPPED_PRIOR, Generator
 from covary.config.images import Images
 from covary.config.predictors import Predictor
-from covary.wording import levels, percent
+from covary.wording import joined, levels, percent, predictor_label
 
 
 def learned_from_in_words(images: Images) -> str:
@@ -32,9 +32,9 @@ def predictors_started_in_words(predictors: Sequence[Predictor]) -> str:
     started = defaultdict(list)
     for predictor in predictors:
         if predictor.prior is not None:
-            started[predictor.prior].append(predictor.name)
+            started[predictor.prior].append(predictor_label(predictor.name))
     return " ".join(
-        f"{' and '.join(who)} did not start from random weights, but from the network {prior}, which had "
+        f"{joined(who)} did not start from random weights, but from the network {prior}, which had "
         "learned from other images."
         for prior, who in started.items()
     )

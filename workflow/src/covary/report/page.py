@@ -134,6 +134,7 @@ def render(
         "subjects": answers.subjects,
         "subjects_interval": answers.subjects_interval,
         "limit_in_words": answers.limit_in_words,
+        "factor_label": scans.factor_label,
         "part_names": {part: name for part, name in answers.PART_NAMES.items() if part in parts_there},
         "population": population_label,
         "site_method": site_method_label,
@@ -224,8 +225,10 @@ def _number(value: float, digits: int) -> str:
 
 
 def _significant(value: float) -> str:
-    """Three significant digits; a dash where there is no value."""
-    return "–" if math.isnan(value) else f"{value:.3g}".replace("-", "−")
+    """Three significant digits, and all digits of whole thousands; a dash where there is no value."""
+    if math.isnan(value):
+        return "–"
+    return (f"{value:,.0f}" if 1000 <= abs(value) < 1e7 else f"{value:.3g}").replace("-", "−")
 
 
 def _duration(seconds: float) -> str:

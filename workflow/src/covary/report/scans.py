@@ -11,6 +11,16 @@ _CONTINUOUS = 0.9  # of the continuity of test images
 _ERROR = 0.05
 _ASTRAY = 0.2  # distance between distributions that a reader should hear of
 
+_UNITS = {"_um_per_mm2": "µm/mm²", "_um": "µm", "_mm": "mm", "_deg": "°"}
+
+
+def factor_label(name: str) -> str:
+    """The name of a known factor in the report, with its unit: `tilt_deg` is "tilt (°)"."""
+    for ending, unit in _UNITS.items():
+        if name.endswith(ending):
+            return f"{name.removesuffix(ending).replace('_', ' ')} ({unit})"
+    return name.replace("_", " ")
+
 
 def scans_in_words(quality: pd.DataFrame, factors: pd.DataFrame) -> Answer:
     """What `layer_continuity` and `fine_detail` say of generated scans, and which known factors differ.
@@ -35,6 +45,6 @@ def scans_in_words(quality: pd.DataFrame, factors: pd.DataFrame) -> Answer:
         text += f"Of {n} none is distributed visibly otherwise than in test images."
     else:
         verb = "is" if len(differs) == 1 else "are"
-        names = joined([name.replace("_", " ") for name in differs.sort_values("p")["factor"]])
+        names = joined([factor_label(name).partition(" (")[0] for name in differs.sort_values("p")["factor"]])
         text += f"Of {n} {len(differs)} {verb} distributed otherwise than in test images: {names}."
     return Answer(text, poor=bool(not through or len(differs)))

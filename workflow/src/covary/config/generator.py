@@ -35,9 +35,8 @@ class Generator(Section):
         None,
         description="File of a network of this shape that was trained before, as a start; null starts from "
         "random weights. If no other key describes the network and scans are drawn at 64 pixels: "
-        "workflow/pretrained/oct_64px.safetensors, with block_channels [48, 64, 96], 200 steps, a checkpoint "
-        "every 25, "
-        "learning_rate 0.0005, ema_decay 0.98 and conditioning_source `reading`",
+        "workflow/pretrained/oct_64px.safetensors, with block_channels [48, 64, 96], 200 steps, "
+        "checkpoint_steps 25, learning_rate 0.0005, ema_decay 0.98 and conditioning_source `reading`",
     )
     patch_px: Positive = Field(4, description="Pixels folded into channels along each side (space to depth)")
     block_channels: list[Annotated[int, Field(ge=16, multiple_of=16)]] = Field(

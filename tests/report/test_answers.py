@@ -22,17 +22,20 @@ def plain(text):
     return text.replace("\u00a0", " ")
 
 
-def test_the_ledger_is_told_as_a_stack(two):
+def test_the_ledger_is_told_stage_by_stage_with_intervals(two):
     text = plain(ledger_in_words(two["association_ledger"]))
     rows = two["association_ledger"].query(
         "noise_variance == 0 and random_effect == 'all' and predictor == 'linear'"
     )
-    share = rows.set_index("part")["share"]
-    carried, found = round(100 - 100 * share["lost_in_image"]), round(100 * share["reached"])
-    estimated = round(100 * (share["reached"] + share["lost_in_predictor"]))
-    assert found <= estimated and carried <= 100
-    assert f"by design at σ² = 0, the images carry {carried}; {estimated} are left" in text
-    assert text.endswith(f"linear found {found}.")  # linear makes the smaller error
+
+    def said(part):
+        value, low, high = 100 * rows.set_index("part").loc[part, ["value", "low", "high"]].astype(float)
+        return f"{value:.1f} [{low:.1f}, {high:.1f}]".replace("-", "−")
+
+    assert f"by design at σ² = 0, {said('lost_in_image')} are not shown by the images, " in text
+    assert f"{said('lost_in_estimator')} are lost when the traits must be estimated from records and " in text
+    assert f"{said('lost_in_predictor')} are lost in the network; " in text
+    assert f"; linear found {said('reached')} (in brackets" in text  # linear makes the smaller error
 
 
 def test_nothing_found_is_none(empty):
@@ -47,7 +50,7 @@ def test_a_ceiling_whose_interval_holds_0_is_nothing_and_so_is_what_is_found_bel
     text = plain(ledger_in_words(ledger))
     assert text.endswith("the images were measured to carry nothing that can be told from chance.")
     text = plain(ledger_in_words(blind["association_ledger"]))
-    assert text.endswith("network found nothing that can be told from chance.")
+    assert "; network found nothing that can be told from chance (in brackets" in text
 
 
 def test_a_negative_part_is_named_with_its_interval(good):

@@ -17,6 +17,12 @@ PART_NAMES = {
     "lost_to_site": "Lost to the site",
     "reached": "Found",
 }
+_LOST = {
+    "lost_in_image": "are not shown by the images",
+    "lost_in_estimator": "are lost when the traits must be estimated from records",
+    "lost_to_site": "are lost to the site",
+    "lost_in_predictor": "are lost in the network",
+}
 LOW_READBACK_R2 = 0.5
 _POOLED = "all"
 _COVERAGE = 0.95
@@ -39,33 +45,26 @@ def pooled(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def ledger_in_words(ledger: pd.DataFrame) -> str:
-    """The association ledger as a stack: what is left after each stage, at the first noise level.
+    """The association ledger of the best predictor, stage by stage, at the first noise level.
 
-    The stack ends where nothing is left that can be told from chance.
+    It ends where nothing is left that can be told from chance. Each number has its 95 % interval.
     """
     table = pooled(ledger)
-    shares = table.pivot_table(
-        index=["predictor", "noise_variance"], columns="part", values="share", sort=False
-    )
-    best = shares.groupby("predictor", sort=False)["reached"].mean().idxmax()
-    row, noise_variance = shares.loc[best].iloc[0], shares.loc[best].index[0]
-    reached = table[(table["predictor"] == best) & (table["part"] == "reached")].iloc[0]
-    left = [
-        1 - row["lost_in_image"],
-        row["reached"] + row["lost_in_predictor"] + row.get("lost_to_site", 0.0),
-        row["reached"],
-    ]
-    carried, estimated, found = (f"{_parts(share)}" for share in left)
-    told = f"carry {carried}; {estimated} are left when the traits must be estimated from records; "
-    told += f"{best} found {found if reached['low'] > 0 else NOTHING}"
+    reached = table[table["part"] == "reached"]
+    best = reached.groupby("predictor", sort=False)["share"].mean().idxmax()
+    first = table["noise_variance"].iloc[0]
+    rows = table[(table["predictor"] == best) & (table["noise_variance"] == first)].set_index("part")
     if measured_ceiling(ledger)["low"].iloc[0] <= 0:
-        told = f"were measured to carry {NOTHING}"
+        told = f"the images were measured to carry {NOTHING}"
+    else:
+        lost = [f"{_parts(rows.loc[part])} {where}" for part, where in _LOST.items() if part in rows.index]
+        found = _parts(rows.loc["reached"]) if rows.loc["reached", "low"] > 0 else NOTHING
+        told = f"{joined(lost)}; {best} found {found} (in brackets 95\u00a0% intervals over test patients)"
     return (
         "What an image could tell of a patient’s record can be lost in three places, one after the other: "
         "the generated image does not show all that it was meant to show, the traits behind a record are not "
         "known but must be estimated from noisy observations, and a network learns only part of what it is "
-        f"shown. Of 100 parts that can be found by design at {noise_label(noise_variance)}, the images "
-        f"{told}."
+        f"shown. Of 100 parts that can be found by design at {noise_label(first)}, {told}."
     )
 
 
@@ -300,6 +299,9 @@ def minimality(counterfactuals: pd.DataFrame) -> Answer:
     return Answer(f"{text}.", poor)
 
 
-def _parts(share: float) -> str:
-    parts = round(100 * share)
-    return "none" if parts <= 0 else "all" if parts >= 100 else f"{parts}"
+def _parts(row: pd.Series) -> str:
+    """A part of the ledger out of 100 that can be found by design, with its interval."""
+    value, low, high = (
+        f"{100 * end / row['explainable']:.1f}".replace("-", "−") for end in row[["value", "low", "high"]]
+    )
+    return f"{value} [{low}, {high}]"

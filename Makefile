@@ -21,7 +21,8 @@ env: $(VENV)/.complete  ## Make the environment from the lock
 	@made_in=$$(cat $(VENV)/.complete); test -z "$$made_in" || test "$$made_in" = "$(CURDIR)" || \
 	    { echo "this checkout was moved from $$made_in; make its environment anew: rm -rf $(VENV) && make env"; exit 1; }
 
-# uv installs fastest; where the machine has none, it goes into the environment itself. The stamp comes last.
+# uv installs fastest; where the machine has none, it goes into the environment itself. All is compiled, for machines
+# where Python writes no bytecode. The stamp comes last.
 $(VENV)/.complete: envs/requirements.lock envs/uv.lock.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	    { echo "Covary needs Python 3.11 or newer; choose one with: make env PYTHON=python3.12"; exit 1; }
@@ -32,7 +33,8 @@ $(VENV)/.complete: envs/requirements.lock envs/uv.lock.txt pyproject.toml
 	@echo "Installing the locked environment into $(VENV) (about 7 GB with the CUDA build of PyTorch)"
 	@uv=$$(command -v uv || echo $(BIN)/uv); \
 	    $$uv pip install --quiet --python $(BIN)/python --compile-bytecode --require-hashes -r envs/requirements.lock && \
-	    $$uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	    $$uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e . && \
+	    $(BIN)/python -m compileall -q workflow/src
 	@echo "$(CURDIR)" > $@
 
 demo: env  ## Run the demo, or config/<name>.yaml with EXPERIMENT=<name>, and print where the report is

@@ -2,7 +2,12 @@
 
 import os
 import signal
+import sys
 from pathlib import Path
+
+# Bytecode is kept, else each of the processes that tests start compiles what it imports again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 # A thread that waits sleeps. Else waiting threads of one process keep a core from the other process.

@@ -2,12 +2,10 @@
 
 import os
 import signal
-import sys
 from pathlib import Path
 
-# Bytecode is kept, else each of the processes that tests start compiles what it imports again.
-os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-sys.dont_write_bytecode = False
+# Else each process that starts from here compiles what it imports again. Empty means not set.
+os.environ["PYTHONDONTWRITEBYTECODE"] = ""
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 # A thread that waits sleeps. Else waiting threads of one process keep a core from the other process.

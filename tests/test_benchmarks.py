@@ -94,6 +94,7 @@ def test_oracle(run, tmp_path):
     assert run("oracle", "--noise", 9, "--seeds", 1, "--output", output) == printed  # nothing twice
 
 
+@pytest.mark.slow
 def test_paper_scale(run, tmp_path):
     output = tmp_path / "paper_scale.json"
     run("paper_scale", "--subjects", 64, "--fit-subjects", 24, "--output", output,

@@ -73,7 +73,8 @@ def laplace_ofv(k, omega, residual, floor):
 
 @pytest.mark.parametrize("floor", [-np.inf, 0.0], ids=["M3", "M4"])
 @pytest.mark.parametrize(
-    "error", [nlme.Additive, nlme.Proportional, pytest.param(nlme.LogNormal, marks=pytest.mark.slow)]
+    "error",
+    [nlme.Additive, *(pytest.param(e, marks=pytest.mark.slow) for e in (nlme.Proportional, nlme.LogNormal))],
 )
 def test_censored_likelihood_and_its_gradient_are_those_of_scipy(error, floor):
     parameters = Decay().parameters([0.35], 0.2, error(0.4))

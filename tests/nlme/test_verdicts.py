@@ -55,9 +55,8 @@ def line(omega, n=60, unit=1.0):
     return truth, nlme.Records.of(design, nlme.simulate(LINE, truth, eta, design, 5).observation)
 
 
-@pytest.mark.parametrize(
-    ("omega", "ofv"), [("block", 688.52), pytest.param("diagonal", 725.60, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("omega", "ofv"), [("block", 688.52), ("diagonal", 725.60)])
 def test_phenobarbital_from_the_published_start(omega, ofv):
     omega = np.eye(2) + (0.01 * (1 - np.eye(2)) if omega == "block" else 0)
     start = Intravenous().parameters([np.log(0.008), np.log(0.6)], omega, nlme.Additive(0.1))

@@ -9,9 +9,9 @@ from covary.config.base import Positive, Section
 
 Objective = Literal["ebe_mse", "marginal_likelihood"]
 
-# The network that comes with the workflow (`make pretrain`). From it, 3 epochs teach more than 6 without.
+# The network that comes with the workflow (`make pretrain`). From it, 3 epochs teach what 6 do without, or more.
 SHIPPED_READER = {"prior": "workflow/pretrained/oct_64px_reader.safetensors", "epochs": 3}
-# Predictors that cannot start from it: another network, another width, or a start of their own.
+# What a predictor must be to start from it.
 _OF_READER = {"network": "resnet18", "width": 16}
 
 

@@ -9,7 +9,7 @@ from covary.config.base import Positive, Section
 
 Objective = Literal["ebe_mse", "marginal_likelihood"]
 
-# The network that comes with the workflow (`make pretrain`). From it, 3 epochs teach what 6 do without, or more.
+# The network that comes with the workflow (`make pretrain`): 3 epochs from it teach what 6 without do.
 SHIPPED_READER = {"prior": "workflow/pretrained/oct_64px_reader.safetensors", "epochs": 3}
 # What a predictor must be to start from it.
 _OF_READER = {"network": "resnet18", "width": 16}

@@ -64,7 +64,7 @@ def test_real_study(tmp_path):
         grey = 30 + disc * (110 + 200 * eta[i, 0]) + draw.normal(0, 5, disc.shape)
         Image.fromarray(grey.clip(0, 255).astype(np.uint8)).save(tmp_path / "images" / f"{name}.png")
     (tmp_path / "table.csv").write_text("\n".join(rows) + "\n")
-    printed = run("real_study.py", tmp_path / "table.csv", tmp_path / "images")
+    printed = run("real_study.py", tmp_path / "table.csv", tmp_path / "images", "--epochs", "40")
     found = {name: list(map(float, numbers)) for name, *numbers in map(str.split, printed.splitlines()[-3:])}
     r2, low, high = found["eta_cl"]
     assert 0 < low <= r2 <= high <= 1

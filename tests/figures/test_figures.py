@@ -156,10 +156,10 @@ def test_latent_ranking_shows_active_latents_and_marks_the_chosen():
     agreement = pd.DataFrame(
         [{"spearman": 0.5, "spearman_low": -0.25, "spearman_high": 1.0, "chosen": 2, "shared": 1}]
     )
-    figure = figures.latent_ranking(ranking, agreement)
+    figure = figures.latent_ranking(ranking, agreement, ["eta_Ka", "eta_Imax"])
     readback, sensitivity, _ = figure.axes
     names = [label.get_text() for label in readback.get_yticklabels()]
-    assert names == [r"$z_{2}$ $= \eta_{1}$", r"$z_{3}$ $= \eta_{2}$", "$z_{0}$"]
+    assert names == ["$z_{2}$ = eta_Ka", "$z_{3}$ = eta_Imax", "$z_{0}$"]
     assert [bar.get_width() for bar in readback.patches] == [0.1, 0.3, 0.5]
     assert [bar.get_width() for bar in sensitivity.patches] == [0.04, 0.02, 0.01]
     colours = [bar.get_facecolor() for bar in readback.patches]

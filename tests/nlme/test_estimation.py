@@ -235,7 +235,7 @@ def test_ofv_has_no_memory():
 
 
 def test_population_fit_recovers_the_truth_from_the_reference_start():
-    _, records = paper_records(120)
+    _, records = paper_records(60)
     start = MODEL.parameters([1.0, 1.1, 0.6], 0.2, nlme.Additive(0.1))
     heard = []
     fit = nlme.fit_population(MODEL, records, start, method="foce", report=lambda *now: heard.append(now))

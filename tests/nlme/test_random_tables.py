@@ -277,7 +277,7 @@ def bounds_of(rows, censoring):
 @pytest.mark.parametrize(("between_rows", "censoring"), [("LOCF", "M4"), ("NOCB", "M3")])
 def test_random_tables_equal_an_integration_of_their_rows(tmp_path, between_rows, censoring):
     rng = np.random.default_rng(23)
-    subjects = [random_rows(rng, subject) for subject in range(1, 55)]
+    subjects = [random_rows(rng, subject) for subject in range(1, 31)]
     nobody = [NOTHING | {"ID": 99, "EVID": 1, "MDV": 1, "AMT": 1.0, "LIMIT": np.nan, "WT": 70.0, "OCC": 1.0}]
     columns = Dress().columns
     if between_rows == "NOCB":  # CMT says what is observed

@@ -161,19 +161,19 @@ def test_more_test_subjects_draw_their_own_images_and_nothing_is_trained_again(f
     before = first.stat().st_mtime_ns
     config = project.edited("more.yaml", subjects={"train": 64, "validation": 32, "test": 96})
     images, predictions = (f"results/tiny/markers/{name}.json" for name in (
-        "images", "predictions/noise_9/resnet18_ebe_mse"))  # fmt: skip
+        "images", "predictions/noise_0/resnet18_ebe_mse"))  # fmt: skip
     assert project.planned(images, config=config) == {"generate_images": 1, "gather_images": 1}
     run = project.snakemake(predictions, config=config)
     assert run.returncode == 0, run.stderr
     assert first.stat().st_mtime_ns == before
     known = read_marker(finished.results / "markers/images.json")["shards"]
     assert read_marker(project.folder / images)["shards"][:2] == known
-    log = (project.results / "logs/train_predictor/noise_9_resnet18_ebe_mse.log").read_text()
+    log = (project.results / "logs/train_predictor/noise_0_resnet18_ebe_mse.log").read_text()
     assert "the same training has ended before" in log
-    for kept in ("population/noise_9.json", "predictors/noise_9/resnet18_ebe_mse/weights.safetensors"):
+    for kept in ("population/noise_0.json", "predictors/noise_0/resnet18_ebe_mse/weights.safetensors"):
         assert (project.results / kept).read_bytes() == (finished.results / kept).read_bytes()
     assert xr.open_zarr(
-        project.results / "dataset.zarr", group="predictions/noise_9/resnet18_ebe_mse", consolidated=False
+        project.results / "dataset.zarr", group="predictions/noise_0/resnet18_ebe_mse", consolidated=False
     ).sizes["subject"] == 96  # fmt: skip
 
 

@@ -426,6 +426,7 @@ rule plot_training:
             for variance in VARIANCES
             for name, predictor in PREDICTORS.items()
         ],
+        random_effects=RANDOM_EFFECTS,
         code=code("plot_training"),
     script:
         "../scripts/plot_training.py"

@@ -10,13 +10,13 @@ _MOST = 30
 
 
 @styled
-def latent_ranking(ranking: pd.DataFrame, agreement: pd.DataFrame) -> Figure:
+def latent_ranking(ranking: pd.DataFrame, agreement: pd.DataFrame, random_effects: list[str]) -> Figure:
     """Active latents by both ranking methods; the random effects are marked.
 
     `ranking` has one row per latent with the columns latent, active, posterior_mean_variance, readback_mse,
     sensitivity, rank_readback and random_effect (-1 if the latent is none). Beyond 30 active latents, those
     that rank lowest are left out. `agreement` is one row: spearman, spearman_low, spearman_high, chosen,
-    shared.
+    shared. `random_effects` are the names of the model's random effects.
     """
     active = ranking[ranking["active"]].sort_values("rank_readback").head(_MOST)
     panels = {
@@ -38,7 +38,7 @@ def latent_ranking(ranking: pd.DataFrame, agreement: pd.DataFrame) -> Figure:
         axis.set_xlim(0, 1.04 * max(active[column].max(), 1e-12))
         axis.locator_params(axis="x", nbins=4)  # small numbers have long labels
     names = [
-        rf"$z_{{{latent}}}$" + (rf" $= \eta_{{{effect + 1}}}$" if effect >= 0 else "")
+        rf"$z_{{{latent}}}$" + (f" = {random_effects[effect]}" if effect >= 0 else "")
         for latent, effect in zip(active["latent"], active["random_effect"], strict=True)
     ]
     axes[0].set_yticks(y, names)

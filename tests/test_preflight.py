@@ -42,3 +42,25 @@ def test_a_file_of_the_user_may_print_and_warn(tmp_path, fault):
         expected = {"random_effects": ["eta_height"]}
         assert preflight.check(config, tmp_path) == expected
         assert preflight.check(config, tmp_path) == expected  # as it is kept
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        (
+            {"predictors": [{}, {"network": "resnt18", "name": "b"}]},
+            r"^predictors\[1\]\.network: must be resnet18, .* got 'resnt18'$",
+        ),
+        (
+            {"predictors": [{"network": "oracle", "name": "b"}]},
+            r"^predictors\[0\]\.network: the oracle sees the random",
+        ),
+        (
+            {"sites": {"training": {"network": "perceptrn"}}},
+            r"^sites\.training\.network: must be .* got 'perceptrn'$",
+        ),
+    ],
+)
+def test_a_network_that_does_not_exist_is_named(raw, message, tmp_path):
+    with pytest.raises(UserError, match=message):
+        preflight.check(check({"experiment": "mine"} | raw), tmp_path)

@@ -168,7 +168,8 @@ def test_committed_schema_and_key_table_match_the_model():
         ),
         (
             {"predictors": [{"objective": "ebe_mse"}], "posterior": {"draws": 8}},
-            "posterior: has no effect without a predictor by marginal_likelihood; remove it",
+            "posterior: has no effect without a predictor by marginal_likelihood or a fit by `amortised`; "
+            "remove it",
         ),
         ({"images": {"folder": "scans"}}, "images.folder: has no effect with source phantom; remove it"),
         ({"images": {"test_fraction": 0.5}}, "images.test_fraction: has no effect with source phantom"),

@@ -75,7 +75,8 @@ def tables(truth):
         for name, k, evidence, error in WORSE
         for size in (10, 30)
     }
-    return ladder_tables(scores, truth, 3, "wrong", seed=1, resamples=100)
+    converged = {key: key[::2] != ("twin", 30) for key in scores}
+    return ladder_tables(scores, converged, truth, 3, "wrong", seed=1, resamples=100)
 
 
 def test_tables_have_paired_differences_and_ratios_to_the_truth(tables, truth):
@@ -92,18 +93,21 @@ def test_tables_have_paired_differences_and_ratios_to_the_truth(tables, truth):
 
 def test_a_subject_without_a_score_is_left_out_of_every_row(truth):
     gap = truth.assign(evidence=truth["evidence"].where(truth["subject"] != 2))
-    table, predictions = ladder_tables({("wrong", 3, 10): gap}, truth, 3, "wrong", seed=1, resamples=100)
+    table, predictions = ladder_tables(
+        {("wrong", 3, 10): gap}, {("wrong", 3, 10): True}, truth, 3, "wrong", seed=1, resamples=100
+    )
     assert (table["subjects"] == N - 1).all()
     assert table["evidence"].nunique() == 1 and (predictions["ratio"] == 1).all()
 
 
 def test_the_words_follow_the_intervals(tables):
-    first, second, errors = models_in_words(*tables, "wrong")
+    first, second, ended, errors = models_in_words(*tables, "wrong")
     assert first == (
         "After 10 training subjects, by the evidence of 10 new subjects, deep 1 (by 9) lies above wrong; "
         "twin cannot be told from it."
     )
     assert second.startswith("After 30")
+    assert ended == "These fits did not converge, so the models may reach more evidence: twin (30 subjects)."
     assert re.search(r"2\.0 for deep 1 \(2\.0 under new doses\)", errors)
 
 

@@ -55,11 +55,12 @@ def test_messages_reach_terminal_and_file(tmp_path):
 
 def test_a_job_that_still_runs_is_not_started_again(tmp_path):
     log = tmp_path / "logs" / "rule.log"
-    code = SCRIPT.format(log=log, body="print('started', flush=True); __import__('time').sleep(60)")
+    code = SCRIPT.format(log=log, body="__import__('logging').getLogger('covary.x').info('half'); "
+                         "print('started', flush=True); __import__('time').sleep(60)")  # fmt: skip
     first = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert first.stdout.readline() == "started\n"
-    second, _ = run(tmp_path, "raise AssertionError")
-    assert second.returncode == 1
+    second, of_first = run(tmp_path, "raise AssertionError")
+    assert second.returncode == 1 and of_first.endswith("INFO half\n")
     assert second.stderr.startswith(f"error: process {first.pid} on ")
     first.kill()
     first.wait()

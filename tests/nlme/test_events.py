@@ -127,13 +127,13 @@ def test_random_tables_equal_an_integration_of_their_rows(tmp_path, between_rows
     records = nlme.read_nonmem(tmp_path / "t.csv", between_rows=between_rows)
     model = Filling()
     parameters = model.parameters([KA], 1.0, nlme.Additive(1.0))
-    found = nlme.predictions(model, parameters, np.zeros((64, 1)), records.design)
+    found = nlme.predictions(model, parameters, np.zeros((len(subjects), 1)), records.design)
     for i, rows in enumerate(subjects):
         expected = integrate(rows, between_rows == "NOCB")
         np.testing.assert_allclose(found[i][records.present[i]], expected, rtol=1e-6, err_msg=str(rows))
     nlme.write_nonmem(tmp_path / "again.csv", records)
     again = nlme.read_nonmem(tmp_path / "again.csv", between_rows=between_rows)
-    same = nlme.predictions(model, parameters, np.zeros((64, 1)), again.design)
+    same = nlme.predictions(model, parameters, np.zeros((len(subjects), 1)), again.design)
     np.testing.assert_allclose(same, found, rtol=1e-6)
 
 

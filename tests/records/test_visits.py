@@ -26,6 +26,7 @@ from covary.records.visits import check_mechanisms, check_observed, visits_that_
 from covary.resampling import Resamples
 
 TIMES_H = np.array([[0.0, 1.0, 2.0, 4.0, 8.0]])
+ALL = np.ones((1, 5), dtype=bool)
 N = 20_000
 EFFECTS = ("eta_a", "eta_b")
 RNG = np.random.default_rng(1)
@@ -39,7 +40,7 @@ def mechanisms(*missing: dict) -> list:
 def present(*missing: dict, start: int = 0, n: int = N, seed: int = 3):
     rows = slice(start, start + n)
     return visits_that_take_place(
-        mechanisms(*missing), TIMES_H, OUTCOME[rows], ETA[rows], EFFECTS, seed=seed, start=start
+        mechanisms(*missing), TIMES_H, ALL, OUTCOME[rows], ETA[rows], EFFECTS, seed=seed, start=start
     )
 
 
@@ -116,7 +117,29 @@ def test_a_wrong_setting_is_named(missing, message):
 )
 def test_a_mechanism_that_does_not_fit_is_named(missing, message):
     with pytest.raises(UserError, match=re.escape(f"longitudinal.missing[0]{message}")):
-        check_mechanisms(mechanisms(missing), TIMES_H, EFFECTS)
+        check_mechanisms(mechanisms(missing), ALL, EFFECTS)
+
+
+def test_only_visits_of_the_own_schedule_count_as_missing():
+    """Half of the subjects come at hours 1, 4 and 8 only; for them the share and the number are of these."""
+    scheduled = np.ones((N, 5), dtype=bool)
+    scheduled[: N // 2, [0, 2]] = False
+
+    def gone(**missing):
+        (mechanism,) = mechanisms(missing)
+        taken = visits_that_take_place(
+            [mechanism], np.repeat(TIMES_H, N, axis=0), scheduled, OUTCOME, ETA, EFFECTS, seed=3, start=0
+        )
+        return (~taken & scheduled)[: N // 2]
+
+    missing = gone(mechanism="dropout", fraction=0.3)
+    assert not missing[:, 1].any() and missing[:, [1, 3, 4]].mean() == pytest.approx(0.3, abs=0.01)
+    counts = np.bincount(gone(mechanism="completely_at_random", at_most=2).sum(axis=1), minlength=4)
+    assert counts[3] == 0 and stats.chisquare(counts[:3]).pvalue > 1e-3
+    with pytest.raises(UserError, match="at_most: must be < the number of visits, 3"):
+        check_mechanisms(
+            mechanisms({"mechanism": "completely_at_random", "at_most": 3}), scheduled[[0, -1]], EFFECTS
+        )
 
 
 def test_a_split_without_any_visit_is_named():
@@ -138,8 +161,9 @@ def test_a_missing_visit_is_a_visit_that_does_not_exist(tmp_path):
     observation = nlme.simulate(model, truth, eta, design, 1).observation
     missing = mechanisms({"mechanism": "completely_at_random", "fraction": 0.3})
     taken = visits_that_take_place(
-        missing, times[None], observation, eta, model.random_effects, seed=2, start=0
-    )
+        missing, times[None], np.ones((1, times.size), bool), observation, eta, model.random_effects,
+        seed=2, start=0,
+    )  # fmt: skip
     seen = nlme.Records.of(design, np.where(taken, observation, np.nan), missing_as_nan=True)
     whole, without = tmp_path / "whole.csv", tmp_path / "without.csv"
     nlme.write_nonmem(whole, seen)

@@ -153,11 +153,23 @@ def imputation():
     """A standard deviation that filling in doubles, and an R² that it lowers."""
     rows = []
     for records, sd, r2 in (("likelihood", 0.01, 0.8), ("last value", 0.02, 0.6), ("line", 0.015, 0.8)):
-        rows.append((records, "parameter", "residual sd", 0.01, sd, 0.9 * sd, 1.1 * sd, None, None, None))
+        fit = (records, "focei", 300, records != "line")
+        rows.append((*fit, "parameter", "residual sd", 0.01, sd, 0.9 * sd, 1.1 * sd, None, None, None))
         less = 0.8 - r2
-        rows.append((records, "r2", "all", None, r2, r2 - 0.05, r2 + 0.05, less, 0.8 * less, 1.2 * less))
-    columns = ["records", "quantity", "name", "true", "value", "low", "high", "less", "less_low", "less_high"]
-    return pd.DataFrame(rows, columns=columns)
+        rows.append((*fit, "r2", "all", None, r2, r2 - 0.05, r2 + 0.05, less, 0.8 * less, 1.2 * less))
+    columns = [
+        "records",
+        "method",
+        "subjects",
+        "converged",
+        "quantity",
+        "name",
+        "true",
+        "value",
+        "low",
+        "high",
+    ]
+    return pd.DataFrame(rows, columns=[*columns, "less", "less_low", "less_high"])
 
 
 def generator_quality(precision=0.8, recall=0.75, readback=0.8, continuity=0.7):

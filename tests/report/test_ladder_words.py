@@ -25,11 +25,11 @@ LADDER = {
 
 def ladder_tables():
     evidence = [
-        (TRUTH, 3, 0, 320.0, 0.5, 12, np.nan, np.nan, np.nan),
-        ("wrong_structure", 3, 30, 200.0, 0.4, 12, 0.0, 0.0, 0.0),
-        ("deep", 3, 30, 290.0, 0.6, 12, 90.0, 70.0, 110.0),
+        (TRUTH, 3, 0, True, 320.0, 0.5, 12, np.nan, np.nan, np.nan),
+        ("wrong_structure", 3, 30, True, 200.0, 0.4, 12, 0.0, 0.0, 0.0),
+        ("deep", 3, 30, True, 290.0, 0.6, 12, 90.0, 70.0, 110.0),
     ]
-    columns = ["model", "random_effects", "training_subjects", "evidence", "error", "subjects"]
+    columns = ["model", "random_effects", "training_subjects", "converged", "evidence", "error", "subjects"]
     predictions = [
         (name, 3, size, given, 0.1, 0.08, 0.12, ratio)
         for name, size, ratio in ((TRUTH, 0, 1.0), ("wrong_structure", 30, 4.0), ("deep", 30, 1.5))

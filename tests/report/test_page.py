@@ -123,6 +123,8 @@ def test_parts_about_posteriors_and_imputation_appear_with_their_tables(inputs, 
     assert {"posteriors", "posterior_checks", "imputation"} <= set(parsed.ids)
     assert "The control failed, as it must" in parsed.text
     assert "miss the truth (residual sd)" in parsed.text and "falls by 0.200" in parsed.text
+    assert "by FOCEI to the first 300 training patients" in parsed.text
+    assert "Not converged: the fit with lines." in parsed.text
     assert {"posterior_checks.csv", "imputation.csv"} <= {link.get("download") for link in parsed.links}
     _, without = page(inputs, good)
     assert not {"posteriors", "imputation"} & set(without.ids)

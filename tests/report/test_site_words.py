@@ -56,21 +56,34 @@ def test_the_ideal_prediction_at_known_sites_reaches_the_most_and_site_effects_c
     assert about["change"] == pytest.approx(0.25) and about["inter_site_sd"] == 0
 
 
+CEILING = pd.DataFrame({"noise_variance": [0.0], "low": [0.5]})
+
+
+def words(made, ceiling=CEILING, *, with_mark=True):
+    return sites.sentences(made, ceiling, with_mark=with_mark)
+
+
 def test_words_follow_the_intervals():
-    text = " ".join(sites.sentences(tables()))
+    text = " ".join(words(tables()))
     assert "At new sites: ARMED finds more than ignoring sites at σ²\u00a0=\u00a00 (R² by" in text
     assert "for new sites, take ARMED" in text and "ignoring sites 26\u00a0%" in text
     chance = tables()
     chance["sites"]["low"] = -0.01
-    assert "finds nothing that can be told from chance at the sites" in sites.sentences(chance)[0]
-    worse = " ".join(sites.sentences(tables(gain=-0.4)))
+    assert "finds nothing that can be told from chance at the sites" in words(chance)[0]
+    worse = " ".join(words(tables(gain=-0.4)))
     assert "At new sites: ignoring sites finds more than ARMED" in worse
     assert "do not use ARMED at new sites" in worse
-    same = " ".join(sites.sentences(tables(gain=0.0)))
+    same = " ".join(words(tables(gain=0.0)))
     assert "At new sites: ARMED and ignoring sites cannot be told apart" in same
     assert "no method is shown to differ" in same and "does not show that they are alike" in same
     assert "differences in R² reach from −0" in same or "differences in R² reach from 0.00" in same
     assert "What to do" not in same and "simplest" not in same
+
+
+def test_where_images_carry_nothing_no_method_is_praised_and_without_a_mark_none_is_spoken_of():
+    text = " ".join(words(tables(), CEILING.assign(low=-0.1), with_mark=False))
+    assert "finds more" not in text and "take ARMED" not in text and "mark" not in text
+    assert "At σ²\u00a0=\u00a00 methods are not compared" in text
 
 
 def test_the_part_stands_in_the_report_of_a_run_with_sites_alone(good, pictures, tmp_path):

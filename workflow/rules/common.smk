@@ -67,7 +67,7 @@ DATASET = f"{RESULTS}/{names.DATASET}"
 
 
 def section(name):
-    """One slice of the configuration as plain data, so that a rule reruns when that slice changes and not else."""
+    """One slice of the configuration as plain data, so that a rule runs again only when that slice changes."""
     value = settings
     for part in name.split("."):
         value = getattr(value, part)
@@ -154,7 +154,7 @@ def files_of_reader(wildcards):
 
 
 def code(rule_name):
-    """Content hash of a rule's script and the modules it imports."""
+    """Content hash of a rule's script and of every definition of the package that it uses."""
     return FINGERPRINTS[rule_name]
 
 

@@ -43,6 +43,7 @@ rule compare_ladder:
     """Evidence and predictions of the same test subjects under every model."""
     input:
         records=marker(names.records(FIRST_SCENARIO)),
+        fits=of_each_rung("<results>/ladder/{rung}_{subjects}.json"),
         scores=of_each_rung("<results>/ladder/{rung}_{subjects}.csv"),
         model_file=model_file(),
     output:

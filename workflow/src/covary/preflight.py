@@ -1,7 +1,7 @@
 """What is checked before the workflow is planned: that models and networks exist, are complete and fit.
 
-The checks need JAX, and torch where a user's own network is named, so they run in a process of their own. The
-answer is kept, so each setting is checked once.
+The checks need JAX, and PyTorch where a network is not one of Covary's own. They run in a process of their
+own. The answer is kept, so each setting is checked once.
 """
 
 import contextlib
@@ -26,9 +26,14 @@ _WITHOUT_PRIOR = "set the key to null to start from random weights"
 _SUBJECTS = 2  # a design of so many is enough to see whether a model fits it
 
 
-class _Network(Section):
-    """The network of a predictor."""
+# Networks that fit whatever their width is. PyTorch is imported to check any other.
+_OF_OURS = {"resnet18", "linear_probe", "perceptron"}
 
+
+class _Network(Section):
+    """The network of a predictor, and the key that names it."""
+
+    key: str
     network: str
     width: int
 
@@ -60,11 +65,20 @@ def check(config: Config, cache: Path) -> dict[str, Any]:
             shipped.read_description(Path(predictor.prior), expected, key, _WITHOUT_PRIOR)
     files = [plugins.file_of(config.longitudinal.model), config.longitudinal.design]
     files += [plugins.file_of(rung.model) for rung in config.ladder.models]
-    files += [plugins.file_of(predictor.network) for predictor in config.predictors]
+    networks = [
+        _Network(key=f"predictors[{i}].network", network=p.network, width=p.width)
+        for i, p in enumerate(config.predictors)
+    ]
+    if config.sites is not None:
+        of_sites = config.sites.training
+        networks.append(
+            _Network(key="sites.training.network", network=of_sites.network, width=of_sites.width)
+        )
+    files += [plugins.file_of(each.network) for each in networks]
     asked = _Asked(
         longitudinal=config.longitudinal,
         ladder=config.ladder,
-        networks=[_Network(network=p.network, width=p.width) for p in config.predictors],
+        networks=networks,
         size_px=config.images.drawn_size_px,
         seed=config.seed,
     ).model_dump_json()
@@ -103,12 +117,15 @@ def _check(asked: _Asked) -> dict[str, Any]:
         from covary.evaluate.ladder import check_ladder
 
         check_ladder(asked.ladder, study, asked.longitudinal.fit)
-    own = [each for each in asked.networks if plugins.file_of(each.network)]
-    if own:
-        from covary.predict.network import PredictorNetwork
+    others = [each for each in asked.networks if each.network not in _OF_OURS]
+    if others:
+        from covary.predict.network import check_network
 
-        for each in own:
-            PredictorNetwork(each.network, len(random_effects), asked.size_px, each.width)
+        for each in others:
+            try:
+                check_network(each.network, len(random_effects), asked.size_px, each.width)
+            except UserError as error:
+                raise UserError(str(error).replace("predictors.network", each.key, 1)) from None
     return {"random_effects": random_effects}
 
 

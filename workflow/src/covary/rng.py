@@ -33,7 +33,7 @@ def uniform(
     Subject i has the counters [i·b, (i+1)·b) with b = ⌈prod(shape)/4⌉. A range of subjects therefore gets the
     same numbers as the same subjects drawn one by one.
 
-    Returns an array of shape (stop - start, *shape). Raises ValueError if the range is empty or negative.
+    Returns an array of shape (stop - start, *shape). Raises ValueError if start is negative or after stop.
     """
     if not 0 <= start <= stop:
         raise ValueError(f"subjects must be a range 0 ≤ start ≤ stop, got {start} … {stop}")

@@ -82,7 +82,8 @@ class EngineSimulator:
         """What is observed of the subjects `start …`: NaN where a visit does not take place."""
         # The numbers of visits are keyed by seed; another seed keeps them apart from those of the study.
         present = visits_that_take_place(
-            self.missing, self.times_h[None], y, eta, self.model.random_effects,
+            self.missing, self.times_h[None], np.ones((1, y.shape[1]), dtype=bool), y, eta,
+            self.model.random_effects,
             seed=rng.stream_key(seed, stream), start=start,
         )  # fmt: skip
         return np.where(present, y, np.nan)

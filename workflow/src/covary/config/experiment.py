@@ -124,8 +124,9 @@ class Config(Section):
         """Only marginal likelihood needs draws from posteriors; only cells have phenotypes."""
         idle = {} if self.sites else {"sites": "with null"}
         of_methods = {method.objective for method in self.sites.methods} if self.sites else set()
-        if "marginal_likelihood" not in {*self.oracles, *of_methods}:
-            idle["posterior"] = "without a predictor by marginal_likelihood"
+        amortised = self.longitudinal.fit.method == "amortised"
+        if "marginal_likelihood" not in {*self.oracles, *of_methods} and not amortised:
+            idle["posterior"] = "without a predictor by marginal_likelihood or a fit by `amortised`"
         if self.images.source != "cells":
             idle["phenotypes"] = f"with images.source {self.images.source}"
         return idle

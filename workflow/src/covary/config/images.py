@@ -137,9 +137,11 @@ class Images(Section):
         "margins; `centre_square` cuts the longer sides off; `stretch` gives up the aspect. null: letterbox, "
         "after an OCT treatment stretch",
     )
-    size_px: int = Field(64, ge=16, description="Side of the square images that VAE and predictors see")
+    size_px: int = Field(64, ge=16, description="Side of the square images that the VAE sees")
     generator_size_px: Annotated[int, Field(ge=16)] | None = Field(
-        None, description="Side of the images the generator learns and draws; null: size_px"
+        None,
+        description="Side of the images that the generator learns and draws, and that predictors see; null: "
+        "size_px",
     )
     test_fraction: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.15, description="Share of images held out when the folder has no train/ and test/"

@@ -91,7 +91,8 @@ class Predictor(Section):
     def without_effect(self) -> dict[str, str]:
         """`width` is that of resnet18 and perceptron, and only resnet18 has layers to start from."""
         keys = {"resnet18": (), "perceptron": ("prior",)}.get(self.network, ("width", "prior"))
-        return dict.fromkeys(keys, f"with network {self.network}")
+        of_curve = {} if self.learning_curve else {"learning_curve_trainings": "without a learning_curve"}
+        return dict.fromkeys(keys, f"with network {self.network}") | of_curve
 
     def shape(self, size_px: int) -> dict[str, int]:
         """What a predictor of images of `size_px` has in common with the network that it starts from."""

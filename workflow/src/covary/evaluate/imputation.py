@@ -52,24 +52,28 @@ def imputation_table(
     """Parameters and agreement of random effects with missing visits left out, and filled in.
 
     `train` and `test` are observations and the numbers of their subjects. Each population fit starts from
-    `fitted`. Columns: records (`likelihood`, `last value` or `line`), quantity, name, true, value, low and
-    high (95 % intervals). The quantity is `parameter`, or `r2`: the share of the variance of `eta_hat` that
-    empirical Bayes estimates of test subjects explain. Rows `r2` have less, by how much it is below that of
-    `likelihood`, with a paired interval less_low to less_high.
+    `fitted`. Values are filled in at visits of the subject's own schedule only. Columns: records
+    (`likelihood`, `last value` or `line`), method, subjects (of the fit), converged, quantity, name, true,
+    value, low and high (95 % intervals). The quantity is `parameter`, or `r2`: the share of the variance of
+    `eta_hat` that empirical Bayes estimates of test subjects explain. Rows `r2` have less, by how much it is
+    below that of `likelihood`, with a paired interval less_low to less_high.
     """
     truth = {name: float(value) for name, value in study.truth.natural().items()}
     samples, n = Resamples(len(eta_hat), seed=seed, resamples=resamples), len(eta_hat)
-    fits, scores = [], {}
-    for records, (seen, tested) in {
-        AS_THEY_ARE: (train[0], test[0]),
-        LAST_VALUE: (by_last_value(train[0]), by_last_value(test[0])),
-        LINE: (by_line(train[0], study.times_h), by_line(test[0], study.times_h)),
-    }.items():
+    fits, scores, converged = [], {}, {}
+    ways = {
+        AS_THEY_ARE: lambda y: y,
+        LAST_VALUE: by_last_value,
+        LINE: lambda y: by_line(y, study.times_h),
+    }
+    for records, fill in ways.items():
+        seen, tested = (np.where(study.scheduled_of(some), fill(y), np.nan) for y, some in (train, test))
         fit = nlme.fit_population(study.model, study.records(seen, train[1]), fitted, method=method)
         table = fit.table()[["parameter", "estimate", "ci_low", "ci_high"]]
         table.columns = ["name", "value", "low", "high"]
         table = table.assign(records=records, quantity="parameter", true=table["name"].map(truth))
         fits.append(table)
+        converged[records] = bool(fit.converged)
         modes = nlme.empirical_bayes(study.model, fit.parameters, study.records(tested, test[1]))
         statistics = subject_statistics(eta_hat, modes.eta)
         scores[records] = r2_of_sums(statistics.sum(axis=0), n), r2_of_sums(samples.sums(statistics), n)
@@ -81,6 +85,7 @@ def imputation_table(
         columns = {"value": value, "low": low, "high": high, "less": best - value}
         columns |= {"less_low": less_low, "less_high": less_high}
         fits.append(pd.DataFrame({"records": records, "quantity": "r2", "name": names, **columns}))
-    table = pd.concat(fits, ignore_index=True)
-    front = ["records", "quantity", "name", "true", "value", "low", "high"]
+    table = pd.concat(fits, ignore_index=True).assign(method=method, subjects=len(train[0]))
+    table["converged"] = table["records"].map(converged)
+    front = ["records", "method", "subjects", "converged", "quantity", "name", "true", "value", "low", "high"]
     return table[[*front, "less", "less_low", "less_high"]]

@@ -47,9 +47,9 @@ class Held(NamedTuple):
     @classmethod
     def read(cls, dataset: Path, scenario: Scenario, study: Study, settings: Ladder) -> "Held":
         """The first test subjects of a dataset. Under the new regimen, visits and covariates stay theirs."""
-        start = members(store.read(dataset, names.SUBJECTS), "test").start
+        test = members(store.read(dataset, names.SUBJECTS), "test")
         group = store.read(dataset, names.records(scenario.name))
-        some = slice(start, min(start + settings.test_subjects, group.sizes["subject"]))
+        some = slice(test.start, min(test.start + settings.test_subjects, test.stop))
         eta_hat = group["eta_hat"][some].values
         records = study.records(group["observation"][some].values, some)
         new = nlme.Design.regular(
@@ -59,7 +59,7 @@ class Held(NamedTuple):
             covariates=records.design.covariates,
         )
         noise_free_new = nlme.predictions(study.model, study.truth, eta_hat, new)
-        return cls(records, study.predictions(eta_hat, some), new, noise_free_new, start)
+        return cls(records, study.predictions(eta_hat, some), new, noise_free_new, test.start)
 
 
 def training_records(dataset: Path, scenario: Scenario, study: Study, n_subjects: int) -> nlme.Records:
@@ -175,8 +175,14 @@ def score_model(
     return pd.DataFrame(columns)
 
 
+def has_converged(fit: str) -> bool:
+    """Whether the fit of `fit_in_text` ended at an optimum."""
+    return json.loads(fit)["converged"]
+
+
 def ladder_tables(
     scores: Mapping[tuple[str, int, int], pd.DataFrame],
+    converged: Mapping[tuple[str, int, int], bool],
     truth: pd.DataFrame,
     true_effects: int,
     reference: str,
@@ -186,9 +192,10 @@ def ladder_tables(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The two tables of the comparison.
 
-    `scores` has those of `score_model` by name, number of random effects and training subjects; `truth` those
-    of the model that made the records, with `true_effects` random effects. The first table has one row per
-    model and number of training subjects: `evidence` of the test subjects with its Monte Carlo error, and the
+    `scores` has those of `score_model` by name, number of random effects and training subjects, and
+    `converged` whether that fit converged; `truth` has the scores of the model that made the records, with
+    `true_effects` random effects. The first table has one row per model and number of training subjects:
+    `converged` (the truth is not fitted), `evidence` of the test subjects with its Monte Carlo error, and the
     paired `difference` of the evidence to `reference` after as many training subjects, with a 95 % interval
     over subjects (`low`, `high`). The second one has the root mean squared error of predictions with
     bootstrap intervals, by what is `given`; `ratio` divides by that of the true parameters. Subjects that
@@ -205,6 +212,7 @@ def ladder_tables(
         key = {"model": name, "random_effects": effects, "training_subjects": training}
         other = next((s[kept] for (r, _, t), s in scores.items() if (r, t) == (reference, training)), None)
         row = key | {
+            "converged": converged.get((name, effects, training), True),
             "evidence": own["evidence"].sum(),
             "error": np.sqrt(np.square(own["evidence_error"]).sum()),
             "subjects": int(kept.sum()),

@@ -116,8 +116,8 @@ def balanced_accuracy_of_site(
 ) -> float:
     """How well a classifier, trained afresh on half of the subjects, finds the site of the others.
 
-    The mean over sites of the share that is found; by chance it is one over the number of sites. An adversary
-    that was trained with the network is no judge of it: the network has learnt to mislead this one.
+    The mean over sites of the share that is found; by chance it is one over the number of sites. The
+    adversary of the training cannot measure this, because the network was trained to make it fail.
     """
     order = rng.generator(seed, "site_classifier").permutation(len(site))
     train, test = np.array_split(order, 2)

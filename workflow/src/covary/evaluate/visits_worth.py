@@ -25,6 +25,7 @@ from covary.records.study import Study
 from covary.resampling import Resamples, percentile_interval, systematic
 
 _STREAM = "visits_worth"  # the same draws for every number of visits, so that differences are paired
+_OF_EFFECTS = f"{_STREAM}/random_effects"
 _PROPOSALS = 1024  # from the prior, for each subject
 _SUBJECTS_AT_ONCE = 256
 _RIDGE = 1e-6  # of the mean variance: V of few validation subjects may be singular
@@ -156,7 +157,7 @@ class _Prior:
 
     def _sample(self, n_draws: int) -> np.ndarray:
         return draw_random_effects(
-            self.mean, self.covariance, n_draws, seed=self.seed, stream=_STREAM, start=self.start
+            self.mean, self.covariance, n_draws, seed=self.seed, stream=_OF_EFFECTS, start=self.start
         )
 
     @cached_property
@@ -182,8 +183,9 @@ class _Prior:
         parameters = dataclasses.replace(self.study.truth, omega=omega, blocks=(tuple(range(k)),))
         modes = nlme.empirical_bayes(model, parameters, records)
         drawn = nlme.posterior_draws(
-            model, parameters, records, modes, n_draws, self.seed, stream=_STREAM, first_subject=self.start
-        )
+            model, parameters, records, modes, n_draws, self.seed, stream=_OF_EFFECTS,
+            first_subject=self.start,
+        )  # fmt: skip
         return self.mean[:, None] + drawn.eta
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from covary import nlme
 from covary.dataset import names
 from covary.dataset.association import explainable_fraction
 from covary.export.source import Source, encoded
@@ -79,6 +80,7 @@ def _card(source: Source) -> str:
     )
     record = source.tree[names.records(source.scenarios[0].name)]
     times = ", ".join(f"{time:g}" for time in record["time"].values)
+    unit = nlme.load_model(settings.longitudinal.model).time_unit
     return f"""---
 pretty_name: Covary {settings.experiment}
 license: {settings.license}
@@ -97,7 +99,7 @@ outcome, made by Covary with the seed {settings.seed}. No subject is a person.
 Columns: `subject` its number; `image`; `z` the latent vector it was drawn from; `eta` its random effects in
 `z`; and for each noise variance σ², `eta_hat_<σ²>` the random effects that drive the record,
 `observation_<σ²>` the record, `eta_approx_<σ²>` their empirical Bayes estimates from it. Times of the
-observations, in hours: {times}.
+observations, in {unit}: {times}.
 
 ```python
 from datasets import load_dataset
@@ -106,7 +108,9 @@ data = load_dataset("path/to/this/folder")
 data["train"][0]["image"]
 ```
 
-| σ² | of eta_hat an image can explain |
+What the images really carry was measured; `tables/association_ledger.csv` beside the dataset has it.
+
+| σ² | of eta_hat an image can explain, by design |
 |---|---|
 {levels}
 """

@@ -12,7 +12,7 @@ from covary.records.study import Study
 _README = """# NONMEM tables
 
 One table for each noise variance σ² of the link between image and record. ID is the subject's number in the
-dataset plus 1; TIME is in hours. IMAGE, the path of the subject's image, is text, which NONMEM must drop:
+dataset plus 1; TIME is in {unit}. IMAGE, the path of the subject's image, is text, which NONMEM must drop:
 
     $INPUT ID TIME AMT RATE EVID CMT DV MDV IMAGE=DROP
     $DATA {first}.csv IGNORE=@
@@ -27,6 +27,7 @@ def write_nonmem_tables(source: Source, target: Path) -> None:
     splits = source.tree["subjects/split"].values
     source.write_images(target)
     study = Study.of(source.dataset, source.settings.longitudinal.model)
+    unit = nlme.load_model(source.settings.longitudinal.model).time_unit
     for scenario in source.scenarios:
         observation = source.tree[names.records(scenario.name)]["observation"].values
         records = study.records(observation, slice(None))
@@ -43,4 +44,6 @@ def write_nonmem_tables(source: Source, target: Path) -> None:
                 path = source.image_path(SPLITS[splits[subject]], subject)
                 writer.writerow([subject + 1, *row[1:], path])
         numbers.unlink()
-    (target / "README.md").write_text(_README.format(first=source.scenarios[0].name), encoding="utf-8")
+    (target / "README.md").write_text(
+        _README.format(first=source.scenarios[0].name, unit=unit), encoding="utf-8"
+    )

@@ -33,22 +33,25 @@ def job(log_file: str) -> Iterator[None]:
     path = Path(log_file)
     path.parent.mkdir(parents=True, exist_ok=True)
     logging.raiseExceptions = False  # a log file that cannot be written must not hide the error itself
-    to_file = logging.FileHandler(path, mode="w", encoding="utf-8")
-    to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     to_terminal = logging.StreamHandler(sys.stderr)
     to_terminal.setFormatter(logging.Formatter("%(message)s"))
     to_terminal.setLevel(logging.INFO)
     log.setLevel(logging.DEBUG)
-    log.addHandler(to_file)
     log.addHandler(to_terminal)
+    own = path.with_name(f".{path.stem}.lock")
+    # Jobs outlive a Snakemake that is killed alone; the next one must not start them a second time, nor empty
+    # their log.
+    if not lock.take(own):
+        log.error("error: %s is still doing this job; wait for it or end it", lock.holder(own))
+        log.removeHandler(to_terminal)
+        sys.exit(1)
+    to_file = logging.FileHandler(path, mode="w", encoding="utf-8")
+    to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    log.addHandler(to_file)
     logging.captureWarnings(True)
     warned = logging.getLogger("py.warnings")
     warned.addHandler(to_file)
-    own = path.with_name(f".{path.stem}.lock")
     try:
-        # Jobs outlive a Snakemake that is killed alone; the next one must not start them a second time.
-        if not lock.take(own):
-            raise UserError(f"{lock.holder(own)} is still doing this job; wait for it or end it")
         with reported(path.with_suffix(".progress")):
             yield
     except KeyboardInterrupt:

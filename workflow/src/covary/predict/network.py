@@ -31,6 +31,13 @@ def input_of(network: str) -> str:
     return {"linear_probe": ENCODING, "perceptron": ENCODING, "oracle": ETA}.get(network, IMAGE)
 
 
+def check_network(network: str, random_effects: int, inputs: int, width: int) -> None:
+    """Raise UserError, in one line, if a user cannot choose this network; see `PredictorNetwork`."""
+    if network == "oracle":
+        raise UserError(f"{_KEY}: the oracle sees the random effects, so it predicts nothing from images")
+    PredictorNetwork(network, random_effects, inputs, width)
+
+
 def source_of(network: str) -> UInt8[np.ndarray, " byte"]:
     """The file of a user's network, as it is now; empty for any other network."""
     file = plugins.file_of(network)
@@ -110,7 +117,7 @@ def _build(network: str, random_effects: int, inputs: int, width: int, channels:
         return _of_user(network, random_effects, channels)
     if network not in models.list_models(module=models):
         raise UserError(
-            f"{_KEY}: must be resnet18, linear_probe, perceptron, oracle, a classifier of torchvision or "
+            f"{_KEY}: must be resnet18, linear_probe, perceptron, a classifier of torchvision or "
             f"my_model.py:MyNet, got {network!r}"
         )
     if channels not in (1, 3):

@@ -124,10 +124,12 @@ def _responsible_ai(config: Config, ceiling: pd.DataFrame) -> dict[str, Any]:
             "All records share one structural model.",
         ],
         "rai:dataBiases": [
-            f"Images have the biases of {learned_from}; random effects are standard normal and do not depend "
-            "on age, sex or origin, which the data do not have."
+            f"Images have the biases of {learned_from}; random effects are standard normal"
+            f"{' within each site' if config.sites else ''} and do not depend on covariates."
         ],
-        "rai:personalSensitiveInformation": [personal_data_in_words(config.images, config.generator)],
+        "rai:personalSensitiveInformation": [
+            personal_data_in_words(config.images, config.generator, config.vae)
+        ],
     }
 
 

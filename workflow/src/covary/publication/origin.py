@@ -8,6 +8,7 @@ import pandas as pd
 from covary.config.generator import SHIPPED_PRIOR, Generator
 from covary.config.images import Images
 from covary.config.predictors import Predictor
+from covary.config.vae import Vae
 from covary.wording import joined, levels, percent, predictor_label
 
 
@@ -22,9 +23,10 @@ def learned_from_in_words(images: Images) -> str:
 
 def started_from_in_words(generator: Generator) -> str:
     """What the generator was before it learned from these images; nothing if its weights were random."""
-    if generator.prior is None:
+    start = generator.pretrained or generator.prior
+    if start is None:
         return ""
-    return f"The generator started from the network {generator.prior}, which had learned from other images."
+    return f"The generator started from the network {start}, which had learned from other images."
 
 
 def predictors_started_in_words(predictors: Sequence[Predictor]) -> str:
@@ -40,14 +42,19 @@ def predictors_started_in_words(predictors: Sequence[Predictor]) -> str:
     )
 
 
-def personal_data_in_words(images: Images, generator: Generator) -> str:
+def personal_data_in_words(images: Images, generator: Generator, vae: Vae) -> str:
     """Whether the data can hold anything of a person."""
-    if images.are_drawn and generator.prior not in (None, SHIPPED_PRIOR["prior"]):
-        return (
-            "No image or record is of a person. The generator started from a network of the user’s own; what "
-            "that learned from is not known here."
-        )
     if images.are_drawn:
+        unknown = []
+        if generator.pretrained is not None or generator.prior not in (None, SHIPPED_PRIOR["prior"]):
+            unknown.append("the generator started from")
+        if vae.perceptual in ("file", "torchvision"):
+            unknown.append("the image VAE was trained with")
+        if unknown:
+            return (
+                f"No image or record is of a person. What the network learned from that {joined(unknown)} is "
+                "not known here."
+            )
         return "None. No image or record is of a person, nor was any used to make them."
     return (
         "No image or record is of a person. The generator learned from images of the user’s own, and the "

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Float64, Int
+from jaxtyping import Bool, Float, Float64, Int
 
 from covary import nlme, store
 from covary.config.records import Longitudinal, PopulationFit
@@ -55,7 +55,7 @@ class Study:
         """
         model = nlme.load_model(settings.model)
         study = cls(model, true_parameters(model, settings), planned_design(settings, n_subjects, seed))
-        check_mechanisms(settings.missing, study.design.time_h, model.random_effects)
+        check_mechanisms(settings.missing, study.scheduled, model.random_effects)
         return study
 
     @classmethod
@@ -122,9 +122,15 @@ class Study:
         some = slice(start, start + len(eta))
         times_h = self._rows(some).time_h
         effects = self.model.random_effects
-        present = visits_that_take_place(missing, times_h, observation, eta, effects, seed=seed, start=start)
-        scheduled = self.scheduled if len(self.scheduled) == 1 else self.scheduled[some]
+        scheduled = self.scheduled_of(some)
+        present = visits_that_take_place(
+            missing, times_h, scheduled, observation, eta, effects, seed=seed, start=start
+        )
         return np.where(present & scheduled, observation, np.nan)
+
+    def scheduled_of(self, subjects: slice) -> Bool[np.ndarray, "#row time"]:
+        """Which visits the schedules of these subjects have: one row per subject, or one row for all."""
+        return self.scheduled if len(self.scheduled) == 1 else self.scheduled[subjects]
 
     def records(
         self,

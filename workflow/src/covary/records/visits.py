@@ -20,10 +20,13 @@ OUTCOME = "outcome"
 
 
 def check_mechanisms(
-    missing: Sequence[Missing], times_h: Float64[np.ndarray, "row time"], random_effects: Sequence[str]
+    missing: Sequence[Missing], scheduled: Bool[np.ndarray, "row time"], random_effects: Sequence[str]
 ) -> None:
-    """Raise UserError, in one line, if a mechanism does not fit the visits or the random effects."""
-    n_times = times_h.shape[1]
+    """Raise UserError, in one line, if a mechanism does not fit the visits or the random effects.
+
+    `scheduled` says which visits each schedule has. A mechanism must fit the shortest schedule.
+    """
+    n_times = scheduled.sum(axis=1).min()
     for i, mechanism in enumerate(missing):
         key = f"longitudinal.missing[{i}]"
         match mechanism:
@@ -42,6 +45,7 @@ def check_mechanisms(
 def visits_that_take_place(
     missing: Sequence[Missing],
     times_h: Float64[np.ndarray, "#subject time"],
+    scheduled: Bool[np.ndarray, "#subject time"],
     observation: Float[np.ndarray, "subject time"],
     eta_hat: Float[np.ndarray, "subject random_effect"],
     random_effects: Sequence[str],
@@ -51,8 +55,9 @@ def visits_that_take_place(
 ) -> Bool[np.ndarray, "subject time"]:
     """Which visits of the subjects `start …` take place.
 
-    `observation` is what would be observed at each visit. `times_h` has one row for all subjects, or one per
-    subject.
+    `observation` is what would be observed at each visit. `times_h` and `scheduled`, which says what visits a
+    subject's own schedule has, have one row for all subjects, or one per subject. Only visits on a subject's
+    own schedule count as missing.
     """
     n, n_times = observation.shape
     stop = start + n
@@ -65,11 +70,16 @@ def visits_that_take_place(
             case CompletelyAtRandom(at_most=int(at_most)):
                 u = rng.uniform(seed, stream, start, stop, (1 + n_times,))
                 count = np.floor(u[:, :1] * (at_most + 1))
-                present &= np.argsort(np.argsort(u[:, 1:], axis=1), axis=1) >= count
+                order = np.where(
+                    scheduled, u[:, 1:], 2.0
+                )  # visits of others come last, so none of them counts
+                present &= np.argsort(np.argsort(order, axis=1), axis=1) >= count
             case Dropout(fraction=fraction):
-                elapsed_h = times_h - times_h[:, :1]
+                own_h = np.where(scheduled, times_h, np.nan)
+                elapsed_h = own_h - np.nanmin(own_h, axis=1, keepdims=True)
                 u = rng.uniform(seed, stream, start, stop, (1,))
-                present &= u < np.exp(-_hazard_per_h(elapsed_h, fraction) * elapsed_h)
+                with np.errstate(invalid="ignore"):  # NaN: not on the subject's schedule
+                    present &= u < np.exp(-_hazard_per_h(elapsed_h, fraction) * elapsed_h)
             case NotAtRandom(quantity=quantity, slope=slope):
                 value = observation
                 if quantity != OUTCOME:
@@ -88,11 +98,15 @@ def check_observed(observation: Float[np.ndarray, "subject time"], split: str, s
 def _hazard_per_h(
     elapsed_h: Float64[np.ndarray, "row time"], fraction: float
 ) -> Float64[np.ndarray, "row 1"]:
-    """The hazard at which the expected share of visits after the end is `fraction`, for each schedule."""
+    """The hazard at which the expected share of visits after the end is `fraction`, for each schedule.
+
+    A time that is not on a schedule is NaN.
+    """
     if fraction == 0:
         return np.zeros((len(elapsed_h), 1))
     hazards = []
-    for elapsed in elapsed_h:
+    for row in elapsed_h:
+        elapsed = row[np.isfinite(row)]
         scale = elapsed[elapsed > 0].min()
 
         def excess(log_hazard, elapsed=elapsed, scale=scale):

@@ -60,11 +60,14 @@ def ledger_in_words(ledger: pd.DataFrame) -> str:
         lost = [f"{_parts(rows.loc[part])} {where}" for part, where in _LOST.items() if part in rows.index]
         found = _parts(rows.loc["reached"]) if rows.loc["reached", "low"] > 0 else NOTHING
         told = f"{joined(lost)}; {best} found {found} (in brackets 95\u00a0% intervals over test patients)"
+    with_site = "lost_to_site" in rows.index
     return (
-        "What an image could tell of a patient’s record can be lost in three places, one after the other: "
-        "the generated image does not show all that it was meant to show, the traits behind a record are not "
-        "known but must be estimated from noisy observations, and a network learns only part of what it is "
-        f"shown. Of 100 parts that can be found by design at {noise_label(first)}, {told}."
+        f"What an image could tell of a patient’s record can be lost in {'four' if with_site else 'three'} "
+        "places, one after the other: the generated image does not show all that it was meant to show, "
+        f"{'what it says of the site need not hold for the patient, ' if with_site else ''}"
+        "the traits behind a record are not known but must be estimated from noisy observations, and a "
+        "network learns only part of what it is shown. Of 100 parts that can be found by design at "
+        f"{noise_label(first)}, {told}."
     )
 
 

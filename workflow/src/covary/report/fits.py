@@ -9,7 +9,8 @@ def fits_in_words(fits: pd.DataFrame) -> str:
     """How many patients' records were fitted how, and what the fits say of themselves."""
     first = fits.iloc[0]
     text = f"Fitted by {first['method'].upper()} to the records of {first['subjects']:,} training patients "
-    text += f"({first['observations']:,} outcomes) at each noise level."
+    least, most = fits["observations"].min(), fits["observations"].max()
+    text += f"({least:,} {'' if least == most else f'to {most:,} '}outcomes) at each noise level."
     done, failed = fits[fits["converged"]], fits[~fits["converged"]]
     if len(done):
         text += f" The fit converged at {levels(done)}."

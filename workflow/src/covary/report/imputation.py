@@ -8,6 +8,11 @@ from covary.wording import joined
 
 FIGURES = ()
 TABLES = CAPTIONED = ("imputation",)
+_FITTED = {
+    "likelihood": "the fit with missing visits left out",
+    "last value": "the fit with last values",
+    "line": "the fit with lines",
+}
 _WAYS = {"last value": "the last value before them", "line": "a line between their neighbours"}
 
 
@@ -18,8 +23,11 @@ def has_imputation(config: Config) -> bool:
 
 def imputation_in_words(table: pd.DataFrame) -> str:
     """How far filling in takes parameters from the truth, and what it costs in R² of random effects."""
-    left_out = _missed(table, "likelihood")
-    parts = [f"With missing visits left out, {_intervals(left_out)}."]
+    left_out, fit = _missed(table, "likelihood"), table.iloc[0]
+    parts = [
+        f"The population model was fitted by {fit['method'].upper()} to the first {fit['subjects']} training "
+        f"patients. With missing visits left out, {_intervals(left_out)}."
+    ]
     for way, words in _WAYS.items():
         missed = _missed(table, way)
         row = table.query("records == @way and quantity == 'r2' and name == 'all'").iloc[0]
@@ -31,6 +39,11 @@ def imputation_in_words(table: pd.DataFrame) -> str:
         parts.append(
             f"Filled in with {words}, {_intervals(missed)}; farthest off is {worst['name']}, "
             f"{worst['ratio']:.2g} times its true value, and R² of random effects {change}{by}."
+        )
+    if ended := table.loc[~table["converged"], "records"].unique().tolist():
+        which = joined([_FITTED[way] for way in ended])
+        parts.append(
+            f"Not converged: {which}. Take {'their' if len(ended) > 1 else 'its'} numbers with care."
         )
     return " ".join(parts)
 

@@ -42,6 +42,11 @@ def models_in_words(table: pd.DataFrame, predictions: pd.DataFrame, reference: s
     fitted = table[table["model"] != TRUTH]
     others = fitted[fitted["model"] != reference]
     said = [_evidence(rows, reference, size) for size, rows in others.groupby("training_subjects")]
+    if len(ended := fitted[~fitted["converged"]]):
+        names = joined(
+            [f"{model_label(r.model)} ({r.training_subjects} subjects)" for r in ended.itertuples()]
+        )
+        said.append(f"These fits did not converge, so the models may reach more evidence: {names}.")
     return [*said, _errors(predictions, int(fitted["training_subjects"].max()))]
 
 
@@ -57,6 +62,8 @@ def association_in_words(table: pd.DataFrame) -> str:
     )
     parts = []
     for row in others:
+        if max(first.low, row.low) <= 0:  # neither finds anything
+            continue
         sign = direction(row.gain_low, row.gain_high)
         name = model_label(row.model)
         parts.append(

@@ -105,6 +105,7 @@ def render(
     """
     has_phenotypes, has_sites = phenotypes.has_phenotypes(config), config.sites is not None
     has_factors = config.images.source == "phantom"
+    has_mark = config.sites is not None and config.sites.scanner.watermark > 0
     has_checks, has_imputation = posteriors.has_posterior_checks(config), imputation.has_imputation(config)
     optional = {
         phenotypes: has_phenotypes,
@@ -182,7 +183,7 @@ def render(
         tables=shown,
         files=tables,
         phenotypes=phenotypes.sentences(tables) if has_phenotypes else [],
-        sites=sites.sentences(tables) if has_sites else [],
+        sites=sites.sentences(tables, ceiling, with_mark=has_mark) if has_sites else [],
         site_rows=sites.rows(tables) if has_sites else None,
         ladder=ladder.sentences(config, tables),
         posteriors=posteriors.sentences(tables) if has_checks else [],

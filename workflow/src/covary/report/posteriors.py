@@ -93,6 +93,12 @@ def _coverage(table: pd.DataFrame) -> Answer:
         f"often than it promises. The largest error is {100 * abs(error):.1f} points ({others}); with so "
         f"many records, chance alone explains up to {100 * chance:.1f} points."
     )
+    if chance < abs(error) <= _TOLERANCE:
+        text = (
+            f"Intervals of {nominal}\u00a0% of the weighted draws hold the truth nearly as often as they "
+            f"promise. The largest error is {100 * abs(error):.1f} points ({others}). Chance explains only "
+            f"{100 * chance:.1f} points, but the error is within the {100 * _TOLERANCE:.0f} that count here."
+        )
     if poor:
         text = (
             f"Intervals of the weighted draws hold the truth {100 * abs(error):.1f} points "

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from covary.report.comparisons import NOTHING, compared, direction
+from covary.report.comparisons import NOTHING, carries, compared, direction
 from covary.wording import joined, levels, noise_label, percent, site_method_label
 
 FIGURES = ("sites", "at_sites")
@@ -14,14 +14,25 @@ _WHERE = {"seen": "at known sites", "unseen": "at new sites"}
 _CLOSE = 0.05  # above chance, in balanced accuracy
 
 
-def sentences(tables: Mapping[str, pd.DataFrame]) -> list[str]:
-    """What is found at known and at new sites, what differs between methods, and what to do about it."""
+def sentences(tables: Mapping[str, pd.DataFrame], ceiling: pd.DataFrame, *, with_mark: bool) -> list[str]:
+    """What is found at known and at new sites, what differs between methods, and what to do about it.
+
+    `ceiling` is the table of `evaluate.measured_ceiling`. Methods are compared only at noise levels where the
+    images carry something. `with_mark` says whether scanners leave a mark in the image.
+    """
     scores, comparison, about = (tables[name] for name in TABLES)
+    carried = carries(comparison, ceiling)
+    silent = comparison[~carried].drop_duplicates("noise_variance")
+    nothing = [
+        f"At {noise_label(v)} methods are not compared, because the images were measured to carry {NOTHING}."
+        for v in silent["noise_variance"]
+    ]
     return [
         _found(scores),
-        *_compared(comparison),
-        _scanner(about),
-        _advice(scores, comparison),
+        *_compared(comparison[carried]),
+        *nothing,
+        _scanner(about, with_mark=with_mark),
+        *([_advice(scores, comparison[carried])] if carried.any() else []),
     ]
 
 
@@ -79,8 +90,8 @@ def _compared(comparison: pd.DataFrame) -> list[str]:
     return said
 
 
-def _scanner(about: pd.DataFrame) -> str:
-    """Whose hidden layers tell the site, and whose predictions follow the mark."""
+def _scanner(about: pd.DataFrame, *, with_mark: bool) -> str:
+    """Whose hidden layers tell the site, and whose predictions follow the mark, if there is one."""
     level = about[about["noise_variance"] == about["noise_variance"].iloc[0]]
     where = noise_label(level["noise_variance"].iloc[0])
     told = [f"{site_method_label(r.method)} {percent(r.site_found, 0)}" for r in level.itertuples()]
@@ -92,10 +103,15 @@ def _scanner(about: pd.DataFrame) -> str:
         if quiet
         else "It is found more than 5 points above chance in those of every method."
     )
-    return (
+    text = (
         f"A fresh classifier finds the site in the hidden layers ({where}; by chance {percent(chance, 0)}): "
-        f"{joined(told)}. {hidden} If the mark in the corner is that of another site and all else stays, "
-        f"predictions move by this many standard deviations: {joined(moved)}."
+        f"{joined(told)}. {hidden}"
+    )
+    if not with_mark:
+        return text
+    return (
+        f"{text} If the mark in the corner is that of another site and all else stays, predictions move by "
+        f"this many standard deviations: {joined(moved)}."
     )
 
 

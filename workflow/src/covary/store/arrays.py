@@ -113,7 +113,7 @@ def write_image_shard(
     file = path / shard_file(array, shard.start)
     file.unlink(missing_ok=True)  # Zarr would merge into what is there, damaged or not
     reaching = array.metadata.update_shape((shard.stop, *array.shape[1:]))
-    # Black chunks are written too: who maps a shard counts on finding each at its place.
+    # Black chunks are written, too. Code that maps a shard into memory expects each chunk at its place.
     extended = zarr.AsyncArray(reaching, array.store_path, config={"write_empty_chunks": True})  # type: ignore[call-overload]
     zarr.Array(extended)[shard.start : shard.stop] = images
     flush(file)

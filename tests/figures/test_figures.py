@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -231,6 +233,23 @@ def test_the_ledger_bars_end_where_the_explainable_fraction_does():
                 left = min(0.0, *(bar.get_x() + bar.get_width() for bar in bars[i, k]))
                 assert right + left == pytest.approx(1.0)
         assert axis.get_xlim()[0] <= min(0.0, share[name].min())
+
+
+def test_ticks_of_the_ledger_leave_room_for_their_labels():
+    """Where a single random effect is far off, the panel is wide, and the whole takes a small part of it."""
+    parts = {"reached": -1.0, "lost_in_predictor": 1.5, "lost_in_estimator": 0.3, "lost_in_image": 0.2}
+    rows = [
+        (v, name, "all", part, value * scale, value * scale, value * scale, 1.0)
+        for v in NOISES
+        for name, scale in (("a", 1.0), ("b", 0.1))
+        for part, value in {**parts, "lost_in_image": parts["lost_in_image"] + 9 * (name == "b")}.items()
+    ]
+    columns = ["noise_variance", "predictor", "random_effect", "part", "value", "low", "high", "share"]
+    figure = figures.association_ledger(pd.DataFrame(rows, columns=columns))
+    figure.canvas.draw()
+    for axis, count in zip(figure.axes, (3, 5), strict=True):
+        boxes = [label.get_window_extent() for label in axis.get_xticklabels()]
+        assert len(boxes) == count and all(one.x1 < two.x0 for one, two in pairwise(boxes))
 
 
 def test_the_headline_shows_design_ceiling_and_found_as_shares():

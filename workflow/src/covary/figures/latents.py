@@ -43,6 +43,7 @@ def latent_ranking(ranking: pd.DataFrame, agreement: pd.DataFrame, random_effect
     ]
     axes[0].set_yticks(y, names)
     axes[0].invert_yaxis()
+    figure.get_layout_engine().set(wspace=0.05)  # the last tick of a panel and the first of the next are near
     methods = agreement.iloc[0]
     figure.suptitle(
         f"{ranking['active'].sum()} of {len(ranking)} latents are active.\nThe methods' ranks correlate by "

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -22,6 +23,7 @@ _PARTS = {
 _POOLED = "all"
 _BAR, _THIN, _GAP = 0.44, 0.085, 0.03
 _LABEL_PT = 7.5
+_TICK_PT = 29  # room that the label of a tick needs
 _PANELS = 0.8  # share of the figure's width
 
 
@@ -48,9 +50,10 @@ def association_ledger(ledger: pd.DataFrame) -> Figure:
         axis.grid(axis="y", visible=False)
         axis.set(title=predictor_label(name), xlabel="share of what can be explained")
         axis.set_xlim(min(0, axis.get_xlim()[0]), max(1.02, axis.get_xlim()[1]))
-        axis.set_xticks([0, 0.25, 0.5, 0.75, 1])
+        panel_pt = 72 * WIDTH_IN * _PANELS / len(panels)
+        axis.set_xticks(_ticks(axis, panel_pt))
         axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol="\u00a0%"))
-        _write(axis, labels, 72 * WIDTH_IN * _PANELS / len(panels))
+        _write(axis, labels, panel_pt)
     panels[0].set_yticks(
         range(len(variances)),
         [f"{noise_label(v)}\nof {percent(1 / (1 + v))}" for v in variances],
@@ -68,6 +71,13 @@ def association_ledger(ledger: pd.DataFrame) -> Figure:
     )
     figure.get_layout_engine().set(wspace=0.06)
     return figure
+
+
+def _ticks(axis: Axes, panel_pt: float) -> np.ndarray:
+    """From 0 to 1 in the finest steps that leave room for their labels in a panel so wide."""
+    left, right = axis.get_xlim()
+    step = next((s for s in (0.25, 0.5) if s / (right - left) * panel_pt >= _TICK_PT), 1.0)
+    return np.arange(0, 1 + step / 2, step)
 
 
 class _Label(NamedTuple):

@@ -105,12 +105,13 @@ def _hazard_per_h(
     if fraction == 0:
         return np.zeros((len(elapsed_h), 1))
     hazards = []
-    for row in elapsed_h:
-        elapsed = row[np.isfinite(row)]
+    schedules, which = np.unique(np.nan_to_num(elapsed_h, nan=-1.0), axis=0, return_inverse=True)
+    for schedule in schedules:
+        elapsed = schedule[schedule >= 0]
         scale = elapsed[elapsed > 0].min()
 
         def excess(log_hazard, elapsed=elapsed, scale=scale):
             return -np.expm1(-np.exp(log_hazard) * elapsed / scale).mean() - fraction
 
         hazards.append(np.exp(brentq(excess, -60.0, 60.0)) / scale)
-    return np.array(hazards)[:, None]
+    return np.array(hazards)[which.reshape(-1), None]

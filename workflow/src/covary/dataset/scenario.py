@@ -18,8 +18,3 @@ class Scenario:
     def name(self) -> str:
         """How the scenario is called in groups, files and random streams."""
         return "observed" if self.noise_variance is None else names.noise_scenario(self.noise_variance)
-
-    @property
-    def truth_known(self) -> bool:
-        """Whether the dataset holds the random effects that drive the records."""
-        return self.noise_variance is not None

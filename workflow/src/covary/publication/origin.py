@@ -45,15 +45,15 @@ def predictors_started_in_words(predictors: Sequence[Predictor]) -> str:
 def personal_data_in_words(images: Images, generator: Generator, vae: Vae) -> str:
     """Whether the data can hold anything of a person."""
     if images.are_drawn:
-        unknown = []
+        elsewhere = []
         if generator.pretrained is not None or generator.prior not in (None, SHIPPED_PRIOR["prior"]):
-            unknown.append("the generator started from")
+            elsewhere.append("The generator started from a network from elsewhere.")
         if vae.perceptual in ("file", "torchvision"):
-            unknown.append("the image VAE was trained with")
-        if unknown:
+            elsewhere.append("The image VAE was trained with a VGG16 from elsewhere.")
+        if elsewhere:
             return (
-                f"No image or record is of a person. What the network learned from that {joined(unknown)} is "
-                "not known here."
+                f"No image or record is of a person. {' '.join(elsewhere)} What networks from elsewhere "
+                "learned from is not known here."
             )
         return "None. No image or record is of a person, nor was any used to make them."
     return (

@@ -392,7 +392,7 @@ def test_a_seed_on_the_command_line_has_results_of_its_own():
     [
         ({}, True),
         ({"generator": {"steps": 3000}}, True),
-        ({"generator": {"prior": None}}, False),
+        ({"generator": {"start": None}}, False),
         ({"generator": {"block_channels": [32, 64]}}, False),
         ({"images": {"size_px": 128}}, False),
         ({"images": {"source": "folder", "folder": "scans"}}, False),
@@ -401,7 +401,7 @@ def test_a_seed_on_the_command_line_has_results_of_its_own():
 )
 def test_only_drawn_scans_of_its_size_start_from_the_shipped_network(raw, starts):
     generator = Config(**raw).generator
-    assert (generator.prior is not None) == starts
+    assert (generator.start is not None) == starts
     assert generator.steps == raw.get("generator", {}).get("steps", 200 if starts else 750)
     assert Config(**raw).sampling.spacing == (0.7 if starts else 1)
 

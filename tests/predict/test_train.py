@@ -58,7 +58,7 @@ def test_fewer_subjects_are_passed_over_more_often_and_more_take_no_more_steps()
     assert (quarter.epochs, quarter.passes, quarter.batch_size) == (8, 2, 32)
     assert (fourfold.epochs, fourfold.passes, fourfold.patience_epochs) == (2, 1, 1)
     assert for_subjects(config.model_copy(update={"passes": 4}), 1600, of=400).passes == 4
-    started = for_subjects(config.model_copy(update={"prior": "scans.safetensors"}), 100, of=400)
+    started = for_subjects(config.model_copy(update={"start": "scans.safetensors"}), 100, of=400)
     assert (started.epochs, started.passes, started.patience_epochs) == (16, 1, config.patience_epochs)
     assert for_subjects(config, 20).batch_size == 20
     assert for_subjects(config, 400, of=400) == config

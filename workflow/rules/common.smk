@@ -143,11 +143,6 @@ def files_of_site_network(wildcards):
     return network_files(settings.sites.training)
 
 
-def start_sha256(predictor):
-    """The checksum of the network that a predictor starts from; None for random weights."""
-    return shipped.stated_sha256(predictor.prior) if predictor.prior else None
-
-
 def files_of_reader(wildcards):
     """What the network of this reader needs beside images."""
     return network_files(READERS[wildcards.network])

@@ -59,11 +59,7 @@ rule train_generator:
         gpu=1,
     params:
         settings=section("generator"),
-        prior_sha256=(
-            shipped.stated_sha256(settings.generator.prior)
-            if settings.generator.prior
-            else None
-        ),
+        start_sha256=shipped.stated_sha256(settings.generator.start),
         seed=settings.seed,
         code=code("train_generator"),
     script:

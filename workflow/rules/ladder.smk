@@ -102,8 +102,10 @@ rule estimate_by_model:
         model=settings.longitudinal.model,
         rung=lambda wildcards: RUNGS[wildcards.rung].model_dump(),
         predictor=section("estimators_predictor"),
-        prior_sha256=(
-            start_sha256(settings.estimators_predictor) if ESTIMATORS else None
+        start_sha256=(
+            shipped.stated_sha256(settings.estimators_predictor.start)
+            if ESTIMATORS
+            else None
         ),
         checkpoints=lambda wildcards: f"{RESULTS}/ladder/{wildcards.rung}_checkpoints",
         seed=settings.seed,

@@ -66,7 +66,9 @@ rule train_predictor:
         noise_variance=noise_variance,
         model=settings.longitudinal.model,
         settings=training,
-        prior_sha256=lambda wildcards: start_sha256(PREDICTORS[wildcards.predictor]),
+        start_sha256=lambda wildcards: shipped.stated_sha256(
+            PREDICTORS[wildcards.predictor].start
+        ),
         seed=settings.seed,
         code=code("train_predictor"),
     script:
@@ -98,7 +100,9 @@ rule train_reader:
     params:
         dataset=DATASET,
         settings=reader_training,
-        prior_sha256=lambda wildcards: start_sha256(READERS[wildcards.network]),
+        start_sha256=lambda wildcards: shipped.stated_sha256(
+            READERS[wildcards.network].start
+        ),
         seed=settings.seed,
         code=code("train_reader"),
     script:
@@ -169,7 +173,9 @@ rule measure_learning_curve:
         noise_variance=noise_variance,
         model=settings.longitudinal.model,
         settings=training,
-        prior_sha256=lambda wildcards: start_sha256(PREDICTORS[wildcards.predictor]),
+        start_sha256=lambda wildcards: shipped.stated_sha256(
+            PREDICTORS[wildcards.predictor].start
+        ),
         fractions=lambda wildcards: PREDICTORS[wildcards.predictor].learning_curve,
         trainings=lambda wildcards: PREDICTORS[
             wildcards.predictor

@@ -9,19 +9,21 @@ phantoms. Out: `<results>/pretrained/`, from where `make pretrain` copies.
 rule pretrained:
     input:
         f"<results>/pretrained/{settings.experiment}.safetensors",
+        f"<results>/pretrained/{settings.experiment}_vae.safetensors",
         f"<results>/pretrained/{settings.experiment}_reader.safetensors",
 
 
-rule write_prior:
-    """Write the trained generator as a start for the generators of other experiments."""
+rule write_starts:
+    """Write the trained image VAE and generator as starts for those of other experiments."""
     input:
         unet="<results>/generator/unet/diffusion_pytorch_model.safetensors",
     output:
-        prior=f"<results>/pretrained/{settings.experiment}.safetensors",
+        generator_start=f"<results>/pretrained/{settings.experiment}.safetensors",
+        vae_start=f"<results>/pretrained/{settings.experiment}_vae.safetensors",
     log:
-        "<logs>/write_prior.log",
+        "<logs>/write_starts.log",
     benchmark:
-        "<benchmarks>/write_prior.tsv"
+        "<benchmarks>/write_starts.tsv"
     conda:
         "../../envs/covary.yaml"
     resources:
@@ -29,10 +31,11 @@ rule write_prior:
         runtime=30,
     params:
         generator=generator_folder,
+        vae=section("vae"),
         settings=section("generator"),
-        code=code("write_prior"),
+        code=code("write_starts"),
     script:
-        "../scripts/write_prior.py"
+        "../scripts/write_starts.py"
 
 
 rule train_factor_reader:

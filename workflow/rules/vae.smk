@@ -29,6 +29,7 @@ rule train_image_vae:
         gpu=1,
     params:
         vae=section("vae"),
+        start_sha256=shipped.stated_sha256(settings.vae.start),
         active_variance=settings.ranking.active_variance,
         seed=settings.seed,
         code=code("train_image_vae"),

@@ -22,7 +22,7 @@ from covary.files import whole
 from covary.jobs.fingerprint import sources_digest
 from covary.training import shipped
 
-_WITHOUT_PRIOR = "set the key to null to start from random weights"
+_WITHOUT_START = "set the key to null to start from random weights"
 _SUBJECTS = 2  # a design of so many is enough to see whether a model fits it
 
 
@@ -56,13 +56,16 @@ def check(config: Config, cache: Path) -> dict[str, Any]:
     """
     if config.images.table is not None and not Path(config.images.table).is_file():
         raise UserError(f"images.table: {config.images.table}: no such file")
-    if config.generator.prior is not None:
+    if config.vae.start is not None:
+        expected = config.vae.shape(config.images.size_px)
+        shipped.read_description(Path(config.vae.start), expected, "vae.start", _WITHOUT_START)
+    if config.generator.start is not None:
         expected = config.generator.shape(config.images.drawn_size_px)
-        shipped.read_description(Path(config.generator.prior), expected, "generator.prior", _WITHOUT_PRIOR)
+        shipped.read_description(Path(config.generator.start), expected, "generator.start", _WITHOUT_START)
     for i, predictor in enumerate(config.predictors):
-        if predictor.prior is not None:
-            key, expected = f"predictors[{i}].prior", predictor.shape(config.images.drawn_size_px)
-            shipped.read_description(Path(predictor.prior), expected, key, _WITHOUT_PRIOR)
+        if predictor.start is not None:
+            key, expected = f"predictors[{i}].start", predictor.shape(config.images.drawn_size_px)
+            shipped.read_description(Path(predictor.start), expected, key, _WITHOUT_START)
     files = [plugins.file_of(config.longitudinal.model), config.longitudinal.design]
     files += [plugins.file_of(rung.model) for rung in config.ladder.models]
     networks = [

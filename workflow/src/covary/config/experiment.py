@@ -17,8 +17,8 @@ from covary.config.gates import Gates
 from covary.config.generator import (
     OTHER_NETWORK,
     OTHER_SAMPLING,
-    SHIPPED_PRIOR,
     SHIPPED_SAMPLING,
+    SHIPPED_START,
     Generator,
     Sampling,
 )
@@ -29,9 +29,9 @@ from covary.config.phenotypes import Phenotypes
 from covary.config.predictors import Predictor, default_predictors, with_shipped_start
 from covary.config.records import Longitudinal
 from covary.config.sites import Sites
-from covary.config.vae import Family, Ranking, Vae
+from covary.config.vae import Family, Ranking, Vae, with_shipped_vae
 
-# Scans as the shipped prior was trained on, by keys of the section `images`.
+# Scans as the shipped networks were trained on, by keys of the section `images`.
 DRAWN_SCANS = {"source": "phantom", "size_px": 64, "generator_size_px": None}
 
 
@@ -91,7 +91,7 @@ class Config(Section):
         """
         first: dict[str, Predictor] = {}
         for predictor in self.predictors:
-            epochs = predictor.epochs * (1 if predictor.prior is None else 2)
+            epochs = predictor.epochs * (1 if predictor.start is None else 2)
             first.setdefault(predictor.label, predictor.model_copy(update={"epochs": epochs}))
         return first
 
@@ -146,16 +146,18 @@ class Config(Section):
         predictors = given.get("predictors", [{"objective": p.objective} for p in default_predictors()])
         if isinstance(predictors, list):
             predictors = [with_shipped_start(p) if isinstance(p, dict) else p for p in predictors]
-        given = {**given, "predictors": predictors}
-        generator, vae = given.get("generator", {}), given.get("vae", {})
+        vae, generator = given.get("vae", {}), given.get("generator", {})
+        if not isinstance(vae, dict):
+            return value
+        given = {**given, "predictors": predictors, "vae": with_shipped_vae(vae)}
         if not isinstance(generator, dict) or generator.keys() & OTHER_NETWORK:
             return given
-        if isinstance(vae, dict) and vae.get("family", "beta_vae") != "beta_vae":
+        if vae.get("family", "beta_vae") != "beta_vae":
             return given
         sampling = given.get("sampling", {})
         if isinstance(sampling, dict) and not sampling.keys() & OTHER_SAMPLING:
             sampling = {**SHIPPED_SAMPLING, **sampling}
-        return {**given, "generator": {**SHIPPED_PRIOR, **generator}, "sampling": sampling}
+        return {**given, "generator": {**SHIPPED_START, **generator}, "sampling": sampling}
 
     @model_validator(mode="after")
     def _parts_fit_together(self):

@@ -7,8 +7,8 @@ from pydantic import Field, model_validator
 from covary.config.base import Positive, Section
 
 # The network that comes with the workflow (`make pretrain`), and the steps in which it learns a new z.
-SHIPPED_PRIOR = {
-    "prior": "workflow/pretrained/oct_64px.safetensors",
+SHIPPED_START = {
+    "start": "workflow/pretrained/oct_64px.safetensors",
     "block_channels": [48, 64, 96],
     "steps": 200,
     "checkpoint_steps": 25,
@@ -20,7 +20,7 @@ SHIPPED_PRIOR = {
 SHIPPED_SAMPLING = {"spacing": 0.7}
 # Keys with which an experiment draws in another way, or describes another network.
 OTHER_SAMPLING = {"solver", "mock_images"}
-OTHER_NETWORK = {"pretrained", "prior", "patch_px", "block_channels", "layers_per_block", "conditioning"}
+OTHER_NETWORK = {"pretrained", "start", "patch_px", "block_channels", "layers_per_block", "conditioning"}
 
 
 class Generator(Section):
@@ -31,7 +31,7 @@ class Generator(Section):
         description="Directory or hub id of a Stable Diffusion whose UNet is fine-tuned in the space of its "
         "frozen autoencoder; null trains a UNet of the keys patch_px, block_channels and layers_per_block",
     )
-    prior: str | None = Field(
+    start: str | None = Field(
         None,
         description="File of a network of this shape that was trained before, as a start; null starts from "
         "random weights. If no other key describes the network and scans are drawn at 64 pixels: "
@@ -91,18 +91,18 @@ class Generator(Section):
 
     def without_effect(self) -> dict[str, str]:
         """A pretrained UNet has its own shape and weights."""
-        keys = ("prior", "patch_px", "block_channels", "layers_per_block")
+        keys = ("start", "patch_px", "block_channels", "layers_per_block")
         return dict.fromkeys(keys, "with pretrained") if self.pretrained is not None else {}
 
     def shape(self, size_px: int) -> dict[str, Any]:
-        """What a generator of images of `size_px` has in common with the prior that it starts from."""
+        """What a generator of images of `size_px` has in common with the network that it starts from."""
         keys = {"patch_px", "block_channels", "layers_per_block"}
         return {"size_px": size_px, **self.model_dump(include=keys)}
 
     @model_validator(mode="after")
     def _decodings_are_refined(self):
         if self.conditioning not in ("residual", "decoding"):
-            for key, off in (("prior", None), ("reading_weight", 0)):
+            for key, off in (("start", None), ("reading_weight", 0)):
                 if getattr(self, key) != off:
                     raise ValueError(f"{key} must be {'null' if off is None else off} unless conditioning is "
                                      f"`residual` or `decoding`, got {self.conditioning!r}")  # fmt: skip
@@ -122,7 +122,7 @@ class Sampling(Section):
         1.0,
         description="Exponent of the timesteps T (1 - i / steps) ** spacing, for `unipc` and `dpmsolver++`; "
         "1 is uniform, below 1 puts more of them where the noise is large and images take shape. With the "
-        "shipped prior 0.7, unless another solver is given",
+        "shipped start 0.7, unless another solver is given",
     )
     batch_size: Positive = Field(256, description="Images drawn at once")
     guidance_scale: float = Field(

@@ -10,7 +10,7 @@ from covary.config.base import Positive, Section
 Objective = Literal["ebe_mse", "marginal_likelihood"]
 
 # The network that comes with the workflow (`make pretrain`): 3 epochs from it teach what 6 without do.
-SHIPPED_READER = {"prior": "workflow/pretrained/oct_64px_reader.safetensors", "epochs": 3}
+SHIPPED_READER = {"start": "workflow/pretrained/oct_64px_reader.safetensors", "epochs": 3}
 # What a predictor must be to start from it.
 _OF_READER = {"network": "resnet18", "width": 16}
 
@@ -50,7 +50,7 @@ class Predictor(Section):
         description="Channels of the first stage of resnet18 (64 is that of the literature), or units of "
         "each hidden layer of the perceptron",
     )
-    prior: str | None = Field(
+    start: str | None = Field(
         None,
         description="File with the layers of a resnet18 of this width that was trained before, as a start; "
         "null starts from random weights. Left out, where scans are drawn at 64 pixels and the network is "
@@ -90,7 +90,7 @@ class Predictor(Section):
 
     def without_effect(self) -> dict[str, str]:
         """`width` is that of resnet18 and perceptron, and only resnet18 has layers to start from."""
-        keys = {"resnet18": (), "perceptron": ("prior",)}.get(self.network, ("width", "prior"))
+        keys = {"resnet18": (), "perceptron": ("start",)}.get(self.network, ("width", "start"))
         of_curve = {} if self.learning_curve else {"learning_curve_trainings": "without a learning_curve"}
         return dict.fromkeys(keys, f"with network {self.network}") | of_curve
 
@@ -120,4 +120,4 @@ def default_predictors() -> list[Predictor]:
 def with_shipped_start(given: dict[str, Any]) -> dict[str, Any]:
     """Settings of a predictor of drawn scans, with the shipped start where they do not say otherwise."""
     is_of_reader = {key: given.get(key, value) for key, value in _OF_READER.items()} == _OF_READER
-    return {**SHIPPED_READER, **given} if is_of_reader and "prior" not in given else given
+    return {**SHIPPED_READER, **given} if is_of_reader and "start" not in given else given

@@ -1,10 +1,18 @@
 """Settings of the image VAE and of the ranking of its latents."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from covary.config.base import Positive, Section
+
+# The network that comes with the workflow (`make pretrain`), and how long it learns from new images.
+SHIPPED_VAE = {
+    "start": "workflow/pretrained/oct_64px_vae.safetensors",
+    "epochs": 3,
+    "beta_warmup_epochs": 0.0,
+}
+_SHAPE = ("family", "architecture", "latent_dim", "base_channels", "crop_rows")
 
 Family = Literal["beta_vae", "vae_gan", "sparse_vae", "sparse_vae_gan"]
 
@@ -59,6 +67,12 @@ class Vae(Section):
     latent_dim: Positive = Field(16, description="Width of z")
     base_channels: Positive = Field(
         16, description="Channels of the first convolution; doubles as size halves"
+    )
+    start: str | None = Field(
+        None,
+        description="File of a VAE of this shape that was trained before, as a start; null starts from "
+        "random weights. Left out, where scans are drawn at 64 pixels and no key describes another network: "
+        "workflow/pretrained/oct_64px_vae.safetensors, with 3 epochs and beta_warmup_epochs 0",
     )
     epochs: Positive = Field(18, description="Passes over the training images")
     batch_size: Positive = Field(32, description="Images per step")
@@ -116,9 +130,13 @@ class Vae(Section):
         absent += [] if self.has_adversary else ["adversary"]
         return idle | dict.fromkeys(absent, f"with family {self.family}")
 
+    def shape(self, size_px: int) -> dict[str, Any]:
+        """What a VAE of images of `size_px` has in common with the network that it starts from."""
+        return {"size_px": size_px, **self.model_dump(include=set(_SHAPE))}
+
     def of_family(self, family: Family) -> "Vae":
-        """These settings for another family."""
-        return self.model_copy(update={"family": family})
+        """These settings for another family, which starts from random weights."""
+        return self.model_copy(update={"family": family, "start": None})
 
     @property
     def is_sparse(self) -> bool:
@@ -159,3 +177,8 @@ class Ranking(Section):
     active_variance: float = Field(
         0.01, ge=0, description="A latent is active if Var over images of its posterior mean exceeds this"
     )
+
+
+def with_shipped_vae(given: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a VAE of drawn scans, with the shipped start where they describe no other network."""
+    return given if given.keys() & {"start", *_SHAPE} else {**SHIPPED_VAE, **given}

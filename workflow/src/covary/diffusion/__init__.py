@@ -2,9 +2,9 @@
 
 from covary.diffusion.generator import ImageGenerator
 from covary.diffusion.pretrained import load_autoencoder
-from covary.diffusion.prior import write_prior
 from covary.diffusion.sample import generate, initial_noise, reconstruct, traverse
 from covary.diffusion.spaces import LatentSpace, PixelSpace, cache_latents
+from covary.diffusion.start import write_start
 from covary.diffusion.train import train_generator
 
 __all__ = [
@@ -18,5 +18,5 @@ __all__ = [
     "reconstruct",
     "train_generator",
     "traverse",
-    "write_prior",
+    "write_start",
 ]

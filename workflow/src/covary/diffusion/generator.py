@@ -10,8 +10,8 @@ from torch import Tensor
 
 from covary.config.generator import Generator
 from covary.diffusion.pretrained import load_autoencoder, load_unet
-from covary.diffusion.prior import read_prior, start_from
 from covary.diffusion.spaces import LatentSpace, PixelSpace, Space
+from covary.diffusion.start import read_start, start_from
 from covary.errors import UserError
 from covary.training.device import place
 from covary.vae import VAE
@@ -62,7 +62,7 @@ class ImageGenerator:
     def initialise(cls, config: Generator, vae: VAE, size_px: int) -> "ImageGenerator":
         """A generator for images of `size_px` with the channels that the VAE sees.
 
-        Its weights are new, from torch's current random state, or those of `config.prior` or
+        Its weights are new, from torch's current random state, or those of `config.start` or
         `config.pretrained`.
         """
         tokens = _PAPER_TOKENS if config.conditioning == "paper" else 1
@@ -97,10 +97,10 @@ class ImageGenerator:
             clip_sample=False,
         )
         residual_scale = 1.0
-        if config.prior is not None:
-            prior = read_prior(config, size_px, vae.channels)
-            start_from(unet, prior)
-            residual_scale = prior.residual_scale
+        if config.start is not None:
+            start = read_start(config, size_px, vae.channels)
+            start_from(unet, start)
+            residual_scale = start.residual_scale
         sees_z = config.conditioning != "decoding"
         return cls(place(unet), scheduler, vae, space, tokens, residual_scale, sees_z)
 

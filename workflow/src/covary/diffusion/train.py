@@ -59,26 +59,14 @@ def train_generator(
     main, device = accelerator.is_main_process, accelerator.device
     with seeded(seed, "generator_weights"):
         generator = ImageGenerator.initialise(config, vae, size_px)
-    if config.prior is None:
+    if config.start is None:
         generator.residual_scale = _residual_scale(generator, data, mean)
     unet = generator.unet.train()
     sd = mean.std(axis=0)
-    readable = torch.from_numpy(sd**2 > READABLE_VARIANCE).to(device)
-    if config.reading_weight > 0 and not readable.any():
-        raise UserError(
-            "generator.reading_weight: the encoder reads no latent from the images (variance of a posterior "
-            f"mean above {READABLE_VARIANCE}); train the image VAE longer, or set the key to 0"
-        )
+    readable = _readable(sd, config).to(device)
     if config.gradient_checkpointing:
         unet.enable_gradient_checkpointing()
-    optimiser = torch.optim.AdamW(
-        unet.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
-    )
-    rate = (
-        get_constant_schedule(optimiser)
-        if config.learning_rate_schedule == "constant"
-        else get_cosine_schedule_with_warmup(optimiser, round(_WARMUP_FRACTION * config.steps), config.steps)
-    )
+    optimiser, rate = _optimiser(unet, config)
     average = EMAModel(unet.parameters(), decay=config.ema_decay, foreach=True)
     parts = {"unet": unet, "optimiser": optimiser, "rate": rate, "average": average}
     if accelerator.scaler is not None:
@@ -135,6 +123,30 @@ def train_generator(
         checkpoint.discard()
     unet.eval()
     return generator, pd.DataFrame(history)
+
+
+def _optimiser(
+    unet: torch.nn.Module, config: Generator
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    """AdamW and the schedule of its step size."""
+    optimiser = torch.optim.AdamW(
+        unet.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+    )
+    if config.learning_rate_schedule == "constant":
+        return optimiser, get_constant_schedule(optimiser)
+    warmup = round(_WARMUP_FRACTION * config.steps)
+    return optimiser, get_cosine_schedule_with_warmup(optimiser, warmup, config.steps)
+
+
+def _readable(sd: Float32[np.ndarray, " latent"], config: Generator) -> Bool[Tensor, " latent"]:
+    """Which latents the encoder reads from images; UserError if one is needed and there is none."""
+    readable = torch.from_numpy(sd**2 > READABLE_VARIANCE)
+    if config.reading_weight > 0 and not readable.any():
+        raise UserError(
+            "generator.reading_weight: the encoder reads no latent from the images (variance of a posterior "
+            f"mean above {READABLE_VARIANCE}); train the image VAE longer, or set the key to 0"
+        )
+    return readable
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ from covary.config.predictors import Predictor
 ORACLE_SUBJECTS = 50_000
 ORACLE = Predictor(
     network="oracle",
-    epochs=30,
-    patience_epochs=4,
+    epochs=15,
+    passes=2,  # a validation costs more than a pass
+    patience_epochs=2,
     batch_size=128,
     learning_rate=0.002,
     weight_decay=0.0,
@@ -29,7 +30,7 @@ def for_subjects(config: Predictor, n: int, of: int | None = None) -> Predictor:
     """
     ratio = (of or n) / n
     fewer, repeats = min(1.0, ratio), math.sqrt(max(1.0, ratio))
-    passes, epochs = (repeats, fewer) if config.prior is None else (1.0, fewer * repeats)
+    passes, epochs = (repeats, fewer) if config.start is None else (1.0, fewer * repeats)
     return config.model_copy(
         update={
             "epochs": max(1, round(config.epochs * epochs)),

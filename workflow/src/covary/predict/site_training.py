@@ -66,74 +66,7 @@ def train_with_sites(
     before is read from `checkpoint_dir`. Raises UserError if a batch would hold one subject, or the network
     cannot be made or has no hidden layer for the adversary.
     """
-    device, shape, guess = choose_device(), train.inputs.shape, train.evidence.guess()
-    with seeded(seed, "site_network_weights"):
-        channels = shape[1] if len(shape) == 4 else 1
-        network = SiteNetwork(
-            config.network, guess.shape[1], shape[-1], config.width, channels, sites, method.effects
-        )
-        if method.corrector == "adversary" and not network.activations:
-            raise UserError(
-                f"predictors.network: {config.network} has no hidden layer for the adversary to see"
-            )
-        adversary = Adversary(network.activations, method.adversary_widths, sites)
-    network, adversary = place(network), adversary.to(device)
-    network.network.start_at(torch.from_numpy(guess.mean(axis=0)))
-    of_fixed, of_mixed = likelihood().to(device), likelihood().to(device)
-    optimiser = torch.optim.AdamW(
-        [
-            {"params": list(network.network.parameters()), "weight_decay": config.weight_decay},
-            {
-                "params": [] if network.effects is None else list(network.effects.parameters()),
-                "weight_decay": 0,
-            },
-        ],
-        lr=config.learning_rate,
-        fused=True,
-    )
-    of_adversary = torch.optim.AdamW(
-        adversary.parameters(), lr=config.learning_rate, weight_decay=0, fused=True
-    )
-    site_of = torch.from_numpy(train.site).to(device)
-    variational = method.effects == "variational"
-
-    def step(rows: Int64[np.ndarray, " batch"], batch: np.ndarray, number: int) -> dict[str, Tensor]:
-        site, evidence = site_of[torch.from_numpy(rows).to(device)], train.evidence[rows]
-        with mixed_precision(device):
-            outputs = network(
-                to_input(batch, device),
-                one_hot(site, sites),
-                keyed_generator(seed, "site_effects", number) if variational else None,
-            )
-        fixed, mixed, hidden = (values.float() for values in outputs)
-        against = {}
-        if method.corrector == "adversary":
-            against["adversary_loss"] = found = adversary.cross_entropy(hidden.detach(), site)
-            of_adversary.zero_grad(set_to_none=True)
-            found.backward()
-            of_adversary.step()
-        if isinstance(network.effects, LmmnnEffects):
-            loss = network.effects.loss(torch.from_numpy(evidence.value).to(fixed) - fixed, site)
-        else:
-            loss = of_mixed(mixed, evidence).mean()
-        if variational:
-            loss = loss + method.fixed_weight * of_fixed(fixed, evidence).mean()
-            loss = loss + network.effects.divergence() / len(train)
-        if method.corrector == "adversary":
-            loss = loss - method.adversary_weight * adversary.withheld(hidden, site)
-        return {"loss": loss, **against}
-
-    def validate(average: SiteNetwork) -> float | None:
-        if isinstance(network.effects, LmmnnEffects):
-            _predict_intercepts(average, train)
-        if validation is None:
-            return None
-        predicted = predict_with_sites(average, validation.inputs, one_hot_rows(validation.site, sites))
-        fixed, mixed = (torch.from_numpy(values).to(device) for values in predicted)
-        if variational:  # `marginal_likelihood` fits its V here
-            of_fixed.validate(fixed, validation.evidence)
-        return of_mixed.validate(mixed, validation.evidence)
-
+    turns = _Turns.initial(train, validation, likelihood, config, method, sites, seed)
     parts = [
         array
         for examples in filter(None, (train, validation))
@@ -142,21 +75,119 @@ def train_with_sites(
     settings = np.frombuffer(method.model_dump_json().encode(), np.uint8)
     identity = fingerprint(config, seed, settings, *parts, source_of(config.network))
     return train_epochs(
-        network,
-        optimiser,
+        turns.network,
+        _optimiser(turns.network, config),
         train.inputs,
-        step,
-        validate,
+        turns.step,
+        turns.validate,
         config,
         partial(Checkpoint, checkpoint_dir, identity),
         seed=seed,
         stream="site_predictor_order",
         label="train predictor with sites (epochs)",
-        adversary=adversary,
-        of_fixed=of_fixed,
-        of_mixed=of_mixed,
-        of_adversary=of_adversary,
+        adversary=turns.adversary,
+        of_fixed=turns.of_fixed,
+        of_mixed=turns.of_mixed,
+        of_adversary=turns.of_adversary,
     )
+
+
+@dataclass(frozen=True)
+class _Turns:
+    """What a step needs. `of_fixed` and `of_mixed` are ℓ of η_F and η_M, `of_adversary` is an optimiser."""
+
+    train: SiteExamples
+    validation: SiteExamples | None
+    method: SiteMethod
+    sites: int
+    seed: int
+    network: SiteNetwork
+    adversary: Adversary
+    of_fixed: nn.Module
+    of_mixed: nn.Module
+    of_adversary: torch.optim.Optimizer
+
+    @classmethod
+    def initial(
+        cls,
+        train: SiteExamples,
+        validation: SiteExamples | None,
+        likelihood: Callable[[], nn.Module],
+        config: Predictor,
+        method: SiteMethod,
+        sites: int,
+        seed: int,
+    ) -> "_Turns":
+        """Random weights; the prediction is the mean of the evidence."""
+        device, shape, guess = choose_device(), train.inputs.shape, train.evidence.guess()
+        with seeded(seed, "site_network_weights"):
+            channels = shape[1] if len(shape) == 4 else 1
+            network = SiteNetwork(
+                config.network, guess.shape[1], shape[-1], config.width, channels, sites, method.effects
+            )
+            if method.corrector == "adversary" and not network.activations:
+                raise UserError(
+                    f"predictors.network: {config.network} has no hidden layer for the adversary to see"
+                )
+            adversary = Adversary(network.activations, method.adversary_widths, sites)
+        network, adversary = place(network), adversary.to(device)
+        network.network.start_at(torch.from_numpy(guess.mean(axis=0)))
+        of_adversary = torch.optim.AdamW(
+            adversary.parameters(), lr=config.learning_rate, weight_decay=0, fused=True
+        )
+        of_fixed, of_mixed = likelihood().to(device), likelihood().to(device)
+        own = (train, validation, method, sites, seed)
+        return cls(*own, network, adversary, of_fixed, of_mixed, of_adversary)
+
+    def step(self, rows: Int64[np.ndarray, " batch"], batch: np.ndarray, number: int) -> dict[str, Tensor]:
+        """The losses of one batch; the adversary has its turn first."""
+        method, effects, device = self.method, self.network.effects, device_of(self.network)
+        evidence = self.train.evidence[rows]
+        site = torch.from_numpy(self.train.site[rows]).to(device)
+        variational = method.effects == "variational"
+        draws = keyed_generator(self.seed, "site_effects", number) if variational else None
+        with mixed_precision(device):
+            outputs = self.network(to_input(batch, device), one_hot(site, self.sites), draws)
+        fixed, mixed, hidden = (values.float() for values in outputs)
+        against = {}
+        if method.corrector == "adversary":
+            against["adversary_loss"] = found = self.adversary.cross_entropy(hidden.detach(), site)
+            self.of_adversary.zero_grad(set_to_none=True)
+            found.backward()
+            self.of_adversary.step()
+        if isinstance(effects, LmmnnEffects):
+            loss = effects.loss(torch.from_numpy(evidence.value).to(fixed) - fixed, site)
+        else:
+            loss = self.of_mixed(mixed, evidence).mean()
+        if variational:
+            loss = loss + method.fixed_weight * self.of_fixed(fixed, evidence).mean()
+            loss = loss + effects.divergence() / len(self.train)
+        if method.corrector == "adversary":
+            loss = loss - method.adversary_weight * self.adversary.withheld(hidden, site)
+        return {"loss": loss, **against}
+
+    def validate(self, average: SiteNetwork) -> float | None:
+        """The loss of η_M at the true sites of validation subjects; None if there are none."""
+        if isinstance(average.effects, LmmnnEffects):
+            _predict_intercepts(average, self.train)
+        if self.validation is None:
+            return None
+        evidence, site = self.validation.evidence, one_hot_rows(self.validation.site, self.sites)
+        predicted = predict_with_sites(average, self.validation.inputs, site)
+        fixed, mixed = (torch.from_numpy(values).to(device_of(average)) for values in predicted)
+        if self.method.effects == "variational":  # `marginal_likelihood` fits its V here
+            self.of_fixed.validate(fixed, evidence)
+        return self.of_mixed.validate(mixed, evidence)
+
+
+def _optimiser(network: SiteNetwork, config: Predictor) -> torch.optim.Optimizer:
+    """AdamW; only the weights of the network decay, not those of its random effects."""
+    of_effects = [] if network.effects is None else list(network.effects.parameters())
+    groups = [
+        {"params": list(network.network.parameters()), "weight_decay": config.weight_decay},
+        {"params": of_effects, "weight_decay": 0},
+    ]
+    return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
 
 
 @fixed_threads(1)

@@ -14,10 +14,11 @@ from covary.errors import UserError
 from covary.predict.epochs import train_epochs
 from covary.predict.examples import Examples, Inputs, content, to_input
 from covary.predict.network import PredictorNetwork, source_of
-from covary.predict.prior import content_of, start_from
+from covary.predict.start import start_from
 from covary.training.checkpoint import Checkpoint, fingerprint
 from covary.training.device import choose_device, device_of, fixed_threads, mixed_precision, place
 from covary.training.draws import seeded
+from covary.training.shipped import content_of
 
 _INFERENCE_BATCH = 256
 
@@ -43,7 +44,7 @@ def train_predictor(
     not fit into `config.buffer_mb`, `workers` processes read ahead.
 
     Raises UserError if there are fewer training subjects than one batch, a subject without evidence, the
-    network cannot be made or does not fit, or `config.prior` is not a start for it.
+    network cannot be made or does not fit, or `config.start` is not a start for it.
     """
     if len(train) < config.batch_size:
         raise UserError(
@@ -62,7 +63,7 @@ def train_predictor(
         shape = train.inputs.shape
         channels = shape[1] if len(shape) == 4 else 1
         network = PredictorNetwork(config.network, guess.shape[1], shape[-1], config.width, channels)
-    if config.prior is not None:
+    if config.start is not None:
         start_from(network, config, shape[-1], channels)
     # Without information from the image the best prediction is the mean of the estimates. Start there.
     network.start_at(torch.from_numpy(guess.mean(axis=0)))
@@ -86,7 +87,7 @@ def train_predictor(
         for examples in (train, validation)
         for array in (content(examples.inputs), *examples.evidence.arrays())
     ]
-    identity = fingerprint(config, seed, *parts, source_of(config.network), content_of(config.prior))
+    identity = fingerprint(config, seed, *parts, source_of(config.network), content_of(config.start))
     return train_epochs(
         network,
         optimiser,

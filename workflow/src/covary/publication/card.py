@@ -44,7 +44,7 @@ def dataset_card(config: Config, manifest: dict[str, Any], dataset: Path, ceilin
         last_noise=f"{config.association.noise_variances[-1]:g}",
         learned_from=learned_from_in_words(config.images),
         personal_data=personal_data_in_words(config.images, config.generator, config.vae),
-        started_from=started_from_in_words(config.generator),
+        started_from=started_from_in_words(config.generator, config.vae),
         predictors_started=predictors_started_in_words(config.predictors),
         percent=percent,
     )

@@ -99,7 +99,7 @@ def _description(config: Config, dataset: Path) -> str:
 def _responsible_ai(config: Config, ceiling: pd.DataFrame) -> dict[str, Any]:
     """Fields of the Croissant RAI vocabulary 1.0: how made, what for, limits, no personal data."""
     learned_from = learned_from_in_words(config.images)
-    started = f"{started_from_in_words(config.generator)} ".lstrip()
+    started = f"{started_from_in_words(config.generator, config.vae)} ".lstrip()
     return {
         "rai:dataCollectionType": ["Synthetic"],
         "rai:dataCollection": (

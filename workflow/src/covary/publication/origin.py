@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from covary.config.generator import SHIPPED_PRIOR, Generator
+from covary.config.generator import SHIPPED_START, Generator
 from covary.config.images import Images
 from covary.config.predictors import Predictor
-from covary.config.vae import Vae
+from covary.config.vae import SHIPPED_VAE, Vae
 from covary.wording import joined, levels, percent, predictor_label
 
 
@@ -21,24 +21,28 @@ def learned_from_in_words(images: Images) -> str:
     return "images in a folder of the user’s own"
 
 
-def started_from_in_words(generator: Generator) -> str:
-    """What the generator was before it learned from these images; nothing if its weights were random."""
-    start = generator.pretrained or generator.prior
-    if start is None:
-        return ""
-    return f"The generator started from the network {start}, which had learned from other images."
+def started_from_in_words(generator: Generator, vae: Vae) -> str:
+    """What generator and image VAE were before they learned from these images; nothing if their weights were
+    random.
+    """
+    starts = {"The image VAE": vae.start, "The generator": generator.pretrained or generator.start}
+    return " ".join(
+        f"{network} started from the network {start}, which had learned from other images."
+        for network, start in starts.items()
+        if start is not None
+    )
 
 
 def predictors_started_in_words(predictors: Sequence[Predictor]) -> str:
     """What predictors were before they learned from these subjects; nothing if all weights were random."""
     started = defaultdict(list)
     for predictor in predictors:
-        if predictor.prior is not None:
-            started[predictor.prior].append(predictor_label(predictor.name))
+        if predictor.start is not None:
+            started[predictor.start].append(predictor_label(predictor.name))
     return " ".join(
-        f"{joined(who)} did not start from random weights, but from the network {prior}, which had "
+        f"{joined(who)} did not start from random weights, but from the network {start}, which had "
         "learned from other images."
-        for prior, who in started.items()
+        for start, who in started.items()
     )
 
 
@@ -46,8 +50,10 @@ def personal_data_in_words(images: Images, generator: Generator, vae: Vae) -> st
     """Whether the data can hold anything of a person."""
     if images.are_drawn:
         elsewhere = []
-        if generator.pretrained is not None or generator.prior not in (None, SHIPPED_PRIOR["prior"]):
+        if generator.pretrained is not None or generator.start not in (None, SHIPPED_START["start"]):
             elsewhere.append("The generator started from a network from elsewhere.")
+        if vae.start not in (None, SHIPPED_VAE["start"]):
+            elsewhere.append("The image VAE started from a network from elsewhere.")
         if vae.perceptual in ("file", "torchvision"):
             elsewhere.append("The image VAE was trained with a VGG16 from elsewhere.")
         if elsewhere:

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float, Float32, Int64, UInt8
-from safetensors.torch import load_file, save_file
 from scipy.stats import ks_2samp
 from torch import Tensor, nn
 
@@ -23,7 +22,7 @@ from covary.quality.sets import spread
 from covary.training.device import device_of, fixed_threads, place
 from covary.training.draws import seeded, shuffled_batches
 from covary.training.resnet import ResNet18
-from covary.training.shipped import add_checksum, description, read_description
+from covary.training.weights import read_weights, write_weights
 
 FACTORS = (*IMAGE_FACTORS, *PATIENT_FACTORS, "severity")
 _WIDTH = 16
@@ -143,25 +142,14 @@ def factor_table(
 
 def write_reader(reader: FactorReader, path: Path) -> None:
     """Write the weights in half precision, with the file's checksum beside it."""
-    weights = {name: _halved(value) for name, value in reader.state_dict().items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
     about = {"size_px": reader.size_px, "width": _WIDTH, "channels": 1}  # predictors start from such layers
-    save_file(weights, path, description(about | {"factors": list(FACTORS), "r2": reader.r2}))
-    add_checksum(path)
+    write_weights(reader.state_dict(), about | {"factors": list(FACTORS), "r2": reader.r2}, path)
 
 
 def load_reader(path: Path) -> FactorReader:
     """Read what `write_reader` wrote. Raises UserError if the file is missing, damaged or another one."""
-    about = read_description(
-        path, {"factors": list(FACTORS)}, "factor reader", "write it with `make pretrain`"
-    )
+    expected = {"factors": list(FACTORS)}
+    about, weights = read_weights(path, expected, "factor reader", "write it with `make pretrain`")
     reader = FactorReader(about["size_px"], about["r2"])
-    weights = {
-        name: value.float() if value.is_floating_point() else value for name, value in load_file(path).items()
-    }
     reader.load_state_dict(weights)
     return place(reader.requires_grad_(False)).eval()
-
-
-def _halved(value: Tensor) -> Tensor:
-    return (value.half() if value.is_floating_point() else value).contiguous()

@@ -9,10 +9,12 @@ import re
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pandas as pd
 import yaml
+from jinja2 import Template
 from markupsafe import Markup, escape
 
 from covary.config.experiment import Config
@@ -103,26 +105,46 @@ def render(
 
     Raises ValueError if a table or figure is missing or of another kind, FileNotFoundError if a caption is.
     """
-    has_phenotypes, has_sites = phenotypes.has_phenotypes(config), config.sites is not None
-    has_factors = config.images.source == "phantom"
-    has_mark = config.sites is not None and config.sites.scanner.watermark > 0
-    has_checks, has_imputation = posteriors.has_posterior_checks(config), imputation.has_imputation(config)
-    optional = {
-        phenotypes: has_phenotypes,
-        sites: has_sites,
-        posteriors: has_checks,
-        imputation: has_imputation,
-        scans: has_factors,
-    }
-    parts = [part for part, is_there in optional.items() if is_there]
-    compared = ladder.figures_of(config)
+    parts, compared = _optional_parts(config), ladder.figures_of(config)
     all_figures = FIGURES + tuple(name for part in parts for name in part.FIGURES) + compared
     all_tables = TABLES + tuple(name for part in parts for name in part.TABLES) + ladder.tables_of(config)
     captioned = (*FIGURES, *TABLES, *(name for part in parts for name in part.CAPTIONED), *compared)
     for kind, names, given in (("figure", all_figures, figures), ("table", all_tables, tables)):
         if missing := [name for name in names if name not in given]:
             raise ValueError(f"report: expected a file for each {kind}, got none for {', '.join(missing)}")
-    parts_there = set(tables["association_ledger"]["part"])
+    shown = {name: _named(table) for name, table in tables.items()}
+    ceiling = measured_ceiling(shown["association_ledger"])
+    return _template(set(tables["association_ledger"]["part"])).render(
+        config=config,
+        ceiling=ceiling,
+        tables=shown,
+        files=tables,
+        figures={name: _data_uri(figures[name]) for name in all_figures},
+        captions={name: _caption(captions / f"{name}.rst") for name in captioned if name != FITS},
+        date=date,
+        runtime=read_benchmarks(benchmarks),
+        versions=_versions(),
+        machine=f"{platform.system()} on {platform.machine()}, {os.cpu_count()} cores",
+        **_settings_in_words(config, channels),
+        **_results_in_words(config, channels, index, tables, shown, ceiling),
+        **_optional_results_in_words(config, tables, ceiling),
+    )
+
+
+def _optional_parts(config: Config) -> list[ModuleType]:
+    """Modules of the sections that only some experiments have."""
+    optional = {
+        phenotypes: phenotypes.has_phenotypes(config),
+        sites: config.sites is not None,
+        posteriors: posteriors.has_posterior_checks(config),
+        imputation: imputation.has_imputation(config),
+        scans: scans.has_factors(config),
+    }
+    return [part for part, is_there in optional.items() if is_there]
+
+
+def _template(parts_of_ledger: set[str]) -> Template:
+    """The template with its filters and with the functions that it calls."""
     templates = environment()
     templates.filters |= {
         "number": _number,
@@ -136,7 +158,7 @@ def render(
         "subjects_interval": answers.subjects_interval,
         "limit_in_words": answers.limit_in_words,
         "factor_label": scans.factor_label,
-        "part_names": {part: name for part, name in answers.PART_NAMES.items() if part in parts_there},
+        "part_names": {part: name for part, name in answers.PART_NAMES.items() if part in parts_of_ledger},
         "population": population_label,
         "site_method": site_method_label,
         "model_label": model_label,
@@ -145,55 +167,82 @@ def render(
         "pooled": answers.pooled,
         "explainable_fraction": explainable_fraction,
     }
-    shown = {name: _named(table) for name, table in tables.items()}
+    return templates.get_template("report.html.j2")
+
+
+def _settings_in_words(config: Config, channels: Sequence[str]) -> dict[str, Any]:
+    """What was simulated, and from what the networks started."""
+    return {
+        "image": image_in_words(config.images.drawn_size_px, channels),
+        "visits": summary.visits_in_words(config),
+        "levels": summary.levels_in_words(len(config.association.noise_variances)),
+        "model_source": model_source(config.longitudinal.model),
+        "config_yaml": yaml.safe_dump(config.model_dump(), sort_keys=False, allow_unicode=True),
+        "changes": _changes(Config().model_dump(), config.model_dump()),
+        "predictors_started": predictors_started_in_words(config.predictors),
+    }
+
+
+def _results_in_words(
+    config: Config,
+    channels: Sequence[str],
+    index: pd.DataFrame,
+    tables: Mapping[str, pd.DataFrame],
+    shown: Mapping[str, pd.DataFrame],
+    ceiling: pd.DataFrame,
+) -> dict[str, Any]:
+    """What every experiment finds. `shown` are the tables with predictors called as in figures."""
     ledger, ranking = shown["association_ledger"], tables["latent_ranking"]
-    ceiling = measured_ceiling(ledger)
     smallest = tables["learning_curve"]["subjects"].min()
-    template = templates.get_template("report.html.j2")
-    return template.render(
-        config=config,
-        image=image_in_words(config.images.drawn_size_px, channels),
-        visits=summary.visits_in_words(config),
-        levels=summary.levels_in_words(len(config.association.noise_variances)),
-        model_source=model_source(config.longitudinal.model),
-        config_yaml=yaml.safe_dump(config.model_dump(), sort_keys=False, allow_unicode=True),
-        changes=_changes(Config().model_dump(), config.model_dump()),
-        date=date,
-        sentences=summary.sentences(config, channels, ledger, shown["longitudinal_nll"]),
-        verdicts=summary.verdicts(ledger),
-        ceiling=ceiling,
-        concerns=summary.concerns(config, index, shown) + (posteriors.concerns(tables) if has_checks else []),
-        pictures=answers.pictures_verdict(
+    of_posteriors = posteriors.concerns(tables) if posteriors.has_posterior_checks(config) else []
+    return {
+        "sentences": summary.sentences(config, channels, ledger, shown["longitudinal_nll"]),
+        "verdicts": summary.verdicts(ledger),
+        "concerns": summary.concerns(config, index, shown) + of_posteriors,
+        "pictures": answers.pictures_verdict(
             tables["generator_quality"],
             ranking.loc[ranking["random_effect"] >= 0, "latent"].tolist(),
             phantoms=config.images.are_drawn,
         ),
-        minimality=answers.minimality(tables["counterfactuals"]),
-        scans=scans.scans_in_words(tables["generator_quality"], tables["factors"]) if has_factors else None,
-        ledger_in_words=answers.ledger_in_words(ledger),
-        negative_parts=answers.negative_parts_in_words(ledger),
-        comparison_in_words=answers.comparison_in_words(shown["comparison"], ledger),
-        fits_in_words=fits_in_words(tables["population_fits"]),
-        calibration_in_words=answers.calibration_in_words(shown["calibration"]),
-        visits_worth_in_words=visits_worth_in_words(tables["visits_worth"], ceiling),
-        power_in_words=answers.power_in_words(shown["power"], smallest, ceiling),
-        predictors_started=predictors_started_in_words(config.predictors),
-        smallest=smallest,
-        privacy_verdict=answers.privacy_verdict(tables["privacy"]),
-        tables=shown,
-        files=tables,
-        phenotypes=phenotypes.sentences(tables) if has_phenotypes else [],
-        sites=sites.sentences(tables, ceiling, with_mark=has_mark) if has_sites else [],
-        site_rows=sites.rows(tables) if has_sites else None,
-        ladder=ladder.sentences(config, tables),
-        posteriors=posteriors.sentences(tables) if has_checks else [],
-        imputation=imputation.imputation_in_words(tables["imputation"]) if has_imputation else "",
-        figures={name: _data_uri(figures[name]) for name in all_figures},
-        captions={name: _caption(captions / f"{name}.rst") for name in captioned if name != FITS},
-        runtime=read_benchmarks(benchmarks),
-        versions=_versions(),
-        machine=f"{platform.system()} on {platform.machine()}, {os.cpu_count()} cores",
-    )
+        "minimality": answers.minimality(tables["counterfactuals"]),
+        "ledger_in_words": answers.ledger_in_words(ledger),
+        "negative_parts": answers.negative_parts_in_words(ledger),
+        "comparison_in_words": answers.comparison_in_words(shown["comparison"], ledger),
+        "fits_in_words": fits_in_words(tables["population_fits"]),
+        "calibration_in_words": answers.calibration_in_words(shown["calibration"]),
+        "visits_worth_in_words": visits_worth_in_words(tables["visits_worth"], ceiling),
+        "power_in_words": answers.power_in_words(shown["power"], smallest, ceiling),
+        "smallest": smallest,
+        "privacy_verdict": answers.privacy_verdict(tables["privacy"]),
+        "ladder": ladder.sentences(config, tables),
+    }
+
+
+def _optional_results_in_words(
+    config: Config, tables: Mapping[str, pd.DataFrame], ceiling: pd.DataFrame
+) -> dict[str, Any]:
+    """What only some experiments find; nothing in the others."""
+    found: dict[str, Any] = {
+        "scans": None,
+        "phenotypes": [],
+        "sites": [],
+        "site_rows": None,
+        "posteriors": [],
+        "imputation": "",
+    }
+    if scans.has_factors(config):
+        found["scans"] = scans.scans_in_words(tables["generator_quality"], tables["factors"])
+    if phenotypes.has_phenotypes(config):
+        found["phenotypes"] = phenotypes.sentences(tables)
+    if config.sites is not None:
+        with_mark = config.sites.scanner.watermark > 0
+        found["sites"] = sites.sentences(tables, ceiling, with_mark=with_mark)
+        found["site_rows"] = sites.rows(tables)
+    if posteriors.has_posterior_checks(config):
+        found["posteriors"] = posteriors.sentences(tables)
+    if imputation.has_imputation(config):
+        found["imputation"] = imputation.imputation_in_words(tables["imputation"])
+    return found
 
 
 def _caption(path: Path) -> tuple[str, Markup]:

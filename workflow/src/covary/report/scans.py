@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from covary.config.experiment import Config
 from covary.report.answers import Answer
 from covary.wording import joined
 
@@ -20,6 +21,11 @@ def factor_label(name: str) -> str:
         if name.endswith(ending):
             return f"{name.removesuffix(ending).replace('_', ' ')} ({unit})"
     return name.replace("_", " ")
+
+
+def has_factors(config: Config) -> bool:
+    """Whether the images have known factors."""
+    return config.images.source == "phantom"
 
 
 def scans_in_words(quality: pd.DataFrame, factors: pd.DataFrame) -> Answer:

@@ -5,6 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from jaxtyping import UInt8
 from safetensors import SafetensorError, safe_open
 
 from covary.errors import UserError
@@ -44,10 +46,18 @@ def read_description(path: Path, expected: dict[str, Any], key: str, instead: st
     return about
 
 
-def stated_sha256(path: str | Path) -> str | None:
-    """The checksum that is stated beside the file; a rule that uses the file runs again when it changes."""
-    stated = _sum_of(Path(path))
-    return stated.read_text(encoding="utf-8").split(" ")[0] if stated.is_file() else None
+def stated_sha256(path: str | Path | None) -> str | None:
+    """The checksum that is stated beside the file; None without a file.
+
+    A rule that uses the file runs again when it changes.
+    """
+    stated = None if path is None else _sum_of(Path(path))
+    return stated.read_text(encoding="utf-8").split(" ")[0] if stated and stated.is_file() else None
+
+
+def content_of(path: str | None) -> UInt8[np.ndarray, " byte"]:
+    """The bytes of the file, for the fingerprint of a training; none without a file."""
+    return np.frombuffer(Path(path).read_bytes() if path else b"", np.uint8)
 
 
 def _sum_of(path: Path) -> Path:

@@ -7,6 +7,7 @@ from covary.vae.loss import kl_divergence, warmed_up_beta, with_free_bits
 from covary.vae.network import VAE
 from covary.vae.perceptual import PerceptualLoss, perceptual_loss
 from covary.vae.ranking import rank_latents, ranking_agreement, read_back
+from covary.vae.start import write_start
 from covary.vae.train import train_vae
 from covary.vae.use import decode, encode, gates, seen
 
@@ -30,4 +31,5 @@ __all__ = [
     "train_vae",
     "warmed_up_beta",
     "with_free_bits",
+    "write_start",
 ]

@@ -19,11 +19,13 @@ from covary.training.checkpoint import Checkpoint, fingerprint
 from covary.training.device import choose_device, device_of, fixed_threads, mixed_precision, place
 from covary.training.draws import keyed_generator, seeded, shuffled_batches
 from covary.training.schedule import epoch_schedule
+from covary.training.shipped import content_of
 from covary.vae.families.adversarial import Opponent
 from covary.vae.families.catalogue import FAMILIES, Prior
 from covary.vae.loss import warmed_up_beta, with_free_bits
 from covary.vae.network import VAE
 from covary.vae.perceptual import PerceptualLoss, perceptual_loss
+from covary.vae.start import start_from
 from covary.vae.use import batches_of
 
 log = logging.getLogger(__name__)
@@ -55,6 +57,9 @@ def train_vae(
     has neither sleep term nor features. Active units are the latents whose posterior mean varies over test
     images by more than `active_variance` (Burda et al. 2016, arXiv:1509.00519).
 
+    The training starts from the weights of the file `config.start`, or from random ones. Raises UserError
+    if the file is missing, damaged, or holds a network of another shape.
+
     A run that finds a checkpoint of the same settings, seed and images in `checkpoint_dir` goes on from there
     and ends with the weights of an uninterrupted run.
     """
@@ -68,6 +73,8 @@ def train_vae(
             if family.has_adversary
             else None
         )
+    if config.start is not None:
+        start_from(network, config, images.shape[-1])
     perceptual = perceptual_loss(config, seed)
     if config.compile:
         network.encoder.compile()
@@ -76,7 +83,7 @@ def train_vae(
         network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
     )
     rate = epoch_schedule(optimiser, config.learning_rate_schedule, config.epochs)
-    identity = fingerprint(config, seed, images, test_images)
+    identity = fingerprint(config, seed, images, test_images, content_of(config.start))
     parts = {"network": network, "optimiser": optimiser, "rate": rate}
     if opponent is not None:
         parts |= {"discriminator": opponent.discriminator, "discriminator_optimiser": opponent.optimiser}

@@ -21,7 +21,9 @@ _LOW_SAMPLE_SIZE = 20.0
 _FLOOR_SD = 0.01  # least standard deviation in V; random effects have about 1
 _MEMORY_SUBJECTS = 2000  # second moments of predictions are averaged over about this many
 _FIT_ROUNDS, _FIT_ITERATIONS = 4, 20
-_FIT_TOLERANCE = 1e-4  # in the loss per subject; V starts at its value after the epoch before
+# In the loss per subject. V starts at its value after the epoch before. Of the loss of 400 subjects, fitting
+# the six numbers of V takes off some 6/800 by chance.
+_FIT_TOLERANCE = 1e-3
 _LOG_2PI = math.log(2 * math.pi)
 
 
@@ -103,7 +105,7 @@ class MarginalLikelihood(nn.Module):
         optimiser = torch.optim.LBFGS(
             values,
             max_iter=_FIT_ITERATIONS,
-            tolerance_change=_FIT_TOLERANCE / 1000,
+            tolerance_change=_FIT_TOLERANCE / 1e4,
             line_search_fn="strong_wolfe",
         )
         least, kept = math.inf, [value.detach().clone() for value in values]

@@ -9,7 +9,7 @@ from covary.config.predictors import Predictor
 from covary.errors import UserError
 from covary.predict import Examples, MeanSquaredError, Targets, predict, train_predictor
 from covary.predict.network import PredictorNetwork
-from covary.predict.prior import start_from
+from covary.predict.start import start_from
 from covary.quality.factors import FactorReader, write_reader
 
 SIZE_PX = 32
@@ -23,10 +23,10 @@ def features_of(network: torch.nn.Module) -> torch.nn.Module:
 
 
 @pytest.fixture(scope="module")
-def prior(tmp_path_factory):
+def start(tmp_path_factory):
     torch.manual_seed(3)
     reader = FactorReader(SIZE_PX).eval()
-    path = tmp_path_factory.mktemp("prior") / "scans.safetensors"
+    path = tmp_path_factory.mktemp("start") / "scans.safetensors"
     write_reader(reader, path)
     return reader, path
 
@@ -38,12 +38,12 @@ def examples(n: int) -> Examples:
 
 
 @torch.no_grad()
-def test_a_network_that_starts_from_a_prior_sees_the_features_of_the_prior(prior):
+def test_a_network_that_starts_from_a_file_sees_the_features_of_the_file(start):
     """Up to the rounding of half precision; a network with random weights sees others."""
-    reader, path = prior
+    reader, path = start
     network, other = (PredictorNetwork("resnet18", 2, SIZE_PX, WIDTH) for _ in range(2))
     last = network.network.fc.weight.clone()
-    start_from(network, Predictor(prior=str(path)), SIZE_PX, 1)
+    start_from(network, Predictor(start=str(path)), SIZE_PX, 1)
     assert torch.equal(network.network.fc.weight, last)
     x = torch.rand(4, 1, SIZE_PX, SIZE_PX)
     expected = reader.body(x)
@@ -51,17 +51,17 @@ def test_a_network_that_starts_from_a_prior_sees_the_features_of_the_prior(prior
     assert (features_of(other.network)(x) - expected).abs().mean() > 0.1
 
 
-def test_a_training_goes_on_from_the_prior(prior, tmp_path):
-    """With next to no steps it keeps the layers of the prior; the last layer starts at 0."""
+def test_a_training_goes_on_from_the_start(start, tmp_path):
+    """With next to no steps it keeps the layers of the start; the last layer starts at 0."""
     train, validation = examples(32), examples(16)
     config = Predictor(
-        objective="ebe_mse", prior=str(prior[1]), epochs=1, batch_size=16, learning_rate=1e-9, ema_decay=0
+        objective="ebe_mse", start=str(start[1]), epochs=1, batch_size=16, learning_rate=1e-9, ema_decay=0
     )
-    network, _ = train_predictor(train, validation, MeanSquaredError(), config, 1, tmp_path / "prior")
-    without = config.model_copy(update={"prior": None})
+    network, _ = train_predictor(train, validation, MeanSquaredError(), config, 1, tmp_path / "start")
+    without = config.model_copy(update={"start": None})
     random, _ = train_predictor(train, validation, MeanSquaredError(), without, 1, tmp_path / "random")
     first = [net.network.layer1[0].conv1.weight.detach() for net in (network, random)]
-    torch.testing.assert_close(first[0], prior[0].body.layer1[0].conv1.weight, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(first[0], start[0].body.layer1[0].conv1.weight, rtol=1e-3, atol=1e-4)
     assert (first[1] - first[0]).abs().mean() > 0.01
     guess = train.evidence.guess().mean(axis=0)
     np.testing.assert_allclose(predict(network, validation.inputs), np.tile(guess, (16, 1)), atol=1e-4)
@@ -75,10 +75,10 @@ def test_a_training_goes_on_from_the_prior(prior, tmp_path):
         (SIZE_PX, 1, 32, "width 16, here it is 32"),
     ],
 )
-def test_a_prior_of_another_shape_is_refused(prior, size_px, channels, width, message):
+def test_a_start_of_another_shape_is_refused(start, size_px, channels, width, message):
     network = PredictorNetwork("resnet18", 2, size_px, width, channels)
-    with pytest.raises(UserError, match=f"predictors.prior: .*{message}; set the key to null"):
-        start_from(network, Predictor(prior=str(prior[1]), width=width), size_px, channels)
+    with pytest.raises(UserError, match=f"predictors.start: .*{message}; set the key to null"):
+        start_from(network, Predictor(start=str(start[1]), width=width), size_px, channels)
 
 
 SHIPPED = "workflow/pretrained/oct_64px_reader.safetensors"
@@ -89,7 +89,7 @@ SHIPPED = "workflow/pretrained/oct_64px_reader.safetensors"
     [
         ({}, [(SHIPPED, 3), (SHIPPED, 3)]),
         ({"predictors": [{"objective": "ebe_mse", "epochs": 9}]}, [(SHIPPED, 9)]),
-        ({"predictors": [{"prior": None}]}, [(None, 6)]),
+        ({"predictors": [{"start": None}]}, [(None, 6)]),
         ({"predictors": [{"width": 32}]}, [(None, 6)]),
         ({"predictors": [{"network": "perceptron"}, {}]}, [(None, 6), (SHIPPED, 3)]),
         ({"images": {"size_px": 128}}, [(None, 6), (None, 6)]),
@@ -99,7 +99,7 @@ SHIPPED = "workflow/pretrained/oct_64px_reader.safetensors"
 )
 def test_only_readers_of_drawn_scans_start_from_the_shipped_network(raw, expected):
     config = Config(**raw)
-    assert [(p.prior, p.epochs) for p in config.predictors] == expected
+    assert [(p.start, p.epochs) for p in config.predictors] == expected
     assert Config(**config.model_dump()) == config
 
 
@@ -114,4 +114,4 @@ def test_a_reader_learns_for_twice_as_long_from_a_start():
 @pytest.mark.parametrize("network", ["perceptron", "linear_probe", "resnet50"])
 def test_a_start_for_another_network_is_refused(network):
     with pytest.raises(ValueError, match=f"has no effect with network {network}; remove it"):
-        Config(predictors=[{"network": network, "prior": SHIPPED}])
+        Config(predictors=[{"network": network, "start": SHIPPED}])

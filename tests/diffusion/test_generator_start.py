@@ -8,7 +8,7 @@ from covary.config.generator import Generator
 from covary.diffusion import train_generator
 from covary.diffusion.generator import ImageGenerator
 from covary.diffusion.loss import reading_errors
-from covary.diffusion.prior import read_prior, write_prior
+from covary.diffusion.start import read_start, write_start
 from covary.errors import UserError
 from covary.vae import VAE
 
@@ -22,18 +22,18 @@ def generator_of(latents: int, **settings) -> ImageGenerator:
 
 
 @pytest.fixture(scope="module")
-def prior(tmp_path_factory):
+def start(tmp_path_factory):
     trained = generator_of(3, conditioning="decoding")
-    path = tmp_path_factory.mktemp("prior") / "scans.safetensors"
-    write_prior(trained.unet, 0.125, Generator(**SHAPE), SIZE_PX, 1, path)
+    path = tmp_path_factory.mktemp("start") / "scans.safetensors"
+    write_start(trained.unet, 0.125, Generator(**SHAPE), SIZE_PX, 1, path)
     return trained, path
 
 
 @torch.no_grad()
-def test_a_generator_with_other_latents_first_draws_as_its_prior(prior):
+def test_a_generator_with_other_latents_first_draws_as_its_start(start):
     """What z adds is 0 at first, so both networks agree up to the rounding of half precision."""
-    trained, path = prior
-    started = generator_of(5, prior=str(path))
+    trained, path = start
+    started = generator_of(5, start=str(path))
     assert started.residual_scale == 0.125
     x, decoding = torch.randn(2, 2, 16, 8, 8)
     t = torch.tensor([10, 800])
@@ -43,9 +43,9 @@ def test_a_generator_with_other_latents_first_draws_as_its_prior(prior):
     assert expected.std() > 0.05
 
 
-def test_z_is_learned_by_a_generator_that_starts_from_a_prior(prior):
+def test_z_is_learned_by_a_generator_that_starts_from_a_file(start):
     """The layers that z enters are 0, and their gradients are not."""
-    started = generator_of(5, prior=str(prior[1]))
+    started = generator_of(5, start=str(start[1]))
     x, decoding = torch.randn(2, 2, 16, 8, 8)
     started.predict(x, torch.tensor([10, 800]), torch.randn(2, 5), decoding).square().sum().backward()
     weights = dict(started.unet.named_parameters())
@@ -78,13 +78,13 @@ def test_a_vae_that_reads_nothing_is_named(tmp_path):
         ),
     ],
 )
-def test_a_damaged_prior_is_refused(prior, tmp_path, spoil, message):
-    path = tmp_path / prior[1].name
+def test_a_damaged_start_is_refused(start, tmp_path, spoil, message):
+    path = tmp_path / start[1].name
     for name in (path.name, f"{path.name}.sha256"):
-        (tmp_path / name).write_bytes(prior[1].with_name(name).read_bytes())
+        (tmp_path / name).write_bytes(start[1].with_name(name).read_bytes())
     spoil(path)
     with pytest.raises(UserError, match=message):
-        read_prior(Generator(**SHAPE, prior=str(path)), SIZE_PX, 1)
+        read_start(Generator(**SHAPE, start=str(path)), SIZE_PX, 1)
 
 
 @pytest.mark.parametrize(
@@ -95,20 +95,20 @@ def test_a_damaged_prior_is_refused(prior, tmp_path, spoil, message):
         ({}, 32, 3, "channels 1, here it is 3"),
     ],
 )
-def test_a_prior_of_another_shape_is_refused(prior, other, size_px, channels, message):
+def test_a_start_of_another_shape_is_refused(start, other, size_px, channels, message):
     with pytest.raises(UserError, match=message):
-        read_prior(Generator(**SHAPE | other, prior=str(prior[1])), size_px, channels)
+        read_start(Generator(**SHAPE | other, start=str(start[1])), size_px, channels)
 
 
-def test_the_same_network_gives_the_same_file(prior, tmp_path):
-    trained, path = prior
+def test_the_same_network_gives_the_same_file(start, tmp_path):
+    trained, path = start
     again = tmp_path / path.name
-    write_prior(trained.unet, 0.125, Generator(**SHAPE), SIZE_PX, 1, again)
+    write_start(trained.unet, 0.125, Generator(**SHAPE), SIZE_PX, 1, again)
     assert again.read_bytes() == path.read_bytes()
 
 
 @pytest.mark.slow
-def test_reading_is_learned_for_latents_that_no_image_has(prior, tmp_path):
+def test_reading_is_learned_for_latents_that_no_image_has(start, tmp_path):
     """With a weight on it, z ~ N(0, I) is read back better from what is drawn for it than without."""
     torch.manual_seed(1)
     images = (255 * torch.rand(24, 1, SIZE_PX, SIZE_PX)).to(torch.uint8).numpy()

@@ -1,0 +1,23 @@
+"""Write a trained image VAE and generator as starts for those of other experiments."""
+
+from pathlib import Path
+
+from covary import diffusion, vae
+from covary.config.generator import Generator
+from covary.config.vae import Vae
+from covary.jobs.run import run
+
+
+def write_starts(generator: Path, vae_start: Path, generator_start: Path, settings: dict) -> None:
+    """Write weights and shapes of both networks, and the checksum of each file beside it."""
+    trained = diffusion.ImageGenerator.load(generator)
+    size_px, channels = trained.space.size_px, trained.vae.channels
+    vae.write_start(trained.vae, Vae(**settings["vae"]), size_px, vae_start)
+    of_generator = Generator(**settings["generator"])
+    diffusion.write_start(
+        trained.unet, trained.residual_scale, of_generator, size_px, channels, generator_start
+    )
+
+
+if __name__ == "__main__":
+    run(write_starts)

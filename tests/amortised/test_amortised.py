@@ -27,7 +27,9 @@ from covary.config.visits import CompletelyAtRandom
 from covary.errors import UserError
 from covary.nlme.shift import with_mean
 
-SMALL = Training(layers=2, width=16, batch=128, steps=20, rounds=3)
+# One training is one compiled program of each shape: that of the line serves `test_not_at_random`, too.
+SMALL = Training(layers=2, width=16, batch=256, steps=40, rounds=8)
+SIDE = 161  # of a grid; as many points and draws mean the same programs, and compiling them takes longest
 
 
 def line(present=None, sd=0.5):
@@ -45,12 +47,13 @@ def trained(tmp_path_factory):
 def test_the_density_integrates_to_one_and_is_that_of_the_draws(trained):
     network, history = trained
     y = np.array([[0.5, np.nan, -1.0]])
-    axis = np.linspace(-8, 8, 161)
+    axis = np.linspace(-8, 8, SIDE)
     grid = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
     density = np.exp(network.log_density(grid, np.repeat(y, len(grid), axis=0)))
     assert density.sum() * (axis[1] - axis[0]) ** 2 == pytest.approx(1.0, abs=2e-3)
-    phi, log_q = network.sample(y, 50, seed=1, stream="s")
-    np.testing.assert_allclose(network.log_density(phi[0], np.repeat(y, 50, axis=0)), log_q[0], atol=2e-4)
+    phi, log_q = network.sample(y, SIDE**2, seed=1, stream="s")
+    alone = network.log_density(phi[0], np.repeat(y, SIDE**2, axis=0))
+    np.testing.assert_allclose(alone, log_q[0], atol=2e-4)
     assert history["validation_loss"].iloc[-1] < history["validation_loss"].iloc[0]
 
 
@@ -88,11 +91,12 @@ def test_records_unlike_those_of_the_training_are_noticed(trained):
 def test_a_share_of_draws_from_a_wider_distribution_has_the_density_of_the_mixture(trained):
     network, _ = trained
     y = np.array([[0.5, np.nan, -1.0]])
-    phi, log_q = network.sample(y, 20_000, seed=1, stream="s", wide=0.2)
-    alone = network.log_density(phi[0], np.repeat(y, 20_000, axis=0))
+    phi, log_q = network.sample(y, SIDE**2, seed=1, stream="s", wide=0.2)
+    alone = network.log_density(phi[0], np.repeat(y, SIDE**2, axis=0))
     # Under a density that is right, its ratio to q averages to 1 over draws of the mixture.
     assert np.exp(alone - log_q[0]).mean() == pytest.approx(1.0, abs=0.02)
-    assert phi[0, :4000].std() > 1.5 * phi[0, 4000:].std()
+    wide = round(0.2 * SIDE**2)
+    assert phi[0, :wide].std() > 1.5 * phi[0, wide:].std()
 
 
 def test_chains_reach_the_target_from_draws_of_another_distribution():
@@ -137,7 +141,7 @@ def test_a_training_that_was_killed_ends_with_the_weights_of_one_that_was_not(tr
     resumed, history = train(whole, SMALL, seed=1, folder=tmp_path)
     network, expected = trained
     assert history.equals(expected)
-    phi, y = simulated(whole, 0, 20, seed=3, stream="t")
+    phi, y = simulated(whole, 0, 6, seed=3, stream="t")
     np.testing.assert_array_equal(resumed.log_density(phi, y), network.log_density(phi, y))
     # Another simulator's checkpoint is not taken up.
     _, afresh = train(whole, SMALL, seed=1, folder=tmp_path, identity="other")
@@ -151,10 +155,10 @@ def test_weighted_draws_are_those_of_the_exact_posterior_whatever_the_network_ha
     design = nlme.Design.regular(ORAL_TIMES_H, n_subjects=1, dose=300.0)
     missing = [CompletelyAtRandom(mechanism="completely_at_random", fraction=0.3)]
     simulator = EngineSimulator(model, truth, design, missing, width=1.5)
-    longer = dataclasses.replace(SMALL, batch=256, steps=40, rounds=8)
-    network, _ = train(simulator, longer, seed=1, folder=tmp_path)
-    _, y = simulated(EngineSimulator(model, truth, design, missing), 0, 24, seed=4, stream="test")
-    records = nlme.Records.of(design.rows(np.zeros(24, dtype=int)), y, missing_as_nan=True)
+    network, _ = train(simulator, SMALL, seed=1, folder=tmp_path)
+    n = 21  # so few that their programs serve each part of them, too
+    _, y = simulated(EngineSimulator(model, truth, design, missing), 0, n, seed=4, stream="test")
+    records = nlme.Records.of(design.rows(np.zeros(n, dtype=int)), y, missing_as_nan=True)
     modes = nlme.empirical_bayes(model, truth, records)
     engine = nlme.posterior_draws(model, truth, records, modes, 1000, 1)
     found = weighted_draws(network, simulator.factor, model, truth, records, 2000, seed=2, stream="d")
@@ -176,12 +180,12 @@ def test_weighted_draws_are_those_of_the_exact_posterior_whatever_the_network_ha
     np.testing.assert_allclose(followed.eta, found.eta - shift, atol=1e-6)
     assert sample_size(followed.weight).mean() > 1.5 * sample_size(left.weight).mean()
     # What the network cannot do, the engine does.
-    exact = exact_draws(network, simulator.factor, model, truth, records, 50, 3)
+    exact = exact_draws(network, simulator.factor, model, truth, records, 500, 3)  # of 2000 draws as above
     part = exact_draws(
-        network, simulator.factor, model, truth, records[np.arange(8, 24)], 50, 3, first_subject=8
+        network, simulator.factor, model, truth, records[np.arange(8, n)], 500, 3, first_subject=8
     )
     np.testing.assert_allclose(part.draws.eta, exact.draws.eta[8:], atol=1e-5)  # the network rounds by batch
-    assert exact.draws.eta.shape == (24, 50, 3) and np.isfinite(exact.draws.eta).all()
+    assert exact.draws.eta.shape == (n, 500, 3) and np.isfinite(exact.draws.eta).all()
     assert set(np.unique(exact.source)) <= {Source.NETWORK, Source.ENGINE, Source.CHAIN}
     centred = (exact.draws.eta.mean(axis=1) - engine.eta.mean(axis=1)) / engine.eta.std(axis=1)
     assert np.abs(centred.mean(axis=0)).max() < 0.3

@@ -8,9 +8,9 @@ from covary.amortised.problem import FunctionSimulator, simulated
 from covary.amortised.train import Training, train
 from covary.evaluate.coverage import DRAWS, rank_test, ranks
 
-TIMES_H = np.array([0.0, 1.0, 2.0, 3.0])
+TIMES_H = np.array([0.0, 1.0, 2.0])
 N = 1000
-SETTINGS = Training(layers=2, width=32, batch=256, steps=100, rounds=8)
+SETTINGS = Training(layers=2, width=16, batch=256, steps=40, rounds=8)  # the program of `test_amortised`
 
 
 def line(present):

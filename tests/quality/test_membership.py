@@ -28,7 +28,7 @@ def trained(tmp_path_factory):
     vae, train = VAE(SIZE_PX, 4, 4).eval(), textures("train")
     mean, log_variance = encode(vae, train)
     config = Generator(
-        block_channels=[32, 32], patch_px=2, steps=400, batch_size=25, learning_rate=2e-3,
+        block_channels=[32, 32], patch_px=2, steps=300, batch_size=25, learning_rate=2e-3,
         conditioning_source="posterior_mean",
     )  # fmt: skip
     folder = tmp_path_factory.mktemp("checkpoints")

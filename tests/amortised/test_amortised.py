@@ -141,7 +141,7 @@ def test_a_training_that_was_killed_ends_with_the_weights_of_one_that_was_not(tr
     resumed, history = train(whole, SMALL, seed=1, folder=tmp_path)
     network, expected = trained
     assert history.equals(expected)
-    phi, y = simulated(whole, 0, 6, seed=3, stream="t")
+    phi, y = simulated(whole, 0, 20, seed=3, stream="t")
     np.testing.assert_array_equal(resumed.log_density(phi, y), network.log_density(phi, y))
     # Another simulator's checkpoint is not taken up.
     _, afresh = train(whole, SMALL, seed=1, folder=tmp_path, identity="other")

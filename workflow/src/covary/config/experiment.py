@@ -86,12 +86,12 @@ class Config(Section):
     def readers(self) -> dict[str, Predictor]:
         """The first predictor of each network, by label. A reader is trained with its settings.
 
-        Where the network has a start, the reader has twice the epochs. A predictor has few, because it
-        overfits weak associations; the reader learns a strong one.
+        Where the network has a start, the reader has half as many epochs again. A predictor has few, because
+        it overfits weak associations; the reader learns a strong one.
         """
         first: dict[str, Predictor] = {}
         for predictor in self.predictors:
-            epochs = predictor.epochs * (1 if predictor.start is None else 2)
+            epochs = predictor.epochs * (2 if predictor.start is None else 3) // 2
             first.setdefault(predictor.label, predictor.model_copy(update={"epochs": epochs}))
         return first
 
@@ -116,9 +116,8 @@ class Config(Section):
 
     @property
     def visits_worth_levels(self) -> list[float]:
-        """The noise levels at which an image is measured in visits: the two lowest and the highest."""
-        chosen = sorted(self.association.noise_variances)
-        return chosen if len(chosen) <= 3 else [*chosen[:2], chosen[-1]]
+        """The noise levels at which an image is measured in visits: the three lowest."""
+        return sorted(self.association.noise_variances)[:3]
 
     def without_effect(self) -> dict[str, str]:
         """Only marginal likelihood needs draws from posteriors; only cells have phenotypes."""

@@ -87,14 +87,14 @@ SHIPPED = "workflow/pretrained/oct_64px_reader.safetensors"
 @pytest.mark.parametrize(
     ("raw", "expected"),
     [
-        ({}, [(SHIPPED, 4), (SHIPPED, 4)]),
+        ({}, [(SHIPPED, 3), (SHIPPED, 3)]),
         ({"predictors": [{"objective": "ebe_mse", "epochs": 9}]}, [(SHIPPED, 9)]),
         ({"predictors": [{"start": None}]}, [(None, 6)]),
         ({"predictors": [{"width": 32}]}, [(None, 6)]),
-        ({"predictors": [{"network": "perceptron"}, {}]}, [(None, 6), (SHIPPED, 4)]),
+        ({"predictors": [{"network": "perceptron"}, {}]}, [(None, 6), (SHIPPED, 3)]),
         ({"images": {"size_px": 128}}, [(None, 6), (None, 6)]),
         ({"images": {"source": "folder", "folder": "scans"}}, [(None, 6), (None, 6)]),
-        ({"generator": {"block_channels": [32, 64]}}, [(SHIPPED, 4), (SHIPPED, 4)]),
+        ({"generator": {"block_channels": [32, 64]}}, [(SHIPPED, 3), (SHIPPED, 3)]),
     ],
 )
 def test_only_readers_of_drawn_scans_start_from_the_shipped_network(raw, expected):
@@ -108,7 +108,7 @@ def test_a_reader_learns_for_longer_from_a_start():
     config = Config(predictors=[{"network": "perceptron"}, {}])
     readers = config.readers
     assert [readers[name].epochs for name in ("perceptron", "resnet18")] == [6, 6]
-    assert [predictor.epochs for predictor in config.predictors] == [6, 4]
+    assert [predictor.epochs for predictor in config.predictors] == [6, 3]
 
 
 @pytest.mark.parametrize("network", ["perceptron", "linear_probe", "resnet50"])

@@ -86,12 +86,12 @@ class Config(Section):
     def readers(self) -> dict[str, Predictor]:
         """The first predictor of each network, by label. A reader is trained with its settings.
 
-        Where the network has a start, the reader has half as many epochs again. A predictor has few, because
-        it overfits weak associations; the reader learns a strong one.
+        Where the network has a start, the reader has twice the epochs. A predictor has few, because it
+        overfits weak associations; the reader learns a strong one.
         """
         first: dict[str, Predictor] = {}
         for predictor in self.predictors:
-            epochs = predictor.epochs * (2 if predictor.start is None else 3) // 2
+            epochs = predictor.epochs * (1 if predictor.start is None else 2)
             first.setdefault(predictor.label, predictor.model_copy(update={"epochs": epochs}))
         return first
 

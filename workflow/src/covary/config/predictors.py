@@ -12,7 +12,8 @@ Objective = Literal["ebe_mse", "marginal_likelihood"]
 # The network that comes with the workflow (`make pretrain`), and how it learns (table: benchmarks/README.md).
 SHIPPED_READER = {
     "start": "workflow/pretrained/oct_64px_reader.safetensors",
-    "epochs": 4,
+    "epochs": 3,
+    "batch_size": 32,
     "learning_rate": 0.0028,
 }
 # What a predictor must be to start from it.
@@ -58,8 +59,8 @@ class Predictor(Section):
         None,
         description="File with the layers of a resnet18 of this width that was trained before, as a start; "
         "null starts from random weights. Left out, where scans are drawn at 64 pixels and the network is "
-        "resnet18 of width 16: workflow/pretrained/oct_64px_reader.safetensors, with 4 epochs and "
-        "learning_rate 0.0028",
+        "resnet18 of width 16: workflow/pretrained/oct_64px_reader.safetensors, with 3 epochs, batch_size 32 "
+        "and learning_rate 0.0028",
     )
     covariance: Literal["full", "diagonal"] = Field(
         "full", description="Structure of V, the covariance of eta_hat that the image cannot explain"

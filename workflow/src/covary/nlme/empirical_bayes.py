@@ -31,6 +31,8 @@ from covary.nlme.parameters import Parameters
 from covary.nlme.solvers.lanes import DEFAULT, Tolerance
 
 GRADIENT_TOLERANCE = 1e-5
+# Of Φ. The gradient of a precise record has noise from the solver, which may exceed the tolerance above.
+_DECREMENT_TOLERANCE = 1e-9
 _COARSE = Tolerance(1e-3, 1e-4)
 _COARSE_ROUNDS, _FINE_ROUNDS, _NEWTON_ROUNDS = 15, 2, 40
 _NEVER = -1.0  # a goal that nothing reaches
@@ -92,7 +94,8 @@ def empirical_bayes(
     """Empirical Bayes estimates of every subject.
 
     `interaction=False` freezes the residual variance at eta = 0, as FOCE does. A converged subject has
-    |L'∇Φ| ≤ 1e-5 with Ω = L L'. Raises ValueError if records, model and parameters do not fit together.
+    |L'∇Φ| ≤ 1e-5 with Ω = L L', or is so near its mode that a Newton step would lower Φ by less than
+    1e-9. Raises ValueError if records, model and parameters do not fit together.
     """
     check_records(model, parameters, records)
     lanes = observed_lanes_of(model, records)
@@ -141,7 +144,7 @@ def estimate(
         found = _best_of_several(model, parameters, lanes, frozen, starts, goal, hessian)
     poor = _poorly_fitted(model, parameters, lanes, frozen, found.eta) if hessian else np.zeros(n, dtype=bool)
     status = np.where(
-        _is_mode(found.at, factor),
+        _is_mode(found.at, factor) | _is_at_a_mode(found.at),
         np.where(poor, Status.LOCAL_MODE_SUSPECTED, Status.CONVERGED),
         Status.FAILED,
     )
@@ -354,6 +357,15 @@ def _is_mode(at: joint.Expansion, factor, goal: float = GRADIENT_TOLERANCE) -> B
     """Whether the gradient vanishes and the (exact) curvature is positive."""
     positive = _positive_definite(np.moveaxis(at.curvature, -1, 0))
     return np.isfinite(at.value) & (_gradient_norm(at, factor) <= goal) & positive
+
+
+def _is_at_a_mode(at: joint.Expansion) -> Bool[np.ndarray, " lane"]:
+    """Whether a Newton step would change next to nothing, and the curvature is positive."""
+    curvature, gradient = np.moveaxis(at.curvature, -1, 0), at.gradient.T
+    near = np.isfinite(at.value) & np.isfinite(gradient).all(axis=1) & _positive_definite(curvature)
+    solvable = np.where(near[:, None, None], curvature, np.eye(len(at.gradient)))
+    step = np.linalg.solve(solvable, gradient[..., None])
+    return near & (0.5 * np.einsum("nk,nk->n", gradient, step[..., 0]) <= _DECREMENT_TOLERANCE)
 
 
 def _poorly_fitted(model, parameters, lanes, frozen, eta) -> Bool[np.ndarray, " lane"]:

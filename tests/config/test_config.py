@@ -403,11 +403,13 @@ def test_only_drawn_scans_of_its_size_start_from_the_shipped_network(raw, starts
     generator = Config(**raw).generator
     assert (generator.start is not None) == starts
     assert generator.steps == raw.get("generator", {}).get("steps", 200 if starts else 750)
-    assert Config(**raw).sampling.spacing == (0.7 if starts else 1)
+    sampling = Config(**raw).sampling
+    assert (sampling.steps, sampling.spacing) == ((8, 0.55) if starts else (6, 1))
 
 
-def test_the_spacing_of_the_shipped_network_gives_way_to_what_is_said():
+def test_the_steps_of_the_shipped_network_give_way_to_what_is_said():
     assert Config(sampling={"spacing": 1.0}).sampling.spacing == 1
-    assert Config(sampling={"steps": 20}).sampling.spacing == 0.7
+    assert Config(sampling={"steps": 20}).sampling.spacing == 0.55
+    assert Config(sampling={"solver": "ddim"}).sampling.steps == 6
     assert "spacing" not in Config(sampling={"solver": "ddim"}).model_dump()["sampling"]
     assert "spacing" not in Config(sampling={"mock_images": True}).model_dump()["sampling"]

@@ -97,15 +97,23 @@ def test_the_same_script_runs_where_it_ran_before_unless_it_failed(server, tmp_p
     assert process_of()[1] != first
 
 
-def test_a_process_that_held_much_runs_no_other_script(server, tmp_path):
+def test_a_process_that_holds_much_runs_no_other_script(server, tmp_path):
     file = tmp_path / "where"
-    large = WHERE + "; held = b'x' * 1_700_000_000"
+    large = WHERE + "; os.held = b'x' * 1_300_000_000"
     assert outcome(server, tmp_path, large, output=str(file)) == 0
     first = int(file.read_text())
     assert outcome(server, tmp_path, WHERE, output=str(file)) == 0
     second = int(file.read_text())
     assert outcome(server, tmp_path, WHERE, output=str(file)) == 0
     assert first != second == int(file.read_text())
+
+
+def test_a_process_that_has_given_back_its_memory_runs_the_next_script(server, tmp_path):
+    file, processes = tmp_path / "where", []
+    for text in (WHERE + "; held = b'x' * 1_300_000_000", WHERE):
+        assert outcome(server, tmp_path, text, output=str(file)) == 0
+        processes.append(file.read_text())
+    assert len(set(processes)) == 1
 
 
 def test_a_process_that_was_killed_while_it_waited_is_replaced(server, tmp_path):

@@ -33,9 +33,9 @@ _IMPORTED = (
     "covary.report",
 )
 _KIB_PER_MIB = 1024 if sys.platform == "linux" else 1024**2  # macOS counts bytes
-_WAITING = 4  # forks, each with some hundred MiB of its own
+_WAITING = 4  # forks
+_WAITING_MB = 1200.0  # of memory that they have for themselves, together
 _MOST_SCRIPTS = 50  # in one fork: compiled programs take memory
-_MOST_MB = 1600.0  # of a fork that may run another script; a third of it are the libraries
 _OF_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
@@ -55,7 +55,7 @@ class _Worker:
     """A fork of the server that runs scripts, one after the other."""
 
     def __init__(self, process: BaseProcess, line: Connection) -> None:
-        self.process, self.line, self.done = process, line, 0
+        self.process, self.line, self.done, self.held_mb = process, line, 0, 0.0
 
     def close(self) -> None:
         """Let the process end, and take its status."""
@@ -82,7 +82,8 @@ class Fork:
         try:
             if worker.line.poll():
                 used = worker.line.recv()
-                if worker.line.recv():
+                if (held_mb := worker.line.recv()) is not None:
+                    worker.held_mb = held_mb
                     self._let_go(worker)
                     return 0, used
         except EOFError:
@@ -99,8 +100,8 @@ class Server:
     `ready` is set when it has imported. A script that starts earlier waits until then.
 
     A fork that has run a script runs the same script again, with what JAX has traced and compiled so far: for
-    another noise level this is most of the time of some jobs. At most `_WAITING` forks wait for that, none of
-    which has ever held more than `_MOST_MB`.
+    another noise level this is most of the time of some jobs. At most `_WAITING` forks wait for that, and hold
+    at most `_WAITING_MB` of their own; those that have waited longest end first.
     """
 
     def __init__(self) -> None:
@@ -162,13 +163,18 @@ class Server:
         return None
 
     def _keep(self, kind: Hashable, worker: _Worker) -> None:
+        ending = []
         with self._changing:
-            if worker.done < _MOST_SCRIPTS:
-                self._waiting.append((kind, worker))
-                if len(self._waiting) <= _WAITING:
-                    return
-                _, worker = self._waiting.pop(0)
-        worker.close()
+            self._waiting.append((kind, worker))
+            if worker.done >= _MOST_SCRIPTS:
+                ending.append(self._waiting.pop())
+            while len(self._waiting) > _WAITING or self._held_mb() > _WAITING_MB:
+                ending.append(self._waiting.pop(0))
+        for _, each in ending:
+            each.close()
+
+    def _held_mb(self) -> float:
+        return sum((worker.held_mb for _, worker in self._waiting), 0.0)
 
 
 def _nothing() -> None: ...
@@ -177,11 +183,12 @@ def _nothing() -> None: ...
 def _serve(script: str, threads: int, temporary: str | None, line: Connection) -> None:
     """Run a script for each object `snakemake` that comes along the line, until none will come.
 
-    After each the line gets what the script used, and whether another may follow. A script that fails ends
-    the process.
+    After each the line gets what the script used, and the MiB that the process holds while it waits for
+    another, or None if it does not wait. A script that fails ends the process.
     """
     from threadpoolctl import threadpool_limits
 
+    gc.freeze()  # no collection touches the libraries, whose memory would then no longer be the server's
     os.environ |= dict.fromkeys(_OF_THREADS, str(threads))
     threadpool_limits(threads)  # of the libraries that are loaded; those to come read the environment
     if temporary:
@@ -201,8 +208,8 @@ def _serve(script: str, threads: int, temporary: str | None, line: Connection) -
             line.send(now._replace(cpu_s=now.cpu_s - before_s))
             before_s = now.cpu_s
         _give_back_memory()
-        again = not _has_gpu() and now.max_rss_mb < _MOST_MB
-        line.send(again)
+        again = not _has_gpu()
+        line.send(_own_mb() if again else None)
 
 
 def _give_back_memory() -> None:
@@ -210,6 +217,15 @@ def _give_back_memory() -> None:
     gc.collect()
     if hasattr(c_library := ctypes.CDLL(None), "malloc_trim"):  # glibc
         c_library.malloc_trim(0)
+
+
+def _own_mb() -> float:
+    """Memory of this process that it does not share with others, in MiB; where unknown, the most it ever had."""
+    try:
+        lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    except OSError:  # not Linux
+        return _usage().max_rss_mb
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) / 1024
 
 
 def _has_gpu() -> bool:

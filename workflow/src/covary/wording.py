@@ -17,7 +17,7 @@ _SITE_METHODS = {
     "monte_carlo_em": "Monte Carlo EM",
     "combat": "ComBat",
     "combat_target": "ComBat given outcomes",
-    "combat_leak_free": "ComBat, leak-free",
+    "combat_leak_free": "leak-free ComBat",
 }
 _MEASURES = {
     "record": "from the record",

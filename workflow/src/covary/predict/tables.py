@@ -132,7 +132,8 @@ class SiteModel:
         """The same with the effects of the sites.
 
         Without `site`, the random effects are averages over the training sites, weighted by the probabilities
-        that the site predictor gives to them. Raises UserError for a site that was not in training.
+        that the site predictor gives to them; with ComBat, this takes one call per new site. Raises UserError
+        for a site that was not in training, if the method has effects of sites.
         """
         if not self.method.uses_sites:
             return self.predict_fixed(x, site, y)

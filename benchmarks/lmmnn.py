@@ -23,7 +23,7 @@ TRAINING = {
     "learning_rate_schedule": "cosine",
     "ema_decay": 0.99,
 }
-METHODS = ("plain", "site_input", "lmmnn", "armed_without_adversary")
+METHODS = ("plain", "site_input", "lmmnn", "armed_without_adversary", "monte_carlo_em")
 PUBLISHED = {
     (1.0, 100): {"plain": 2.09, "site_input": 1.23, "lmmnn": 1.10},
     (10.0, 1000): {"plain": 11.05, "site_input": 1.60, "lmmnn": 1.09},

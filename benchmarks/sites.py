@@ -19,7 +19,7 @@ import pandas as pd
 from scipy.stats import ortho_group, t
 
 from covary import rng
-from covary.config.site_methods import METHODS, SiteMethod
+from covary.config.site_methods import METHODS, RANDOM_EFFECTS, SiteMethod
 from covary.config.sites import Sites
 from covary.dataset.sites import draw_sites, explainable_with_sites, mark_strength, sites_of
 from covary.evaluate.sites import balanced_accuracy_of_site, intercepts_table
@@ -92,21 +92,25 @@ def score(seed: int, case_mix: float, confounding: float, name: str) -> dict[str
         x[train], estimates[train], site[train]
     )
 
+    known = x[test], site[test], estimates[test]  # of which methods take what they need
+    new = x[unseen], site[unseen], estimates[unseen]
+
     def r2(part: slice, predicted: np.ndarray) -> float:
         return float(1 - np.square(y[part] - predicted).mean() / y[part].var(axis=0).mean())
 
     moved = features(rng.generator(seed, "marks").permutation(SEEN)[site % SEEN])
-    fixed = model.predict_fixed(x[test])
+    fixed, new_fixed = model.predict_fixed(*known), model.predict_fixed(*new)
+    at_new = model.predict_mixed(x[unseen]) if model.new_sites else new_fixed
     result = {
         "adversary_loss": float(model.history.get("adversary_loss", pd.Series([np.nan])).iloc[-1]),
-        "seen": r2(test, model.predict_mixed(x[test], site[test])),
+        "seen": r2(test, model.predict_mixed(*known)),
         "seen_fixed": r2(test, fixed),
-        "unseen_fixed": r2(unseen, model.predict_fixed(x[unseen])),
-        "unseen_predicted_site": r2(unseen, model.predict_mixed(x[unseen])),
-        "change": float(np.abs(model.predict_fixed(moved[test]) - fixed).mean()),
-        "site_found": balanced_accuracy_of_site(model.hidden(x[test]), site[test], seed=seed),
+        "unseen_fixed": r2(unseen, new_fixed),
+        "unseen_predicted_site": r2(unseen, at_new),
+        "change": float(np.abs(model.predict_fixed(moved[test], *known[1:]) - fixed).mean()),
+        "site_found": balanced_accuracy_of_site(model.hidden(*known), site[test], seed=seed),
     }
-    if effects in ("variational", "lmmnn"):
+    if effects in RANDOM_EFFECTS:
         found = intercepts_table(model.intercepts(), sites.case_mix[:SEEN]).mean()
         result |= {key: float(found[key]) for key in ("correlation", "coverage", "variance", "true_variance")}
     return result

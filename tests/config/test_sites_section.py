@@ -21,12 +21,21 @@ from covary.config.reading import check
         ({"confounding": 0.5, "scanner": {"watermark": 0.0}},
          "sites.confounding: has no effect with scanner.watermark 0; remove it"),
         ({"methods": ["armd"]}, "sites.methods[0]: must be one of plain, site_input, domain_adversarial, "
-         "armed, armed_without_adversary, lmmnn, or {corrector, effects}, got 'armd'"),
+         "armed, armed_without_adversary, lmmnn, monte_carlo_em, combat, combat_target, combat_leak_free, or "
+         "{corrector, effects}, got 'armd'"),
         ({"methods": ["plain", "plain"]}, "sites.methods[1].name must differ from those of other methods; "
          "give this one a `name`, got 'plain'"),
         ({"methods": [{"effects": "lmmnn", "objective": "marginal_likelihood"}]},
          "sites.methods[0].objective must be ebe_mse with effects lmmnn, whose likelihood is that of normal "
          "errors, got 'marginal_likelihood'"),
+        ({"methods": [{"effects": "monte_carlo_em", "objective": "marginal_likelihood"}]},
+         "sites.methods[0].objective must be ebe_mse with effects monte_carlo_em, whose likelihood is that "
+         "of normal errors, got 'marginal_likelihood'"),
+        ({"methods": ["plain", "combat_leak_free"], "training": {"network": "resnet18"}},
+         "sites.methods[1].corrector must be none or adversary with training.network resnet18, which sees "
+         "images and no features, got 'combat_leak_free'"),
+        ({"methods": [{"corrector": "combat", "adversary_widths": [8]}]},
+         "sites.methods[0].adversary_widths: has no effect with corrector combat; remove it"),
         ({"methods": [{"corrector": "adversary", "adversary_weight": 2.0}]},
          "sites.methods[0].adversary_weight: has no effect in sites.methods; remove it"),
         ({"training": {"network": "linear_probe"}}, "sites.methods[2].corrector must be none with "

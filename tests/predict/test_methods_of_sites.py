@@ -8,6 +8,7 @@ from torch import nn
 from covary import rng
 from covary.config.site_methods import SiteTraining, TrainedMethod
 from covary.predict.armed import SiteNetwork
+from covary.predict.combat import Line
 from covary.predict.reliance import mark_reliance
 from covary.predict.sites import choose_settings, hidden_of
 
@@ -51,4 +52,7 @@ def test_reliance_is_the_ratio_of_slopes():
     network.network[1].weight.data = slopes.flatten(1)
     images = np.full((4, 1, 16, 16), 100, np.uint8)
     assert mark_reliance(network, "resnet18", None, images, 2) == pytest.approx(5.0)
+    in_mark = np.where(slopes[:1] == 5, 3.0, 1.0)
+    line = Line(in_mark, 0 * in_mark)
+    assert mark_reliance(network, "resnet18", None, images, 2, line) == pytest.approx(15.0)
     assert hidden_of(network, images).shape == (4, 0)

@@ -99,7 +99,7 @@ def test_lmmnn_is_the_likelihood_of_a_linear_mixed_model():
     np.testing.assert_allclose(effects.intercept_variance[:, 0], np.diag(variance))
 
 
-@pytest.mark.parametrize("method", ["armed", "lmmnn"])
+@pytest.mark.parametrize("method", ["armed", "lmmnn", "monte_carlo_em"])
 def test_intercepts_and_their_variance_are_found(method):
     x, y, site, b = table(60, 8, between_sd=1.0)
     model = SiteModel(method, seed=1, width=8, epochs=25, batch_size=32, learning_rate=0.01).fit(x, y, site)
@@ -134,11 +134,12 @@ def test_classes_have_probabilities():
         model.predict_mixed(x[:1], [9])
 
 
-def test_a_killed_training_ends_with_the_same_weights(tmp_path, monkeypatch):
+@pytest.mark.parametrize("method", ["armed", "monte_carlo_em"])
+def test_a_killed_training_ends_with_the_same_weights(tmp_path, monkeypatch, method):
     x, y, site, _ = table(12, 3, between_sd=1.0)
 
     def fit(folder):
-        return SiteModel("armed", seed=1, width=4, epochs=4, batch_size=9).fit(x, y, site, folder)
+        return SiteModel(method, seed=1, width=4, epochs=4, batch_size=9).fit(x, y, site, folder)
 
     whole = fit(tmp_path / "whole")
     write = Checkpoint.write
@@ -218,6 +219,7 @@ def test_bad_sites(site, message):
     [
         (("armd",), "must be one of plain, site_input, .*, got 'armd'"),
         (("lmmnn", "classification"), "lmmnn is for regression"),
+        (("monte_carlo_em", "classification"), "monte_carlo_em is for regression"),
         (("plain", "ranking"), "task must be regression or classification, got 'ranking'"),
     ],
 )

@@ -80,6 +80,16 @@ def test_words_follow_the_intervals():
     assert "What to do" not in same and "simplest" not in same
 
 
+def test_a_method_that_knows_the_outcome_of_test_subjects_is_called_a_control_and_never_advised():
+    made = {name: table.replace({"method": {"armed": "combat_target"}}) for name, table in tables().items()}
+    text = " ".join(sites.sentences(made, CEILING, with_mark=True, controls=["combat_target"]))
+    assert "ComBat given outcomes finds more than ignoring sites" in text
+    assert (
+        "“ComBat given outcomes” uses the outcome of test subjects" in text and "optimistic control" in text
+    )
+    assert "take ComBat" not in text and "that of ComBat" not in text
+
+
 def test_where_images_carry_nothing_no_method_is_praised_and_without_a_mark_none_is_spoken_of():
     text = " ".join(words(tables(), CEILING.assign(low=-0.1), with_mark=False))
     assert "finds more" not in text and "take ARMED" not in text and "mark" not in text

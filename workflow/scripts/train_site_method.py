@@ -5,13 +5,14 @@ from pathlib import Path
 import numpy as np
 
 from covary import predict, store
-from covary.config.site_methods import SiteTraining, TrainedMethod
+from covary.config.site_methods import RANDOM_EFFECTS, SiteTraining, TrainedMethod
 from covary.dataset import names
 from covary.dataset.scenario import Scenario
 from covary.dataset.sites import mark_side
 from covary.dataset.subjects import SPLITS, members
 from covary.evaluate.sites import balanced_accuracy_of_site
 from covary.jobs.run import run
+from covary.predict.combat import harmonised
 from covary.predict.reliance import mark_reliance
 from covary.predict.sites import hidden_of, inputs_in_memory, inputs_of, train_method
 from covary.records.study import Study
@@ -38,28 +39,38 @@ def train_site_method(
         level, inputs, site, parts, settings, training, seed=seed,
         checkpoint_dir=predictions.parent / "checkpoints" / settings.name / code,
     )  # fmt: skip
+    of_all = level.evidence("ebe_mse").guess()
+    estimates = {split: of_all[part] for split, part in parts.items()}
     vae = VAE.load(others[0].parent) if others and others[0].suffix == ".safetensors" else None
     with np.load(at_sites) as scanned:
         of_scanners, home, moved = (scanned[name] for name in ("at_sites", "home", "moved"))
-    fixed = [
-        trained.at_unseen(inputs_of(training.network, vae, pixels))[0]
-        for pixels in (*of_scanners, home, moved)
+    own, drawn = site["test"][: len(home)], estimates["test"][: len(home)]
+    shown = [
+        *((pixels, np.full_like(own, number)) for number, pixels in enumerate(of_scanners)),
+        *((pixels, own) for pixels in (home, moved)),
     ]
-    has_intercepts = settings.effects in ("variational", "lmmnn")
-    intercepts = trained.network.intercepts() if has_intercepts else None
+    fixed = [
+        trained.at_unseen(inputs_of(training.network, vae, pixels), where, drawn)[0]
+        for pixels, where in shown
+    ]
+    first = slice(N_GRADIENTS)
+    line = trained.line(inputs_of(training.network, vae, home[first]), own[first], drawn[first])
+    intercepts = trained.network.intercepts() if settings.effects in RANDOM_EFFECTS else None
+    test = inputs["test"], site["test"], estimates["test"]
+    test_unseen = inputs["test_unseen"], site["test_unseen"], estimates["test_unseen"]
     np.savez(
         predictions,
-        seen=trained.at_seen(inputs["test"], site["test"]),
-        unseen=trained.at_unseen(inputs["test_unseen"]),
+        seen=trained.at_seen(*test),
+        unseen=trained.at_unseen(*test_unseen),
         unseen_by=trained.chosen.unseen,
         at_sites=np.stack(fixed[:-2]), home=fixed[-2], moved=fixed[-1],
         adversary_weight=trained.chosen.adversary_weight,
         weight_decay=trained.chosen.weight_decay,
         reliance=mark_reliance(
-            trained.network, training.network, vae, home[:N_GRADIENTS], mark_side(home.shape[-1])
+            trained.network, training.network, vae, home[first], mark_side(home.shape[-1]), line
         ),
         site_found=balanced_accuracy_of_site(
-            hidden_of(trained.network, inputs["test"]), site["test"], seed=seed
+            hidden_of(trained.network, harmonised(trained.combat, *test)), site["test"], seed=seed
         ),
         **({} if intercepts is None else {"intercepts": intercepts.mean, "intercepts_sd": intercepts.sd}),
     )  # fmt: skip

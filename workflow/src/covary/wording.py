@@ -14,6 +14,10 @@ _SITE_METHODS = {
     "armed": "ARMED",
     "armed_without_adversary": "ARMED, no adversary",
     "lmmnn": "LMMNN",
+    "monte_carlo_em": "Monte Carlo EM",
+    "combat": "ComBat",
+    "combat_target": "ComBat given outcomes",
+    "combat_leak_free": "leak-free ComBat",
 }
 _MEASURES = {
     "record": "from the record",

@@ -8,8 +8,12 @@ from pydantic_core import PydanticCustomError
 from covary.config.base import Positive, Section
 from covary.config.predictors import Objective, Predictor
 
-Corrector = Literal["none", "adversary"]
-Effects = Literal["none", "input", "variational", "lmmnn"]
+Corrector = Literal["none", "adversary", "combat", "combat_target", "combat_leak_free"]
+Effects = Literal["none", "input", "variational", "lmmnn", "monte_carlo_em"]
+
+COMBAT = ("combat", "combat_target", "combat_leak_free")
+RANDOM_EFFECTS = ("variational", "lmmnn", "monte_carlo_em")
+NORMAL_ERRORS = ("lmmnn", "monte_carlo_em")  # their likelihood is that of normal errors
 
 # The named combinations of a corrector and site effects.
 METHODS: dict[str, tuple[Corrector, Effects]] = {
@@ -19,6 +23,10 @@ METHODS: dict[str, tuple[Corrector, Effects]] = {
     "armed": ("adversary", "variational"),
     "armed_without_adversary": ("none", "variational"),
     "lmmnn": ("none", "lmmnn"),
+    "monte_carlo_em": ("none", "monte_carlo_em"),
+    "combat": ("combat", "none"),
+    "combat_target": ("combat_target", "none"),
+    "combat_leak_free": ("combat_leak_free", "none"),
 }
 
 
@@ -29,12 +37,16 @@ class SiteMethod(Section):
     """
 
     corrector: Corrector = Field(
-        "none", description="What takes the site out of the fixed-effects network: nothing, or an adversary"
+        "none",
+        description="What takes the site out of the fixed-effects network: nothing, an adversary, or ComBat "
+        "on the features: without the target, with it (a control that uses the outcome of test subjects), "
+        "or with that of training subjects alone (combat_leak_free)",
     )
     effects: Effects = Field(
         "none",
         description="What adapts predictions to the site: nothing, the site as a further input, random "
-        "intercepts and slopes with a variational posterior, or random intercepts of LMMNN",
+        "intercepts and slopes with a variational posterior, random intercepts of LMMNN, or random "
+        "intercepts and slopes by Monte Carlo EM",
     )
     fixed_weight: float = Field(
         1.0, ge=0, description="Weight λ_F of the loss of the fixed-effects prediction"
@@ -76,7 +88,7 @@ class SiteMethod(Section):
 
 
 def _default_objective(settings: dict[str, Any]) -> Objective:
-    return "ebe_mse" if settings["effects"] == "lmmnn" else "marginal_likelihood"
+    return "ebe_mse" if settings["effects"] in NORMAL_ERRORS else "marginal_likelihood"
 
 
 def _default_name(settings: dict[str, Any]) -> str:
@@ -91,8 +103,8 @@ class TrainedMethod(SiteMethod):
 
     objective: Objective = Field(
         default_factory=_default_objective,
-        description="What is minimised, as for other predictors; left out, ebe_mse with lmmnn, else "
-        "marginal_likelihood",
+        description="What is minimised, as for other predictors; left out, ebe_mse with lmmnn and "
+        "monte_carlo_em, else marginal_likelihood",
     )
     name: Annotated[str, Field(pattern=r"^[a-z0-9_]+$")] = Field(
         default_factory=_default_name,
@@ -106,9 +118,9 @@ class TrainedMethod(SiteMethod):
 
     @model_validator(mode="after")
     def _objective_suits(self):
-        if self.effects == "lmmnn" and self.objective != "ebe_mse":
-            raise ValueError("objective must be ebe_mse with effects lmmnn, whose likelihood is that of "
-                             f"normal errors, got {self.objective!r}")  # fmt: skip
+        if self.effects in NORMAL_ERRORS and self.objective != "ebe_mse":
+            raise ValueError(f"objective must be ebe_mse with effects {self.effects}, whose likelihood is "
+                             f"that of normal errors, got {self.objective!r}")  # fmt: skip
         return self
 
     def weighted(self, adversary_weight: float) -> SiteMethod:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from covary.config.base import Positive, Section
-from covary.config.site_methods import SiteTraining, TrainedMethod, default_methods
+from covary.config.site_methods import COMBAT, METHODS, SiteTraining, TrainedMethod, default_methods
 
 Correlation = Annotated[float, Field(ge=-1, le=1)]
 Deviation = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -49,8 +49,8 @@ class Sites(Section):
     methods: list[TrainedMethod] = Field(
         default_factory=default_methods,
         min_length=1,
-        description="Methods to train and to compare: names out of plain, site_input, domain_adversarial, "
-        "armed, armed_without_adversary and lmmnn, or {corrector, effects}",
+        description=f"Methods to train and to compare: names out of {', '.join(METHODS)}, or "
+        "{corrector, effects}",
     )
     training: SiteTraining = Field(default_factory=SiteTraining, description="How methods are trained")
 
@@ -82,4 +82,8 @@ class Sites(Section):
             if method.corrector == "adversary" and self.training.network == "linear_probe":
                 raise ValueError(f"methods[{i}].corrector must be none with training.network linear_probe, "
                                  "which has no hidden layer, got 'adversary'")  # fmt: skip
+            if method.corrector in COMBAT and self.training.network not in ("linear_probe", "perceptron"):
+                raise ValueError(f"methods[{i}].corrector must be none or adversary with training.network "
+                                 f"{self.training.network}, which sees images and no features, got "
+                                 f"{method.corrector!r}")  # fmt: skip
         return self

@@ -7,6 +7,7 @@ import pandas as pd
 import xarray as xr
 from jaxtyping import Float
 
+from covary.config.site_methods import RANDOM_EFFECTS
 from covary.dataset.sites import case_mix_of, most_at_sites
 from covary.dataset.subjects import members
 from covary.evaluate.sites import AtSites, intercepts_table, site_comparison, site_table
@@ -53,7 +54,7 @@ class LevelAtSites:
             "change": float(np.abs(moved - home).mean()),
             "inter_site_sd": float(np.sqrt(at_sites.var(axis=0).mean())),
         }
-        if effects in ("variational", "lmmnn"):
+        if effects in RANDOM_EFFECTS:
             found = SiteIntercepts(arrays["intercepts"].astype(float), arrays["intercepts_sd"].astype(float))
             means = intercepts_table(found, self._true_intercepts).mean()
             row |= {name: means[name] for name in ("correlation", "coverage", "variance", "true_variance")}

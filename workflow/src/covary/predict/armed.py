@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from covary.config.site_methods import Effects
 from covary.predict.adversary import observe
 from covary.predict.lmmnn import LmmnnEffects
+from covary.predict.monte_carlo_em import MonteCarloEffects
 from covary.predict.network import IMAGE, PredictorNetwork, input_of
 from covary.training.modules import SavedModule
 
@@ -31,11 +32,12 @@ _CENTRE_WEIGHT = 0.01  # of a batch in the running mean of the last hidden layer
 
 
 class Outputs(NamedTuple):
-    """One pass of a network with site effects."""
+    """One pass of a network with site effects; `last` is the last hidden layer."""
 
     fixed: Float[Tensor, "batch k"]
     mixed: Float[Tensor, "batch k"]
     hidden: Float[Tensor, "batch activation"]
+    last: Float[Tensor, "batch feature"]
 
 
 class Normal(nn.Module):
@@ -128,7 +130,7 @@ class SiteNetwork(SavedModule):
     """A network of any kind whose predictions may depend on the site.
 
     `effects` are `none`, `input` (the site is a further input: columns of a table, constant channels of an
-    image), `variational` or `lmmnn`. Other arguments are those of `PredictorNetwork`.
+    image), `variational`, `lmmnn` or `monte_carlo_em`. Other arguments are those of `PredictorNetwork`.
     """
 
     def __init__(
@@ -158,6 +160,8 @@ class SiteNetwork(SavedModule):
             self.effects = VariationalEffects(sites, h.shape[1], outputs)
         elif effects == "lmmnn":
             self.effects = LmmnnEffects(sites, outputs)
+        elif effects == "monte_carlo_em":
+            self.effects = MonteCarloEffects(sites, h.shape[1], outputs)
 
     def forward(
         self,
@@ -174,10 +178,14 @@ class SiteNetwork(SavedModule):
             x = _joined(x, x.new_full((len(x), self.sites), 1 / self.sites) if site is None else site)
         fixed, h, hidden = observe(self.network, x)
         if self.effects is None or site is None:
-            return Outputs(fixed, fixed, hidden)
-        if isinstance(self.effects, LmmnnEffects):
-            return Outputs(fixed, self.effects(fixed, site), hidden)
-        return Outputs(fixed, self.effects(fixed, h, site, generator), hidden)
+            mixed = fixed
+        elif isinstance(self.effects, LmmnnEffects):
+            mixed = self.effects(fixed, site)
+        elif isinstance(self.effects, MonteCarloEffects):
+            mixed = self.effects(fixed, h, site)
+        else:
+            mixed = self.effects(fixed, h, site, generator)
+        return Outputs(fixed, mixed, hidden, h)
 
     def intercepts(self) -> SiteIntercepts:
         """The intercepts of the training sites. Raises ValueError if the network has no random effects."""
@@ -185,6 +193,8 @@ class SiteNetwork(SavedModule):
             raise ValueError("this network has no random effects of sites")
         if isinstance(self.effects, LmmnnEffects):
             mean, sd = self.effects.intercept, self.effects.intercept_variance.sqrt()
+        elif isinstance(self.effects, MonteCarloEffects):
+            mean, sd = self.effects.mean[:, 0], self.effects.intercept_variance.sqrt()
         else:
             mean, sd = self.effects.intercepts.m[:, 0], self.effects.intercepts.s()[:, 0]
         return SiteIntercepts(*(value.detach().double().cpu().numpy() for value in (mean, sd)))

@@ -37,14 +37,16 @@ def train_epochs(
     stream: str,
     label: str,
     workers: int = 0,
+    begin: Callable[[int], None] = lambda epoch: None,
     **parts: Stateful,
 ) -> tuple[nn.Module, pd.DataFrame]:
     """Minimise the loss of `step` over the epochs of `config`; return the best state of the network.
 
     `step(rows, batch, number)` gives the mean losses of one batch of inputs, and has "loss" among them, which
-    is minimised. `number` counts the batches of the training. `validate` is given the running average of the
-    network after each epoch. Its loss decides which average is the best, and when the training stops. Where
-    it returns None, the last epoch is the best.
+    is minimised. `number` counts the batches of the training. `begin` is given the number of each epoch, from
+    0 on, before its first step. `validate` is given the running average of the network after each epoch. Its
+    loss decides which average is the best, and when the training stops. Where it returns None, the last epoch
+    is the best.
 
     Also returns a table with one row per epoch: epoch, the losses of `step`, validation_loss if there is one,
     best (whether this epoch was the best so far). `checkpoint` makes the checkpoint of the training
@@ -77,6 +79,7 @@ def train_epochs(
         for epoch in range(first_epoch, config.epochs):
             if _epochs_since_best(history) >= config.patience_epochs:
                 break
+            begin(epoch)
             network.train()
             sums: dict[str, list[Tensor]] = defaultdict(list)
             passes = range(epoch * config.passes, (epoch + 1) * config.passes)

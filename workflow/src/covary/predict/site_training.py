@@ -15,11 +15,12 @@ from covary.config.predictors import Predictor
 from covary.config.site_methods import SiteMethod
 from covary.errors import UserError
 from covary.predict.adversary import Adversary
-from covary.predict.armed import SiteNetwork
+from covary.predict.armed import Outputs, SiteNetwork
 from covary.predict.epochs import train_epochs
 from covary.predict.evidence import Evidence
 from covary.predict.examples import Inputs, content, to_input
 from covary.predict.lmmnn import LmmnnEffects
+from covary.predict.monte_carlo_em import MonteCarloEffects
 from covary.predict.network import source_of
 from covary.training.checkpoint import Checkpoint, fingerprint
 from covary.training.device import choose_device, device_of, fixed_threads, mixed_precision, place
@@ -55,7 +56,8 @@ def train_with_sites(
 
     Terms that the method does not have are left out. `likelihood` makes ℓ, minus a log likelihood per
     subject; each prediction has its own, because their errors differ. The random effects are drawn once per
-    pass. LMMNN has its own likelihood of a batch, in place of the sum.
+    pass. LMMNN and Monte Carlo EM have their own likelihood of a batch, in place of the sum; the latter draws
+    the random effects anew before each epoch.
 
     A running average of the weights is kept. With validation subjects, the average with the least loss of
     η_M at the true site is returned, and the training stops as `train_predictor` does; without, that of the
@@ -85,6 +87,7 @@ def train_with_sites(
         seed=seed,
         stream="site_predictor_order",
         label="train predictor with sites (epochs)",
+        begin=turns.begin,
         adversary=turns.adversary,
         of_fixed=turns.of_fixed,
         of_mixed=turns.of_mixed,
@@ -139,6 +142,13 @@ class _Turns:
         own = (train, validation, method, sites, seed)
         return cls(*own, network, adversary, of_fixed, of_mixed, of_adversary)
 
+    def begin(self, epoch: int) -> None:
+        """The E-step of Monte Carlo EM."""
+        effects = self.network.effects
+        if isinstance(effects, MonteCarloEffects):
+            draws = keyed_generator(self.seed, "monte_carlo_em", epoch)
+            effects.draw(*_residuals(self.network, self.train), draws)
+
     def step(self, rows: Int64[np.ndarray, " batch"], batch: np.ndarray, number: int) -> dict[str, Tensor]:
         """The losses of one batch; the adversary has its turn first."""
         method, effects, device = self.method, self.network.effects, device_of(self.network)
@@ -148,7 +158,7 @@ class _Turns:
         draws = keyed_generator(self.seed, "site_effects", number) if variational else None
         with mixed_precision(device):
             outputs = self.network(to_input(batch, device), one_hot(site, self.sites), draws)
-        fixed, mixed, hidden = (values.float() for values in outputs)
+        fixed, mixed, hidden, last = (values.float() for values in outputs)
         against = {}
         if method.corrector == "adversary":
             against["adversary_loss"] = found = self.adversary.cross_entropy(hidden.detach(), site)
@@ -157,6 +167,8 @@ class _Turns:
             self.of_adversary.step()
         if isinstance(effects, LmmnnEffects):
             loss = effects.loss(torch.from_numpy(evidence.value).to(fixed) - fixed, site)
+        elif isinstance(effects, MonteCarloEffects):
+            loss = effects.loss(torch.from_numpy(evidence.value).to(fixed) - fixed, last, site)
         else:
             loss = self.of_mixed(mixed, evidence).mean()
         if variational:
@@ -169,11 +181,14 @@ class _Turns:
     def validate(self, average: SiteNetwork) -> float | None:
         """The loss of η_M at the true sites of validation subjects; None if there are none."""
         if isinstance(average.effects, LmmnnEffects):
-            _predict_intercepts(average, self.train)
+            residual, _, site = _residuals(average, self.train)
+            average.effects.predict_intercepts(residual, site)
+        elif isinstance(average.effects, MonteCarloEffects):
+            average.effects.condition(*_residuals(average, self.train))
         if self.validation is None:
             return None
-        evidence, site = self.validation.evidence, one_hot_rows(self.validation.site, self.sites)
-        predicted = predict_with_sites(average, self.validation.inputs, site)
+        evidence, weights = self.validation.evidence, one_hot_rows(self.validation.site, self.sites)
+        predicted = predict_with_sites(average, self.validation.inputs, weights)
         fixed, mixed = (torch.from_numpy(values).to(device_of(average)) for values in predicted)
         if self.method.effects == "variational":  # `marginal_likelihood` fits its V here
             self.of_fixed.validate(fixed, evidence)
@@ -190,8 +205,6 @@ def _optimiser(network: SiteNetwork, config: Predictor) -> torch.optim.Optimizer
     return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
 
 
-@fixed_threads(1)
-@torch.no_grad()
 def predict_with_sites(
     network: SiteNetwork, inputs: Inputs, site: Float[np.ndarray, "n site"] | None = None
 ) -> tuple[Float32[np.ndarray, "n k"], Float32[np.ndarray, "n k"]]:
@@ -200,14 +213,23 @@ def predict_with_sites(
     `site` has a row per subject: one-hot, or probabilities of the training sites. Without it the second
     prediction is the first.
     """
+    fixed, mixed = (values.cpu().numpy() for values in outputs_of(network, inputs, site)[:2])
+    return fixed, mixed
+
+
+@fixed_threads(1)
+@torch.no_grad()
+def outputs_of(
+    network: SiteNetwork, inputs: Inputs, site: Float[np.ndarray, "n site"] | None = None
+) -> Outputs:
+    """All that a pass of `predict_with_sites` gives, on the network's device."""
     network.eval()
     device, found = device_of(network), []
     for i in range(0, len(inputs), _INFERENCE_BATCH):
         part = slice(i, i + _INFERENCE_BATCH)
         weights = None if site is None else torch.from_numpy(site[part]).float().to(device)
-        found.append(network(to_input(inputs[part], device), weights)[:2])
-    fixed, mixed = (torch.cat(parts).float().cpu().numpy() for parts in zip(*found, strict=True))
-    return fixed, mixed
+        found.append(network(to_input(inputs[part], device), weights))
+    return Outputs(*(torch.cat(parts).float() for parts in zip(*found, strict=True)))
 
 
 def one_hot(site: Int64[Tensor, " n"], sites: int) -> Float32[Tensor, "n site"]:
@@ -220,9 +242,11 @@ def one_hot_rows(site: Int64[np.ndarray, " n"], sites: int) -> Float32[np.ndarra
     return np.eye(sites, dtype=np.float32)[site]
 
 
-def _predict_intercepts(network: SiteNetwork, train: SiteExamples) -> None:
-    """Let LMMNN predict its intercepts from the residuals of all training subjects."""
-    fixed, _ = predict_with_sites(network, train.inputs)
-    device = device_of(network)
-    residual = torch.from_numpy(train.evidence.guess() - fixed).float().to(device)
-    network.effects.predict_intercepts(residual, torch.from_numpy(train.site).to(device))
+def _residuals(
+    network: SiteNetwork, train: SiteExamples
+) -> tuple[Float[Tensor, "subject k"], Float[Tensor, "subject feature"], Int64[Tensor, " subject"]]:
+    """What random effects follow from: residuals of all training subjects, their last hidden layer, sites."""
+    outputs = outputs_of(network, train.inputs)
+    device = outputs.fixed.device
+    residual = torch.from_numpy(train.evidence.guess()).to(device) - outputs.fixed
+    return residual.float(), outputs.last, torch.from_numpy(train.site).to(device)

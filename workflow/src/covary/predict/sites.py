@@ -4,7 +4,7 @@ Test sites have no part in any choice.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -15,19 +15,26 @@ from jaxtyping import Float, Float32, Int64, UInt8
 
 from covary.config.site_methods import SiteMethod, SiteTraining, TrainedMethod
 from covary.predict.armed import SiteNetwork
+from covary.predict.combat import Combat, Line, fit_corrector, harmonised
 from covary.predict.evidence import Evidence, Targets
-from covary.predict.examples import Inputs, to_input
+from covary.predict.examples import Inputs
 from covary.predict.fit import Level
 from covary.predict.network import ENCODING, input_of
 from covary.predict.objectives.catalogue import OBJECTIVES
 from covary.predict.objectives.likelihoods import CategoricalLikelihood, Classes, NormalLikelihood, with_first
-from covary.predict.site_training import SiteExamples, one_hot_rows, predict_with_sites, train_with_sites
-from covary.training.device import device_of, fixed_threads
+from covary.predict.site_training import (
+    SiteExamples,
+    one_hot_rows,
+    outputs_of,
+    predict_with_sites,
+    train_with_sites,
+)
 from covary.vae import VAE, encode
 
 _SITE_PREDICTOR = {"epochs": 20}
 
 Numbers = Int64[np.ndarray, " subject"]
+Estimates = Float[np.ndarray, "subject random_effect"]
 
 
 @dataclass(frozen=True)
@@ -48,24 +55,43 @@ class Chosen:
 
 @dataclass(frozen=True)
 class TrainedSites:
-    """The network of a method, the classifier of sites if the method needs one, and the settings."""
+    """The network of a method, the classifier of sites if the method needs one, and the settings.
+
+    Subjects are given with their sites and estimates of their random effects. Apart from the site at training
+    sites, only ComBat uses these: it harmonises the inputs by the site, and `combat_target` by the estimates.
+    The classifier sees the inputs as they are.
+    """
 
     network: SiteNetwork
     site_predictor: SiteNetwork | None
+    combat: Combat | None
     chosen: Chosen
     history: pd.DataFrame
     centre: Float[np.ndarray, "2 random_effect"]
 
-    def at_seen(self, inputs: np.ndarray, site: Numbers) -> Float32[np.ndarray, "2 subject random_effect"]:
+    def at_seen(
+        self, inputs: np.ndarray, site: Numbers, estimates: Estimates
+    ) -> Float32[np.ndarray, "2 subject random_effect"]:
         """The fixed-effects and the mixed-effects prediction of subjects at training sites."""
-        return self._centred(predict_with_sites(self.network, inputs, one_hot_rows(site, self.network.sites)))
+        weights = one_hot_rows(site, self.network.sites)
+        return self._centred(
+            predict_with_sites(self.network, harmonised(self.combat, inputs, site, estimates), weights)
+        )
 
-    def at_unseen(self, inputs: np.ndarray) -> Float32[np.ndarray, "2 subject random_effect"]:
+    def at_unseen(
+        self, inputs: np.ndarray, site: Numbers, estimates: Estimates
+    ) -> Float32[np.ndarray, "2 subject random_effect"]:
         """The same with the probabilities of the training sites, as the classifier predicts them."""
         weights = None
         if self.site_predictor is not None:
             weights = _probabilities(self.site_predictor, inputs)
-        return self._centred(predict_with_sites(self.network, inputs, weights))
+        return self._centred(
+            predict_with_sites(self.network, harmonised(self.combat, inputs, site, estimates), weights)
+        )
+
+    def line(self, inputs: np.ndarray, site: Numbers, estimates: Estimates) -> Line | None:
+        """How ComBat harmonises the inputs of these subjects; None without ComBat."""
+        return None if self.combat is None else self.combat.line(inputs, site, estimates)
 
     def _centred(self, both: tuple[np.ndarray, np.ndarray]) -> Float32[np.ndarray, "2 subject random_effect"]:
         return np.stack(both) - self.centre[:, None].astype(np.float32)
@@ -85,23 +111,27 @@ def train_method(
     """Choose settings, then train on all training subjects; stop by validation subjects at the true site.
 
     `inputs`, `site` and `parts` have `train` and `validation`; sites are numbered 0 … C - 1. As with other
-    predictors by `marginal_likelihood`, predictions are moved to the mean 0 over validation subjects.
+    predictors by `marginal_likelihood`, predictions are moved to the mean 0 over validation subjects. The
+    target of ComBat is the empirical Bayes estimates, whatever the objective.
     """
     sites, row = int(site["train"].max()) + 1, OBJECTIVES[method.objective]
     evidence = level.evidence(method.objective)
-    estimates = level.evidence("ebe_mse").guess()[parts["train"]]
+    of_all = level.evidence("ebe_mse").guess()
+    estimates = {split: of_all[parts[split]] for split in ("train", "validation")}
     chosen = choose_settings(
-        inputs["train"], estimates, site["train"], method, training, seed=seed,
+        inputs["train"], estimates["train"], site["train"], method, training, seed=seed,
         checkpoint_dir=checkpoint_dir / "left_out",
     )  # fmt: skip
     config = training.predictor(method.objective).model_copy(update={"weight_decay": chosen.weight_decay})
-    k = estimates.shape[1]
+    k = estimates["train"].shape[1]
+    combat = fit_corrector(method.corrector, inputs["train"], site["train"], estimates["train"])
 
     def likelihood():
         return row.loss(level.omega, config.covariance) if row.centred else NormalLikelihood(k)
 
     examples = [
-        SiteExamples(inputs[split], evidence[parts[split]], site[split]) for split in ("train", "validation")
+        SiteExamples(harmonised(combat, inputs[split], site[split], own), evidence[parts[split]], site[split])
+        for split, own in estimates.items()
     ]
     network, history = train_with_sites(
         *examples, likelihood, config, chosen.method, sites, seed, checkpoint_dir / "network"
@@ -109,11 +139,11 @@ def train_method(
     predictor = None
     if chosen.method.uses_sites:
         predictor = _site_predictor(inputs["train"], site["train"], training, seed, checkpoint_dir / "sites")
-    trained = TrainedSites(network, predictor, chosen, history, np.zeros((2, k)))
+    trained = TrainedSites(network, predictor, combat, chosen, history, np.zeros((2, k)))
     if not row.centred:
         return trained
-    centre = trained.at_seen(inputs["validation"], site["validation"]).mean(axis=1)
-    return TrainedSites(network, predictor, chosen, history, centre)
+    validation = (values["validation"] for values in (inputs, site, estimates))
+    return replace(trained, centre=trained.at_seen(*validation).mean(axis=1))
 
 
 def choose_settings(
@@ -130,7 +160,8 @@ def choose_settings(
 
     Candidates are values of λ_g, or of the weight decay where there is no adversary. They are trained on
     empirical Bayes estimates whatever the objective, because this takes seconds. For methods with random
-    effects the better one of both predictions also decides what serves subjects at unseen sites.
+    effects the better one of both predictions also decides what serves subjects at unseen sites. To ComBat,
+    sites that are left out are new ones.
     """
     has_adversary = method.corrector == "adversary"
     candidates = [(weight, 0.0) for weight in training.adversary_weights]
@@ -145,14 +176,16 @@ def choose_settings(
         if method.uses_sites:
             predictor = _site_predictor(inputs[~out], code, training, seed, checkpoint_dir / f"sites_{fold}")
             weights = _probabilities(predictor, inputs[out])
-        examples = SiteExamples(inputs[~out], Targets(estimates[~out].astype(np.float32)), code)
+        combat = fit_corrector(method.corrector, inputs[~out], site[~out], estimates[~out])
+        seen, new = (harmonised(combat, inputs[part], site[part], estimates[part]) for part in (~out, out))
+        examples = SiteExamples(seen, Targets(estimates[~out].astype(np.float32)), code)
         for c, (weight, decay) in enumerate(candidates):
             network, _ = train_with_sites(
                 examples, None, lambda: NormalLikelihood(estimates.shape[1]),
                 config.model_copy(update={"weight_decay": decay}), method.weighted(weight),
                 len(remaining), seed, checkpoint_dir / f"{fold}_{c}",
             )  # fmt: skip
-            for j, predicted in enumerate(predict_with_sites(network, inputs[out], weights)):
+            for j, predicted in enumerate(predict_with_sites(network, new, weights)):
                 squares[c, j] += np.square(predicted - estimates[out]).sum()
     squares /= estimates.size
     errors = pd.DataFrame(candidates, columns=["adversary_weight", "weight_decay"])
@@ -178,14 +211,9 @@ def inputs_of(network: str, vae: VAE | None, images: UInt8[np.ndarray, "subject 
     return encode(vae, images)[0]
 
 
-@fixed_threads(1)
-@torch.no_grad()
 def hidden_of(network: SiteNetwork, inputs: np.ndarray) -> Float32[np.ndarray, "subject activation"]:
     """Activations of all hidden layers of the fixed-effects network, which the adversary sees."""
-    network.eval()
-    device, step = device_of(network), 256
-    parts = [network(to_input(inputs[i : i + step], device)).hidden for i in range(0, len(inputs), step)]
-    return torch.cat(parts).float().cpu().numpy()
+    return outputs_of(network, inputs).hidden.cpu().numpy()
 
 
 def _site_predictor(

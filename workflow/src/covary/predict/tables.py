@@ -17,10 +17,11 @@ import torch
 from jaxtyping import Float, Float32, Int64, Shaped
 
 from covary.config.predictors import Predictor
-from covary.config.site_methods import SiteMethod
+from covary.config.site_methods import NORMAL_ERRORS, SiteMethod
 from covary.dataset import sites
 from covary.errors import UserError
 from covary.predict.armed import SiteIntercepts
+from covary.predict.combat import fit_corrector, harmonised
 from covary.predict.evidence import Targets
 from covary.predict.objectives.likelihoods import CategoricalLikelihood, Classes, NormalLikelihood
 from covary.predict.site_training import SiteExamples, one_hot_rows, predict_with_sites, train_with_sites
@@ -40,6 +41,7 @@ _USUAL = {
 _SITE_PREDICTOR = {"width": 32, "epochs": 30}
 
 Features = Float[np.ndarray, "subject feature"]
+Names = Sequence[Any] | np.ndarray
 
 
 class SiteModel:
@@ -51,6 +53,11 @@ class SiteModel:
     `covary.config.predictors.Predictor`. With `new_sites`, `fit` also trains the classifier that predicts
     the site of subjects at new sites. Features and targets are standardised inside. The result depends
     on the data, the settings and the seed only. Raises UserError for an unknown method or setting.
+
+    ComBat (`combat`, `combat_target`, `combat_leak_free`, see `covary.predict.combat`) harmonises features by
+    the site of their subject, so its fixed-effects predictions depend on `site`, too. A name that is not one
+    of training is a new site. Without `site`, the subjects are taken as those of one new site.
+    `combat_target` needs `y` of test subjects: what it predicts is an optimistic control.
     """
 
     def __init__(
@@ -65,8 +72,9 @@ class SiteModel:
         self.method = method if isinstance(method, SiteMethod) else SiteMethod.model_validate(method)
         if task not in ("regression", "classification"):
             raise UserError(f"task must be regression or classification, got {task!r}")
-        if task == "classification" and self.method.effects == "lmmnn":
-            raise UserError("method: lmmnn is for regression; its likelihood is that of normal errors")
+        if task == "classification" and self.method.effects in NORMAL_ERRORS:
+            raise UserError(f"method: {self.method.effects} is for regression; its likelihood is that of "
+                            "normal errors")  # fmt: skip
         self.task, self.seed = task, seed
         self.new_sites = new_sites and self.method.uses_sites
         self.config = Predictor.model_validate(_USUAL | training)
@@ -81,7 +89,8 @@ class SiteModel:
         """Train the network, and the classifier that predicts the site of subjects at new sites.
 
         A training that was killed goes on if `checkpoint_dir` is the same. Raises UserError if arrays
-        differ in length, a number is not finite, or a site is missing (see `covary.dataset.sites.encode`).
+        differ in length, a number is not finite, or a site is missing (see `covary.dataset.sites.encode`);
+        with ComBat also as `covary.predict.combat.Combat.fit` does.
         """
         code, self.sites = sites.encode(site)
         for name, values in (("x", x), ("y", y)):
@@ -95,11 +104,14 @@ class SiteModel:
         with tempfile.TemporaryDirectory() as temporary:
             folder = checkpoint_dir or Path(temporary)
             evidence, likelihood = self._evidence(y)
+            known = self._known(site, y)
+            self._combat = fit_corrector(self.method.corrector, features, *known)
+            seen = harmonised(self._combat, features, *known)
             self.network, self.history = train_with_sites(
-                SiteExamples(features, evidence, code), None, likelihood, self.config, self.method,
+                SiteExamples(seen, evidence, code), None, likelihood, self.config, self.method,
                 len(self.sites), self.seed, folder / "network",
             )  # fmt: skip
-            if self.new_sites:
+            if self.new_sites:  # it sees the features as they are, in which the site is
                 config = self.config.model_copy(update=_SITE_PREDICTOR)
                 labels = SiteExamples(features, Classes(code, len(self.sites)), code)
                 self.site_predictor, _ = train_with_sites(
@@ -108,25 +120,27 @@ class SiteModel:
                 )  # fmt: skip
         return self
 
-    def predict_fixed(self, x: Features) -> Float[np.ndarray, "subject ..."]:
+    def predict_fixed(
+        self, x: Features, site: Names | None = None, y: np.ndarray | None = None
+    ) -> Float[np.ndarray, "subject ..."]:
         """What the features alone say: targets, or probabilities of the classes."""
-        return self._result(predict_with_sites(self.network, self._standardised(x))[0])
+        return self._result(predict_with_sites(self.network, self._inputs(x, site, y))[0])
 
     def predict_mixed(
-        self, x: Features, site: Sequence[Any] | np.ndarray | None = None
+        self, x: Features, site: Names | None = None, y: np.ndarray | None = None
     ) -> Float[np.ndarray, "subject ..."]:
         """The same with the effects of the sites.
 
         Without `site`, the random effects are averages over the training sites, weighted by the probabilities
-        that the site predictor gives to them. Raises UserError for a site that was not in training.
+        that the site predictor gives to them; with ComBat, this takes one call per new site. Raises UserError
+        for a site that was not in training, if the method has effects of sites.
         """
-        features = self._standardised(x)
         if not self.method.uses_sites:
-            return self.predict_fixed(x)
+            return self.predict_fixed(x, site, y)
         weights = (
             self.site_probabilities(x) if site is None else one_hot_rows(self._codes(site), len(self.sites))
         )
-        return self._result(predict_with_sites(self.network, features, weights)[1])
+        return self._result(predict_with_sites(self.network, self._inputs(x, site, y), weights)[1])
 
     def site_probabilities(self, x: Features) -> Float32[np.ndarray, "subject site"]:
         """The probabilities of the training sites. Raises UserError if no classifier was trained."""
@@ -134,20 +148,30 @@ class SiteModel:
             raise UserError("the site predictor needs new_sites=True and a method with effects of sites")
         return _probabilities(predict_with_sites(self.site_predictor, self._standardised(x))[0])
 
-    def hidden(self, x: Features) -> Float32[np.ndarray, "subject activation"]:
+    def hidden(
+        self, x: Features, site: Names | None = None, y: np.ndarray | None = None
+    ) -> Float32[np.ndarray, "subject activation"]:
         """Activations of all hidden layers of the fixed-effects network, which the adversary sees."""
         with torch.no_grad():
-            return self.network(torch.from_numpy(self._standardised(x))).hidden.numpy()
+            return self.network(torch.from_numpy(self._inputs(x, site, y))).hidden.numpy()
 
-    def sensitivity(self, x: Features) -> Float[np.ndarray, " feature"]:
+    def sensitivity(
+        self, x: Features, site: Names | None = None, y: np.ndarray | None = None
+    ) -> Float[np.ndarray, " feature"]:
         """Mean |∂η_F/∂x| of each feature over subjects and outputs: how much η_F relies on it.
 
-        Outputs are log odds, or targets in standard deviations; features are in their own units.
+        Outputs are log odds, or targets in standard deviations; features are in their own units. ComBat's
+        estimates of a new site are held fixed.
         """
-        features = torch.from_numpy(self._standardised(x)).requires_grad_()
+        features = torch.from_numpy(self._inputs(x, site, y)).requires_grad_()
         output = self.network(features).fixed
         slopes = [torch.autograd.grad(column.sum(), features, retain_graph=True)[0] for column in output.T]
-        return torch.stack(slopes).abs().mean(dim=(0, 1)).double().numpy() / self._scale
+        sizes = torch.stack(slopes).abs()
+        if self._combat is not None:
+            sizes = sizes * torch.from_numpy(
+                self._combat.line(self._standardised(x), *self._known(site, y)).slope
+            )
+        return sizes.mean(dim=(0, 1)).double().numpy() / self._scale
 
     def intercepts(self) -> SiteIntercepts:
         """Random intercepts of the training sites, in the units of y (regression) or log odds."""
@@ -168,6 +192,26 @@ class SiteModel:
     def _standardised(self, x: Features) -> Float32[np.ndarray, "subject feature"]:
         return ((x - self._mean) / self._scale).astype(np.float32)
 
+    def _inputs(
+        self, x: Features, site: Names | None, y: np.ndarray | None
+    ) -> Float32[np.ndarray, "subject feature"]:
+        """What the network sees: standardised features, which ComBat harmonises if there is one."""
+        return harmonised(self._combat, self._standardised(x), *self._known(site, y))
+
+    def _known(
+        self, site: Names | None, y: np.ndarray | None
+    ) -> tuple[np.ndarray | None, Float32[np.ndarray, "subject covariate"] | None]:
+        """What ComBat may use of subjects beside their features: their site and their target."""
+        return None if site is None else np.asarray(site, object), None if y is None else self._target(y)
+
+    def _target(self, y: np.ndarray) -> Float32[np.ndarray, "subject covariate"]:
+        """Targets in standard deviations, or the classes after the first one as columns of 0 and 1."""
+        if self.task == "classification":
+            return (y[:, None] == self.classes[1:]).astype(np.float32)
+        return ((np.asarray(y, np.float64).reshape(len(y), -1) - self._level) / self._spread).astype(
+            np.float32
+        )
+
     def _evidence(self, y: np.ndarray):
         if self.task == "classification":
             self.classes, labels = np.unique(y, return_inverse=True)
@@ -177,8 +221,7 @@ class SiteModel:
             raise UserError("y must be finite")
         self._flat = np.ndim(y) == 1
         self._level, self._spread = targets.mean(axis=0), targets.std(axis=0)
-        scaled = ((targets - self._level) / self._spread).astype(np.float32)
-        return Targets(scaled), lambda: NormalLikelihood(targets.shape[1])
+        return Targets(self._target(y)), lambda: NormalLikelihood(targets.shape[1])
 
     def _result(self, output: Float32[np.ndarray, "subject k"]) -> Float[np.ndarray, "subject ..."]:
         if self.task == "classification":

@@ -236,7 +236,8 @@ def _optional_results_in_words(
         found["phenotypes"] = phenotypes.sentences(tables)
     if config.sites is not None:
         with_mark = config.sites.scanner.watermark > 0
-        found["sites"] = sites.sentences(tables, ceiling, with_mark=with_mark)
+        controls = [method.name for method in config.sites.methods if method.corrector == "combat_target"]
+        found["sites"] = sites.sentences(tables, ceiling, with_mark=with_mark, controls=controls)
         found["site_rows"] = sites.rows(tables)
     if posteriors.has_posterior_checks(config):
         found["posteriors"] = posteriors.sentences(tables)

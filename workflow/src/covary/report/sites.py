@@ -1,6 +1,6 @@
 """The part of the report about sites: what methods find at sites that they know and at new ones."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import pandas as pd
 
@@ -14,11 +14,18 @@ _WHERE = {"seen": "at known sites", "unseen": "at new sites"}
 _CLOSE = 0.05  # above chance, in balanced accuracy
 
 
-def sentences(tables: Mapping[str, pd.DataFrame], ceiling: pd.DataFrame, *, with_mark: bool) -> list[str]:
+def sentences(
+    tables: Mapping[str, pd.DataFrame],
+    ceiling: pd.DataFrame,
+    *,
+    with_mark: bool,
+    controls: Collection[str] = (),
+) -> list[str]:
     """What is found at known and at new sites, what differs between methods, and what to do about it.
 
     `ceiling` is the table of `evaluate.measured_ceiling`. Methods are compared only at noise levels where the
-    images carry something. `with_mark` says whether scanners leave a mark in the image.
+    images carry something. `with_mark` says whether scanners leave a mark in the image. `controls` are
+    the names of methods that use the outcome of test subjects; they are never advised.
     """
     scores, comparison, about = (tables[name] for name in TABLES)
     carried = carries(comparison, ceiling)
@@ -27,12 +34,15 @@ def sentences(tables: Mapping[str, pd.DataFrame], ceiling: pd.DataFrame, *, with
         f"At {noise_label(v)} methods are not compared, because the images were measured to carry {NOTHING}."
         for v in silent["noise_variance"]
     ]
+    with_control = comparison[["method", "reference"]].isin(controls).any(axis=1)
+    honest = scores[~scores["method"].isin(controls)], comparison[carried & ~with_control]
     return [
         _found(scores),
         *_compared(comparison[carried]),
         *nothing,
         _scanner(about, with_mark=with_mark),
-        *([_advice(scores, comparison[carried])] if carried.any() else []),
+        *([_control(controls)] if controls else []),
+        *([_advice(*honest)] if all(map(len, honest)) else []),
     ]
 
 
@@ -112,6 +122,18 @@ def _scanner(about: pd.DataFrame, *, with_mark: bool) -> str:
     return (
         f"{text} If the mark in the corner is that of another site and all else stays, predictions move by "
         f"this many standard deviations: {joined(moved)}."
+    )
+
+
+def _control(methods: Collection[str]) -> str:
+    """What methods that use the outcome of test subjects are good for."""
+    names = joined([f"“{site_method_label(name)}”" for name in methods])
+    one = len(methods) == 1
+    uses, control = ("uses", "an optimistic control") if one else ("use", "optimistic controls")
+    return (
+        f"{names} {uses} the outcome of test subjects, estimated from their records, to harmonise the "
+        f"features that it is predicted from: {control}. In practice the outcome of a new subject is not "
+        "known, so such scores cannot be expected there."
     )
 
 

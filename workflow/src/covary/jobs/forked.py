@@ -100,8 +100,8 @@ class Server:
     `ready` is set when it has imported. A script that starts earlier waits until then.
 
     A fork that has run a script runs the same script again, with what JAX has traced and compiled so far: for
-    another noise level this is most of the time of some jobs. At most `_WAITING` forks wait for that, and hold
-    at most `_WAITING_MB` of their own; those that have waited longest end first.
+    another noise level this is most of the time of some jobs. At most `_WAITING` forks wait for that, and
+    hold at most `_WAITING_MB` of their own; those that have waited longest end first.
     """
 
     def __init__(self) -> None:
@@ -220,7 +220,7 @@ def _give_back_memory() -> None:
 
 
 def _own_mb() -> float:
-    """Memory of this process that it does not share with others, in MiB; where unknown, the most it ever had."""
+    """Memory that this process does not share, in MiB; where that is unknown, the most it ever had."""
     try:
         lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
     except OSError:  # not Linux

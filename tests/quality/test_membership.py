@@ -6,8 +6,8 @@ import torch
 
 from covary import rng
 from covary.config.generator import Generator
-from covary.diffusion import train_generator
-from covary.diffusion.membership import denoising_errors
+from covary.diffusion import ImageGenerator, train_generator, write_start
+from covary.diffusion.membership import denoising_errors, network_at_start
 from covary.quality.privacy import area_under_curve, attack_table
 from covary.vae import VAE, encode
 
@@ -55,3 +55,17 @@ def test_errors_do_not_depend_on_the_other_images(trained):
     images = textures("others")
     alone = denoising_errors(trained, images[:3], images[:3], 1)
     np.testing.assert_allclose(alone, denoising_errors(trained, images, images, 1)[:3], rtol=1e-3)
+
+
+def test_a_network_that_only_started_gives_nothing_away_against_its_start(trained, tmp_path):
+    """Whatever the images are: errors of the same network differ by nothing, and ties count half."""
+    config = Generator(block_channels=[32, 32], patch_px=2)
+    write_start(trained.unet, trained.residual_scale, config, SIZE_PX, 1, tmp_path / "start.safetensors")
+    config = config.model_copy(update={"start": str(tmp_path / "start.safetensors")})
+    untrained = ImageGenerator.initialise(config, trained.vae, SIZE_PX)
+    members, others = (
+        denoising_errors(untrained, x, x, 1) / denoising_errors(network_at_start(trained, config), x, x, 1)
+        for x in (textures("train"), textures("others"))
+    )
+    table = attack_table(members, others, seed=1, compared_by="against the start").set_index("measure")
+    assert table.loc["membership_auc", "value"] == 0.5 and set(table["space"]) == {"against the start"}

@@ -9,7 +9,7 @@ from covary import evaluate, figures, nlme, rng
 from covary.dataset.association import blur
 from covary.evaluate.visits_worth import VisitForecasts, visits_worth_table
 from covary.resampling import Resamples
-from covary.wording import ATTACK
+from covary.wording import ATTACK, ATTACK_BY_START
 
 NOISES = (0.0, 1.0, 9.0)
 EFFECTS = ("eta_ka", "eta_cl", "eta_v")
@@ -202,11 +202,18 @@ def population():
 
 
 def privacy(**values):
-    """Nothing copied; `values` replace a measure in the features of the encoder, or `attack_auc`."""
-    auc = values.get("attack_auc", 0.5)
+    """Nothing copied; `values` replace a measure in the features of the encoder, or the AUC of an attack:
+    `attack_auc`, and `by_start_auc`, which is left out otherwise."""
+    attacks = {ATTACK: values.get("attack_auc", 0.5)}
+    if "by_start_auc" in values:
+        attacks[ATTACK_BY_START] = values["by_start_auc"]
     attack = [
-        (ATTACK, "membership_auc", auc, 0.9 * auc, 1.1 * auc, 0.5),
-        (ATTACK, "true_positives", 0.01, 0.002, 0.03, 0.01),
+        row
+        for name, auc in attacks.items()
+        for row in (
+            (name, "membership_auc", auc, 0.9 * auc, 1.1 * auc, 0.5),
+            (name, "true_positives", 0.01, 0.002, 0.03, 0.01),
+        )
     ]
     measures = {"closer_than_held_out": 0.5, "near_copies": 0.01, "membership_auc": 0.5}
     rows = [

@@ -343,6 +343,7 @@ rule check_privacy:
     params:
         dataset=DATASET,
         generator=generator_folder,
+        settings=section("generator"),
         privacy_images=settings.evaluation.privacy_images,
         resamples=settings.evaluation.bootstrap_resamples,
         seed=settings.seed,

@@ -6,10 +6,12 @@ import numpy as np
 import pandas as pd
 
 from covary import diffusion, images, quality, store
+from covary.config.generator import Generator
 from covary.dataset import names
-from covary.diffusion.membership import denoising_errors
+from covary.diffusion.membership import denoising_errors, network_at_start
 from covary.jobs.run import run
 from covary.quality import privacy
+from covary.wording import ATTACK, ATTACK_BY_START
 
 
 def check_privacy(
@@ -18,11 +20,12 @@ def check_privacy(
     dataset: Path,
     table: Path,
     pairs: Path,
+    settings: Generator,
     privacy_images: int,
     resamples: int,
     seed: int,
 ) -> None:
-    """Write how well the attack does, distances to the nearest images, and the closest pairs."""
+    """Write how well attacks do, distances to the nearest images, and the closest pairs."""
     prepared = images.load(index.parent)
     network = diffusion.ImageGenerator.load(generator)
     encoder = quality.encoder_features(network.vae)
@@ -35,13 +38,20 @@ def check_privacy(
     }
     others = quality.spread(len(held_out), privacy_images)
     some = quality.spread(len(train), len(others))
-    errors = (
-        denoising_errors(network, train[some], prepared.train[some], seed),
-        denoising_errors(network, held_out[others], prepared.test[others], seed),
-    )
-    attack = privacy.attack_table(*errors, seed=seed, resamples=resamples)
+    parts = (train[some], prepared.train[some]), (held_out[others], prepared.test[others])
+    errors = {ATTACK: [denoising_errors(network, *part, seed) for part in parts]}
+    if settings.start is not None:
+        before = network_at_start(network, settings)
+        easy = [denoising_errors(before, *part, seed) for part in parts]
+        errors[ATTACK_BY_START] = [
+            after / at_start for after, at_start in zip(errors[ATTACK], easy, strict=True)
+        ]
+    tables = [
+        privacy.attack_table(*values, seed=seed, resamples=resamples, compared_by=name)
+        for name, values in errors.items()
+    ]
     distances = privacy.privacy_table(found, seed=seed, resamples=resamples)
-    pd.concat([attack, distances]).to_csv(table, index=False)
+    pd.concat([*tables, distances]).to_csv(table, index=False)
     np.savez(pairs, **privacy.closest_pairs(found, {"generated": generated, "held_out": held_out}, train))
 
 

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-ATTACK = "denoising error"  # what the membership attack compares images by, in `privacy.csv`
+# What membership attacks compare images by, in `privacy.csv`.
+ATTACK, ATTACK_BY_START = "denoising error", "denoising error against that of the start"
 _TRAINED_ON = {"ebe_mse": "EBE", "marginal_likelihood": "likelihood"}
 _FORECASTS = {"ideal": "knowing η", "no_image": "without the image"}
 _SITE_METHODS = {

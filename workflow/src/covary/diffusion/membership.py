@@ -2,12 +2,17 @@
 
 A network denoises what it was trained on better than other images (loss-based membership inference, Carlini
 et al. 2023, arXiv:2301.13188). The attacker has the image, the generator and its VAE.
+
+Some images are easier to denoise than others, for every network. Where the generator started from a network
+that is public, the attacker divides by the error of that network, which has not seen the images (a
+reference model: Watson et al. 2022, arXiv:2111.08440).
 """
 
 import numpy as np
 import torch
 from jaxtyping import Float64, UInt8
 
+from covary.config.generator import Generator
 from covary.diffusion.generator import ImageGenerator
 from covary.diffusion.loss import squared_errors
 from covary.diffusion.spaces import LatentSpace
@@ -18,6 +23,11 @@ from covary.vae import encode
 # Shares of the noise schedule. Later, little of the image is left; earlier, the noise is too weak to hide it.
 _TIMES = (0.1, 0.2, 0.4)
 _BATCH = 64
+
+
+def network_at_start(trained: ImageGenerator, config: Generator) -> ImageGenerator:
+    """The generator before its training, from the file `config.start`. Raises as `read_start` does."""
+    return ImageGenerator.initialise(config, trained.vae, trained.space.size_px)
 
 
 @fixed_threads()

@@ -125,17 +125,19 @@ def attack_table(
     *,
     seed: int,
     resamples: int = 1000,
+    compared_by: str = ATTACK,
 ) -> pd.DataFrame:
     """How well an attack tells training images from held-out ones, in the columns of `privacy_table`.
 
-    `train` and `held_out` are the generator's errors (`denoising_errors`). The measures: `membership_auc`,
+    `train` and `held_out` are the generator's errors (`denoising_errors`), or what else the images are
+    `compared_by`, where training images have less of it. The measures: `membership_auc`,
     the area under the ROC curve (chance: 0.5); `true_positives`, the share of training images that the attack
     finds when it takes 1 % of the held-out images for training images (chance: 0.01).
     """
     found = near_copies(train, held_out, seed=seed, resamples=resamples)
     rows = [
-        (ATTACK, "membership_auc", *area_under_curve(-train, -held_out), 0.5),
-        (ATTACK, "true_positives", *found, NEAR_COPY),
+        (compared_by, "membership_auc", *area_under_curve(-train, -held_out), 0.5),
+        (compared_by, "true_positives", *found, NEAR_COPY),
     ]
     return pd.DataFrame(rows, columns=_COLUMNS)
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from covary.evaluate.ledger import measured_ceiling
 from covary.report.comparisons import NOTHING, carries, compared, direction
-from covary.wording import ATTACK, joined, levels, noise_label, percent
+from covary.wording import ATTACK, ATTACK_BY_START, joined, levels, noise_label, percent
 
 PART_NAMES = {
     "lost_in_image": "Lost in image",
@@ -212,7 +212,9 @@ def limit_in_words(limit: float, low: float, high: float, bound: float) -> str:
 
 def privacy_verdict(privacy: pd.DataFrame) -> Answer:
     """Whether the generator or its images give away what it was trained on, from `privacy.csv`."""
-    attack = privacy[privacy["space"] == ATTACK].set_index("measure")
+    with_start = (privacy["space"] == ATTACK_BY_START).any()
+    used = ATTACK_BY_START if with_start else ATTACK
+    attack = privacy[privacy["space"] == used].set_index("measure")
     auc, found = attack.loc["membership_auc"], attack.loc["true_positives"]
     numbers = (
         f"(area under the curve {auc.value:.2f} [{auc.low:.2f}, {auc.high:.2f}], where 0.50 is chance; with "
@@ -222,15 +224,24 @@ def privacy_verdict(privacy: pd.DataFrame) -> Answer:
     above = privacy[
         direction(privacy["low"] - privacy["expected"], privacy["high"] - privacy["expected"]) > 0
     ]
-    if (above["space"] == ATTACK).any():
+    if (above["space"] == used).any():
+        who, by = (
+            ("who has the generator and the network that it started from", "how much it gained on them")
+            if with_start
+            else ("who has the generator", "how well it denoises them")
+        )
         return Answer(
-            "Yes, to some degree: who has the generator can tell its training images from held-out ones by "
-            f"how well it denoises them {numbers}. Do not publish a generator that learned from patients "
-            "unless this is acceptable.",
+            f"Yes, to some degree: {who} can tell its training images from held-out ones by {by} {numbers}. "
+            "Do not publish a generator that learned from patients unless this is acceptable.",
             poor=True,
         )
-    nothing = "the generator is not shown to denoise its training images better than held-out ones " + numbers
-    told = above[above["measure"] == "membership_auc"]
+    nothing = (
+        "the generator is not shown to have gained more on its training images, over the network that it "
+        f"started from, than on held-out ones {numbers}"
+        if with_start
+        else f"the generator is not shown to denoise its training images better than held-out ones {numbers}"
+    )
+    told = above[(above["measure"] == "membership_auc") & ~above["space"].isin((ATTACK, ATTACK_BY_START))]
     if len(told):
         aucs = joined([f"{row.value:.2f} by {row.space}" for row in told.itertuples()])
         return Answer(

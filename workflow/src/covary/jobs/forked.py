@@ -222,7 +222,7 @@ def _give_back_memory() -> None:
 def _own_mb() -> float:
     """Memory that this process does not share, in MiB; where that is unknown, the most it ever had."""
     try:
-        lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+        lines = Path("/proc/self/smaps_rollup").read_text(encoding="ascii").splitlines()
     except OSError:  # not Linux
         return _usage().max_rss_mb
     return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) / 1024

@@ -7,9 +7,10 @@ import torch
 from covary import rng
 from covary.config.generator import Generator
 from covary.diffusion import ImageGenerator, train_generator, write_start
-from covary.diffusion.membership import denoising_errors, network_at_start
+from covary.diffusion.membership import attack_errors, denoising_errors
 from covary.quality.privacy import area_under_curve, attack_table
 from covary.vae import VAE, encode
+from covary.wording import ATTACK_BY_START
 
 SIZE_PX, N = 16, 50
 
@@ -64,8 +65,8 @@ def test_a_network_that_only_started_gives_nothing_away_against_its_start(traine
     config = config.model_copy(update={"start": str(tmp_path / "start.safetensors")})
     untrained = ImageGenerator.initialise(config, trained.vae, SIZE_PX)
     members, others = (
-        denoising_errors(untrained, x, x, 1) / denoising_errors(network_at_start(trained, config), x, x, 1)
+        attack_errors(untrained, config, x, x, 1)[ATTACK_BY_START]
         for x in (textures("train"), textures("others"))
     )
-    table = attack_table(members, others, seed=1, compared_by="against the start").set_index("measure")
-    assert table.loc["membership_auc", "value"] == 0.5 and set(table["space"]) == {"against the start"}
+    table = attack_table(members, others, seed=1, compared_by=ATTACK_BY_START).set_index("measure")
+    assert table.loc["membership_auc", "value"] == 0.5 and set(table["space"]) == {ATTACK_BY_START}

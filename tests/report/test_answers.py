@@ -184,7 +184,7 @@ def test_minimality_is_plain(counterfactuals_of):
         ({"near_copies": 0.2}, ["No sign of it", "smoother or more typical"], False),
         ({"membership_auc": 0.62}, ["Yes, to some degree", "0.62 by encoder features"], True),
         ({"attack_auc": 0.7}, ["Yes, to some degree", "curve 0.70 [0.63, 0.77]"], True),
-        ({"by_start_auc": 0.7}, ["Yes, to some degree", "how much it gained on them", "0.70 [0.63"], True),
+        ({"by_start_auc": 0.7}, ["Yes, to some degree", "than that network does", "0.70 [0.63"], True),
         ({"by_start_auc": 0.5, "attack_auc": 0.7}, ["No sign of it", "0.50 [0.45, 0.55]"], False),
     ],
 )

@@ -8,10 +8,9 @@ import pandas as pd
 from covary import diffusion, images, quality, store
 from covary.config.generator import Generator
 from covary.dataset import names
-from covary.diffusion.membership import denoising_errors, network_at_start
+from covary.diffusion.membership import attack_errors
 from covary.jobs.run import run
 from covary.quality import privacy
-from covary.wording import ATTACK, ATTACK_BY_START
 
 
 def check_privacy(
@@ -39,16 +38,12 @@ def check_privacy(
     others = quality.spread(len(held_out), privacy_images)
     some = quality.spread(len(train), len(others))
     parts = (train[some], prepared.train[some]), (held_out[others], prepared.test[others])
-    errors = {ATTACK: [denoising_errors(network, *part, seed) for part in parts]}
-    if settings.start is not None:
-        before = network_at_start(network, settings)
-        easy = [denoising_errors(before, *part, seed) for part in parts]
-        errors[ATTACK_BY_START] = [
-            after / at_start for after, at_start in zip(errors[ATTACK], easy, strict=True)
-        ]
+    members, not_members = (attack_errors(network, settings, *part, seed) for part in parts)
     tables = [
-        privacy.attack_table(*values, seed=seed, resamples=resamples, compared_by=name)
-        for name, values in errors.items()
+        privacy.attack_table(
+            members[name], not_members[name], seed=seed, resamples=resamples, compared_by=name
+        )
+        for name in members
     ]
     distances = privacy.privacy_table(found, seed=seed, resamples=resamples)
     pd.concat([*tables, distances]).to_csv(table, index=False)

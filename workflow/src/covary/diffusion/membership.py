@@ -19,6 +19,7 @@ from covary.diffusion.spaces import LatentSpace
 from covary.training.device import device_of, fixed_threads
 from covary.training.draws import keyed_generator
 from covary.vae import encode
+from covary.wording import ATTACK, ATTACK_BY_START
 
 # Shares of the noise schedule. Later, little of the image is left; earlier, the noise is too weak to hide it.
 _TIMES = (0.1, 0.2, 0.4)
@@ -28,6 +29,24 @@ _BATCH = 64
 def network_at_start(trained: ImageGenerator, config: Generator) -> ImageGenerator:
     """The generator before its training, from the file `config.start`. Raises as `read_start` does."""
     return ImageGenerator.initialise(config, trained.vae, trained.space.size_px)
+
+
+def attack_errors(
+    trained: ImageGenerator,
+    config: Generator,
+    images: UInt8[np.ndarray, "n c h w"],
+    vae_images: UInt8[np.ndarray, "n c h2 w2"],
+    seed: int,
+) -> dict[str, Float64[np.ndarray, " n"]]:
+    """What attackers compare images by: their errors and, if there is a start, these over those of the start.
+
+    Arguments are those of `denoising_errors` and `network_at_start`, whose errors are raised.
+    """
+    errors = {ATTACK: denoising_errors(trained, images, vae_images, seed)}
+    if config.start is not None:
+        at_start = denoising_errors(network_at_start(trained, config), images, vae_images, seed)
+        errors[ATTACK_BY_START] = errors[ATTACK] / at_start
+    return errors
 
 
 @fixed_threads()

@@ -226,7 +226,10 @@ def privacy_verdict(privacy: pd.DataFrame) -> Answer:
     ]
     if (above["space"] == used).any():
         who, by = (
-            ("who has the generator and the network that it started from", "how much it gained on them")
+            (
+                "who has the generator and the network that it started from",
+                "how much better it denoises them than that network does",
+            )
             if with_start
             else ("who has the generator", "how well it denoises them")
         )
@@ -236,8 +239,8 @@ def privacy_verdict(privacy: pd.DataFrame) -> Answer:
             poor=True,
         )
     nothing = (
-        "the generator is not shown to have gained more on its training images, over the network that it "
-        f"started from, than on held-out ones {numbers}"
+        "compared with the network that it started from, the generator is not shown to denoise its training "
+        f"images better than held-out ones {numbers}"
         if with_start
         else f"the generator is not shown to denoise its training images better than held-out ones {numbers}"
     )

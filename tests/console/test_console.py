@@ -82,6 +82,21 @@ def test_the_share_done_counts_running_jobs_and_the_time_left_follows(tmp_path):
     assert (stage.name, stage.n_done, stage.n_total) == ("Image VAE", 1, 3)
 
 
+def test_a_job_that_takes_longer_than_expected_counts_for_what_it_takes(tmp_path):
+    state = planned(tmp_path, encode_images=3, train_image_vae=1)
+    log = tmp_path / "encode.log"
+    for number, took_s in ((1, 100), (2, 40)):
+        started(state, number, "encode_images", log)
+        state.running[number].started_s -= took_s
+    assert state.fraction() == 0
+    log.with_suffix(".progress").write_text(json.dumps({"label": "images", "done": 1, "total": 4}))
+    state.look()
+    assert state.fraction() == pytest.approx(2 * 100 / (3 * 400 + 150), rel=1e-3)  # 100 s for a quarter
+    state.take({"event": "job_finished", "job_id": 1})
+    state.take({"event": "job_finished", "job_id": 2})
+    assert state.fraction() == pytest.approx(2 * 70 / (3 * 70 + 150), rel=1e-3)  # 100 and 40 s
+
+
 def test_warnings_of_science_come_once_and_those_of_libraries_stay_in_the_log(tmp_path):
     log = tmp_path / "rule.log"
     state = planned(tmp_path, prepare_images=1)

@@ -8,14 +8,18 @@ import pytest
 from covary import figures, images
 from covary.config.experiment import Config
 from covary.config.images import DrawnCells, Images
+from covary.config.phenotypes import Phenotypes
 from covary.config.vae import Vae
 from covary.phantom.cells.dataset import write_cells
+from covary.phenotypes.comparison import main_accuracy
 from covary.report import phenotypes
 from covary.vae import train_vae
 
 SCRIPTS = Path(__file__).parents[2] / "workflow/scripts"
-FAMILIES = ["beta_vae", "sparse_vae_gan"]
-SETTINGS = Vae(architecture="cyto", latent_dim=6, base_channels=4, epochs=1)
+FAMILIES = {
+    family: Vae(architecture="cyto", latent_dim=6, base_channels=4, epochs=1, family=family)
+    for family in ("beta_vae", "sparse_vae_gan")
+}
 
 
 @pytest.fixture(scope="module")
@@ -27,10 +31,8 @@ def cells(tmp_path_factory):
     config = Images(source="cells", size_px=36)
     images.prepare(folder / "cells", folder / "images", config, 1, 1, folder / "checkpoints")
     prepared = images.load(folder / "images")
-    for family in FAMILIES:
-        network, history = train_vae(
-            prepared.train, prepared.test, SETTINGS.of_family(family), 1, folder / "checkpoints"
-        )
+    for family, config in FAMILIES.items():
+        network, history = train_vae(prepared.train, prepared.test, config, 1, folder / "checkpoints")
         network.save(folder / family)
         history.to_csv(folder / family / "history.csv", index=False)
     return folder
@@ -48,11 +50,12 @@ def tables(cells):
         patch.setattr("covary.phenotypes.table._DRAWS", 200)  # of random orders; no p-value is asserted
         profile_cells = __import__("profile_cells").profile_cells
         out = {name: cells / f"{name}.parquet" for name in ("wells", "treatments")}
-        out |= {name: cells / f"{name}.csv" for name in ("accuracy", "precision", "confusions", "families")}
+        names = ("accuracy", "precision", "gain", "confusions", "families")
+        out |= {name: cells / f"{name}.csv" for name in names}
         profile_cells(
             cells / "images/index.parquet",
             of_families(cells, "weights.safetensors"), of_families(cells, "history.csv"),
-            **out, trained=FAMILIES, vae=SETTINGS, readback_draws=100, resamples=50, seed=1,
+            **out, trained=FAMILIES, settings=Phenotypes(readback_draws=100), resamples=50, seed=1,
         )  # fmt: skip
     return {
         name: pd.read_parquet(file) if file.suffix == ".parquet" else pd.read_csv(file)
@@ -80,10 +83,24 @@ def test_accuracies_of_families_and_baselines_count_the_treatments(tables):
     baselines = {"random weights", "pixel PCA", "shapes", "mean intensity", "cell count"}
     assert set(accuracy["features"]) == {*FAMILIES, *baselines}
     assert set(accuracy["normalisation"]) == {"none", "plate", "sphered"}
+    by_orientations = accuracy.groupby("orientations")
+    once, averaged = (by_orientations.get_group(n).reset_index(drop=True) for n in (1, 8))
+    same = (once["accuracy"] == averaged["accuracy"]).groupby(once["features"]).all()
+    assert same[["shapes", "mean intensity", "cell count"]].all()  # they do not depend on the orientation
+    assert not same[["pixel PCA", "random weights"]].any()
     assert tables["confusions"].drop(columns="Metadata_moa").to_numpy().sum() == 103
     precision = tables["precision"]
     assert precision.query("question == 'consistency'")["queries"].eq(103).all()
     assert precision["mean_average_precision"].between(0, 1).all()
+
+
+def test_gains_are_differences_of_the_accuracies_on_the_same_treatments(tables):
+    found = tables["accuracy"].groupby("features").apply(main_accuracy, include_groups=False)["accuracy"]
+    gains = tables["gain"]
+    assert len(gains) == len(FAMILIES) * 5
+    difference = found[gains["family"]].to_numpy() - found[gains["features"]].to_numpy()
+    assert gains["gain"].to_numpy() == pytest.approx(difference)
+    assert ((gains["low"] <= gains["gain"]) & (gains["gain"] <= gains["high"])).all()
 
 
 def test_families_stand_beside_what_was_published(tables):
@@ -104,14 +121,15 @@ def test_the_figures_and_the_sentences_of_the_report(cells, tables):
     plot_phenotypes(
         cells / "images/index.parquet",
         of_families(cells, "weights.safetensors"), of_families(cells, "history.csv"),
-        cells / "accuracy.csv", cells / "confusions.csv", **drawn, trained=FAMILIES, vae=SETTINGS,
+        cells / "accuracy.csv", cells / "confusions.csv", **drawn, trained=FAMILIES,
     )  # fmt: skip
     assert all(file.stat().st_size > 10_000 for file in drawn.values())
     assert phenotypes.has_phenotypes(Config(images=Images(source="cells", size_px=64)))
-    named = {"vae_families": tables["families"], "phenotype_accuracy": tables["accuracy"]}
-    found, carried = phenotypes.sentences(named)
-    assert "has no paired interval here, so this run does not say whether training pays." in found
-    assert "of 103 treatments" in found and "β-VAE" in carried and "SparseVAE-GAN" in carried
+    of_file = {"vae_families": "families", "phenotype_accuracy": "accuracy", "phenotype_gain": "gain"}
+    found, gained, carried = phenotypes.sentences({file: tables[name] for file, name in of_file.items()})
+    assert "of 103 treatments" in found and "averaged over 8 orientations" in found
+    assert "percentage points over pixel PCA" in gained
+    assert "β-VAE" in carried and "SparseVAE-GAN" in carried
 
 
 def test_without_gates_the_figure_of_gates_says_so():

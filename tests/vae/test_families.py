@@ -48,7 +48,7 @@ def test_cyto_is_the_network_of_the_paper(posterior, expected):
 
 
 def test_the_discriminator_is_that_of_the_paper():
-    discriminator = Discriminator(68, 3)
+    discriminator = Discriminator(68, 3, 32)
     assert weights(discriminator) == 105_345
     features, logits = discriminator(torch.rand(2, 3, 68, 68))
     assert [level[0].numel() for level in features] == [32_768, 6_272, 800, 64]

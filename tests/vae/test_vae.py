@@ -25,6 +25,7 @@ from covary.vae import (
     with_free_bits,
 )
 from covary.vae.loss import negative_log_density
+from covary.vae.train import _augmented
 
 SIZE_PX, LATENT_DIM = 32, 4
 
@@ -268,3 +269,15 @@ def test_whole_images_are_encoded_as_they_were_seen_in_training(bands):
 def test_too_few_active_latents_stop_the_run():
     with pytest.raises(ValueError, match="has 1 active latents, but 3 random effects are needed"):
         rank_latents(small_vae(), np.array([0.5, 0.001, 0.0, 0.01]), Ranking(), 1)
+
+
+def test_quarter_turns_turn_images_and_nothing_else(tmp_path):
+    x = torch.arange(2 * 16 * 16.0).reshape(1, 2, 16, 16).expand(200, -1, -1, -1)
+    network = VAE(16, LATENT_DIM, 4, channels=2)
+    seen = _augmented(network, x, Vae(horizontal_flip=False, quarter_turns=True), seed=1, step=3)
+    turns = [x[0].rot90(k, (1, 2)) for k in range(4)]
+    of = [next(k for k, turn in enumerate(turns) if torch.equal(turn, one)) for one in seen]
+    counts = np.bincount(of, minlength=4)
+    assert counts.sum() == 200 and (counts > 25).all()  # 50 each, with a standard deviation of 6
+    as_it_is = _augmented(network, x, Vae(horizontal_flip=False), seed=1, step=3)
+    assert torch.equal(as_it_is, x)

@@ -11,6 +11,7 @@ with the families, accuracies, average precisions and the confusion matrix.
 FAMILIES = {settings.vae.family: "<results>/vae"} | {
     family: f"<results>/families/{family}" for family in settings.other_families
 }
+TRAINED = {family: settings.vae_of_family(family).model_dump() for family in FAMILIES}
 
 
 use rule train_image_vae as train_family with:
@@ -22,9 +23,12 @@ use rule train_image_vae as train_family with:
         "<logs>/train_family/{family}.log",
     benchmark:
         "<benchmarks>/train_family/{family}.tsv"
+    priority: 1  # the report waits for them longer than for what else could run now
+    threads: 1
     params:
-        vae=lambda wildcards: settings.vae.of_family(wildcards.family).model_dump(),
+        vae=lambda wildcards: settings.vae_of_family(wildcards.family).model_dump(),
         active_variance=settings.ranking.active_variance,
+        cpu_threads=1,
         seed=settings.seed,
         code=code("train_image_vae"),
 
@@ -40,6 +44,7 @@ rule profile_cells:
         treatments="<results>/phenotypes/profiles_treatment.parquet",
         accuracy="<results>/tables/phenotype_accuracy.csv",
         precision="<results>/tables/phenotype_precision.csv",
+        gain="<results>/tables/phenotype_gain.csv",
         confusions="<results>/tables/confusion.csv",
         families="<results>/tables/vae_families.csv",
     log:
@@ -54,9 +59,8 @@ rule profile_cells:
         runtime=120,
         gpu=1,
     params:
-        trained=list(FAMILIES),
-        vae=section("vae"),
-        readback_draws=settings.phenotypes.readback_draws,
+        trained=TRAINED,
+        settings=section("phenotypes"),
         resamples=settings.evaluation.bootstrap_resamples,
         seed=settings.seed,
         code=code("profile_cells"),
@@ -125,8 +129,7 @@ rule plot_phenotypes:
         runtime=60,
         gpu=1,
     params:
-        trained=list(FAMILIES),
-        vae=section("vae"),
+        trained=TRAINED,
         code=code("plot_phenotypes"),
     script:
         "../scripts/plot_phenotypes.py"
@@ -140,6 +143,7 @@ PHENOTYPE_TABLES = (
         rules.profile_cells.output.families,
         rules.profile_cells.output.accuracy,
         rules.profile_cells.output.precision,
+        rules.profile_cells.output.gain,
         rules.profile_cells.output.confusions,
     ]
     if HAS_CELLS

@@ -7,6 +7,9 @@ two methods of ranking agree (`ranking_agreement.csv`). A gate lets nothing pass
 read back (`<results>/gates/vae.csv`).
 """
 
+# Where other families are trained beside it, a core for each is faster than two cores for one after the other.
+VAE_THREADS = 1 if settings.other_families else 2
+
 
 rule train_image_vae:
     """Train the β-VAE; resumes from its checkpoint after a kill."""
@@ -20,9 +23,10 @@ rule train_image_vae:
         "<logs>/train_image_vae.log",
     benchmark:
         "<benchmarks>/train_image_vae.tsv"
+    priority: 2  # random effects, images and records wait for it
     conda:
         "../../envs/covary.yaml"
-    threads: 2
+    threads: VAE_THREADS
     resources:
         mem_mb=growing(4000),
         runtime=2880,
@@ -31,6 +35,7 @@ rule train_image_vae:
         vae=section("vae"),
         start_sha256=shipped.stated_sha256(settings.vae.start),
         active_variance=settings.ranking.active_variance,
+        cpu_threads=VAE_THREADS,
         seed=settings.seed,
         code=code("train_image_vae"),
     script:

@@ -22,13 +22,13 @@ def plot_phenotypes(
     index: Path, weights: list[Path], histories: list[Path], accuracy: Path, confusions: Path,
     cells_by_mode: Path, phenotype_accuracy: Path, confusion_matrix: Path, mode_correlations: Path,
     interpolations: Path, family_reconstructions: Path, open_gates: Path, family_curves: Path,
-    trained: list[Family], vae: Vae,
+    trained: dict[Family, Vae],
 ) -> None:  # fmt: skip
     """Draw the eight figures; profiles, correlations and interpolations are those of the first family."""
     prepared = images.load(index.parent)
     pixels = {"train": prepared.train, "test": prepared.test}
     networks = {family: VAE.load(file.parent) for family, file in zip(trained, weights, strict=True)}
-    network = networks[trained[0]]
+    network = networks[next(iter(trained))]
 
     table = pd.read_csv(accuracy)
     main = table.groupby("features", sort=False).apply(main_accuracy, include_groups=False).reset_index()
@@ -59,7 +59,7 @@ def plot_phenotypes(
     figures.save(figures.family_reconstructions(some, decoded, prepared.channels), family_reconstructions)
     of_family = {MODELS[f]: gates(net, prepared.test) for f, net in networks.items()}
     sparse = {name: gate.mean(axis=1) for name, gate in of_family.items() if gate is not None}
-    alpha = {MODELS[f]: vae.of_family(f).open_share for f in trained}
+    alpha = {MODELS[f]: of.open_share for f, of in trained.items()}
     figures.save(figures.open_gates(sparse, alpha), open_gates)
     read = {MODELS[f]: pd.read_csv(file) for f, file in zip(trained, histories, strict=True)}
     figures.save(figures.family_curves(read, int(np.prod(some.shape[1:]))), family_curves)

@@ -5,48 +5,55 @@ from pathlib import Path
 import pandas as pd
 
 from covary import images
+from covary.config.phenotypes import Phenotypes
 from covary.config.vae import Family, Vae
 from covary.jobs.run import run
 from covary.phenotypes import baselines
 from covary.phenotypes.comparison import with_published
 from covary.phenotypes.families import family_row
 from covary.phenotypes.not_same_compound import confusion, nearest_modes
+from covary.phenotypes.orientations import averaged
 from covary.phenotypes.profiles import cell_table, normalised, sphered, treatment_profiles, well_profiles
-from covary.phenotypes.table import accuracies, precisions
-from covary.vae import VAE, encode
+from covary.phenotypes.table import accuracies, gains, precisions
+from covary.vae import VAE
 
 
 def profile_cells(
     index: Path, weights: list[Path], histories: list[Path], wells: Path, treatments: Path, accuracy: Path,
-    precision: Path, confusions: Path, families: Path, trained: list[Family], vae: Vae, readback_draws: int,
-    resamples: int, seed: int,
+    precision: Path, gain: Path, confusions: Path, families: Path, trained: dict[Family, Vae],
+    settings: Phenotypes, resamples: int, seed: int,
 ) -> None:  # fmt: skip
     """Write the profiles of the first family, and the tables of all families and of baselines."""
     prepared = images.load(index.parent)
     pixels = {"train": prepared.train, "test": prepared.test}
     networks = {family: VAE.load(file.parent) for family, file in zip(trained, weights, strict=True)}
-    features = {
-        family: {split: encode(network, of)[0].astype(float) for split, of in pixels.items()}
-        for family, network in networks.items()
-    } | {
-        "random weights": baselines.random_network(pixels, networks[trained[0]], seed),
-        "pixel PCA": baselines.pixel_components(pixels, seed),
-        "shapes": baselines.shapes(pixels),
-        "mean intensity": baselines.mean_intensities(pixels),
+    first = next(iter(trained))  # that of the association
+    turning = {family: baselines.latents(network) for family, network in networks.items()} | {
+        "random weights": baselines.random_network(networks[first], seed),
+        "pixel PCA": baselines.pixel_components(prepared.train, seed, settings.orientations),
     }
-    of_wells = {name: well_profiles(cell_table(prepared.index, of)) for name, of in features.items()}
-    of_wells["cell count"] = baselines.cell_counts(of_wells[trained[0]])
+    features = {name: averaged(of, pixels, settings.orientations) for name, of in turning.items()}
+    for name, of in (("shapes", baselines.shapes), ("mean intensity", baselines.mean_intensities)):
+        features[name] = dict.fromkeys((1, settings.orientations), averaged(of, pixels, 1)[1])
+    of_wells = {
+        name: {n: well_profiles(cell_table(prepared.index, of)) for n, of in by_orientations.items()}
+        for name, by_orientations in features.items()
+    }
+    counts = baselines.cell_counts(of_wells[first][1])
+    of_wells["cell count"] = dict.fromkeys((1, settings.orientations), counts)
     found = {name: accuracies(of, seed=seed, resamples=resamples) for name, of in of_wells.items()}
     pd.concat(found, names=["features"]).reset_index("features").to_csv(accuracy, index=False)
-    ranked = {name: precisions(of, seed=seed) for name, of in of_wells.items()}
+    main = {name: of[settings.orientations] for name, of in of_wells.items()}
+    ranked = {name: precisions(of, seed=seed) for name, of in main.items()}
     pd.concat(ranked, names=["features"]).reset_index("features").to_csv(precision, index=False)
+    gains(main, list(trained), seed=seed, resamples=resamples).to_csv(gain, index=False)
     rows = [
-        family_row(network, vae.of_family(family), pd.read_csv(history), found[family],
-                   draws=readback_draws, seed=seed)
+        family_row(network, trained[family], pd.read_csv(history), found[family],
+                   draws=settings.readback_draws, seed=seed)
         for (family, network), history in zip(networks.items(), histories, strict=True)
     ]  # fmt: skip
     with_published(rows).to_csv(families, index=False)
-    latents = of_wells[trained[0]]
+    latents = main[first]
     latents.to_parquet(wells, index=False)
     treatment_profiles(latents).to_parquet(treatments, index=False)
     confusion(nearest_modes(treatment_profiles(sphered(normalised(latents))))).to_csv(confusions)

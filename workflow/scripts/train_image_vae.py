@@ -9,8 +9,9 @@ from covary.vae import train_vae
 
 
 def train_image_vae(
-    index: Path, weights: Path, history: Path, vae: Vae, active_variance: float, seed: int, code: str
-) -> None:
+    index: Path, weights: Path, history: Path, vae: Vae, active_variance: float, cpu_threads: int,
+    seed: int, code: str,
+) -> None:  # fmt: skip
     """Train on the prepared images and save the network beside its history."""
     prepared = images.load(index.parent)
     model, losses = train_vae(
@@ -20,6 +21,7 @@ def train_image_vae(
         seed=seed,
         checkpoint_dir=weights.parent / "checkpoints" / code,
         active_variance=active_variance,
+        cpu_threads=cpu_threads,
     )
     model.save(weights.parent)
     losses.to_csv(history, index=False)

@@ -114,6 +114,13 @@ class Config(Section):
         compared = self.phenotypes.families if self.images.source == "cells" else []
         return [family for family in compared if family != self.vae.family]
 
+    def vae_of_family(self, family: Family) -> Vae:
+        """The settings of a family; those that are trained for comparison start from random weights."""
+        if family == self.vae.family:
+            return self.vae
+        own = {"sparsity": self.phenotypes.sparsity, "adversary": self.phenotypes.adversary}
+        return self.vae.model_copy(update={"family": family, "start": None, **own})
+
     @property
     def visits_worth_levels(self) -> list[float]:
         """The noise levels at which an image is measured in visits: the three lowest."""

@@ -1,9 +1,11 @@
 """Settings of the phenotype profiles of cells."""
 
+from typing import Literal
+
 from pydantic import Field, model_validator
 
 from covary.config.base import Positive, Section
-from covary.config.vae import Family
+from covary.config.vae import Adversary, Family, Sparsity
 
 
 class Phenotypes(Section):
@@ -13,6 +15,19 @@ class Phenotypes(Section):
         ["beta_vae", "vae_gan", "sparse_vae", "sparse_vae_gan"],
         description="Families of VAEs that are trained side by side with the settings of `vae`, beside that "
         "of `vae.family` itself",
+    )
+    sparsity: Sparsity = Field(
+        default_factory=Sparsity,
+        description="Spike-and-slab prior of the sparse families, but for that of `vae.family`",
+    )
+    adversary: Adversary = Field(
+        default_factory=Adversary,
+        description="Discriminator of the families with one, but for that of `vae.family`",
+    )
+    orientations: Literal[1, 8] = Field(
+        8,
+        description="Turned and mirrored images of each cell over which its features are averaged, 1: as the "
+        "cell lies (paper)",
     )
     readback_draws: Positive = Field(
         2000, description="z drawn to measure how much of its latents can be read back from each family"

@@ -44,6 +44,9 @@ class Adversary(Section):
     weight: float = Field(
         1.0, ge=0, description="Weight of squared differences of features, that of pixels being 1"
     )
+    base_channels: Positive = Field(
+        32, description="Channels of its convolutions, twice as many in the last (CytoVAEGAN: 32)"
+    )
     progressive_steps: Positive | None = Field(
         None,
         description="Steps over which the weight of each level rises in turn; null: all weigh 1 at once",
@@ -85,6 +88,10 @@ class Vae(Section):
         None, description="Largest norm of a gradient, longer ones are shortened; null: no limit"
     )
     horizontal_flip: bool = Field(True, description="Mirror half of the training images, anew each epoch")
+    quarter_turns: bool = Field(
+        False,
+        description="Turn training images by 0 to 3 right angles, anew each epoch: for images without an up",
+    )
     crop_rows: Annotated[int, Field(ge=0)] = Field(
         0,
         description="Rows cut away before the VAE sees an image, which is stretched back: at a random height "
@@ -133,10 +140,6 @@ class Vae(Section):
     def shape(self, size_px: int) -> dict[str, Any]:
         """What a VAE of images of `size_px` has in common with the network that it starts from."""
         return {"size_px": size_px, **self.model_dump(include=set(_SHAPE))}
-
-    def of_family(self, family: Family) -> "Vae":
-        """These settings for another family, which starts from random weights."""
-        return self.model_copy(update={"family": family, "start": None})
 
     @property
     def is_sparse(self) -> bool:

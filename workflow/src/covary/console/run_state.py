@@ -10,6 +10,7 @@ from covary.console.follow import Lines, progress_of, warnings_of
 from covary.console.stages import Stages, expected_seconds
 
 _FIRST_ESTIMATE_S = 10.0  # no time left is told before; it would be a guess
+_TELLING = 0.1  # share of a job that must be done before it tells how long the whole takes
 
 
 @dataclass
@@ -21,6 +22,17 @@ class Job:
     log: Path
     lines: Lines
     progress: tuple[float, float] | None = None
+    started_s: float = field(default_factory=time.monotonic)
+
+    @property
+    def share(self) -> float:
+        """Share of it that is done, as far as it says."""
+        return self.progress[0] / self.progress[1] if self.progress else 0.0
+
+    def least_s(self) -> float:
+        """It takes as long as this or longer, by what it has taken so far."""
+        elapsed = time.monotonic() - self.started_s
+        return elapsed / self.share if self.share >= _TELLING else elapsed
 
 
 @dataclass
@@ -53,6 +65,7 @@ class RunState:
     warnings: list[str] = field(default_factory=list)
     started_s: float = field(default_factory=time.monotonic)
     _seconds: dict[str, float] = field(default_factory=dict)
+    _took_s: dict[str, list[float]] = field(default_factory=dict)
 
     def take(self, event: dict[str, Any]) -> None:
         """Follow one event."""
@@ -69,6 +82,7 @@ class RunState:
             case "job_finished":
                 if job := self._ended(event["job_id"]):
                     self.done[job.rule] += 1
+                    self._took_s.setdefault(job.rule, []).append(time.monotonic() - job.started_s)
             case "job_error":
                 if job := self._ended(event["jobid"]):
                     self.failed.append(job)
@@ -87,12 +101,10 @@ class RunState:
             stage = table[self.stages.of(rule)]
             stage.n_total += n
             stage.n_done += self.done[rule]
-            stage.total += n * self._seconds[rule]
-            stage.done += self.done[rule] * self._seconds[rule]
+            stage.total += n * self._expected_s(rule)
+            stage.done += self.done[rule] * self._expected_s(rule)
         for job in self.running.values():
-            if job.progress:
-                done, total = job.progress
-                table[self.stages.of(job.rule)].done += self._seconds[job.rule] * done / total
+            table[self.stages.of(job.rule)].done += self._expected_s(job.rule) * job.share
         return [stage for stage in table.values() if stage.n_total]
 
     def fraction(self) -> float:
@@ -105,6 +117,12 @@ class RunState:
         """How long the rest takes if it goes on as it went so far; None while this cannot be said."""
         elapsed, fraction = time.monotonic() - self.started_s, self.fraction()
         return elapsed * (1 / fraction - 1) if fraction and elapsed > _FIRST_ESTIMATE_S else None
+
+    def _expected_s(self, rule: str) -> float:
+        """How long one job of a rule takes: as it was expected, or longer if this run shows it."""
+        shown = [job.least_s() for job in self.running.values() if job.rule == rule]
+        took = self._took_s.get(rule, [])
+        return max([self._seconds[rule], *shown, sum(took) / len(took) if took else 0.0])
 
     def _ended(self, number: int) -> Job | None:
         job = self.running.pop(number, None)

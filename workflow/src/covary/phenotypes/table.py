@@ -1,40 +1,76 @@
 """How well profiles tell modes of action, by each kind of features."""
 
+from collections.abc import Callable, Mapping, Sequence
+
 import numpy as np
 import pandas as pd
 
+from covary import rng
 from covary.phenotypes.average_precision import retrieval
 from covary.phenotypes.not_same_compound import accuracy, distances, nearest_modes
 from covary.phenotypes.profiles import CONTROL, features_of, normalised, sphered, treatment_profiles
 
+NORMALISATIONS: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
+    "none": lambda wells: wells,
+    "plate": normalised,
+    "sphered": lambda wells: sphered(normalised(wells)),
+}
 _DRAWS = 10_000  # of random orders behind a p-value
 _SIGNIFICANT = 0.05
 
 
-def accuracies(wells: pd.DataFrame, *, seed: int, resamples: int) -> pd.DataFrame:
-    """One row per normalisation, metric and rule of what is no neighbour.
+def accuracies(wells: Mapping[int, pd.DataFrame], *, seed: int, resamples: int) -> pd.DataFrame:
+    """One row per number of orientations, normalisation, metric and rule of what is no neighbour.
 
-    Columns: normalisation (`none`; `plate`: to DMSO of the plate; `sphered`: that, and sphered), metric,
+    `wells` are the profiles by the number of orientations over which features were averaged. Columns:
+    orientations, normalisation (`none`; `plate`: to DMSO of the plate; `sphered`: that, and sphered), metric,
     neighbour (`other_compound`, NSC, or `other_compound_and_batch`, NSB), with_control (the paper's 104
     treatments), treatments, accuracy, low and high (95 % bootstrap interval over treatments).
     """
-    of_plate = normalised(wells)
     rows = []
-    for normalisation, of in (("none", wells), ("plate", of_plate), ("sphered", sphered(of_plate))):
-        profiles = treatment_profiles(of)
-        for metric in ("euclidean", "cosine"):
-            for other_batch, with_control in ((False, False), (False, True), (True, False)):
-                found = nearest_modes(profiles, metric, other_batch=other_batch, with_control=with_control)
-                rows.append(
-                    {
-                        "normalisation": normalisation,
-                        "metric": metric,
-                        "neighbour": "other_compound_and_batch" if other_batch else "other_compound",
-                        "with_control": with_control,
-                    }
-                    | accuracy(found, seed, resamples)
-                )
+    for orientations, of_wells in wells.items():
+        for normalisation, normalise in NORMALISATIONS.items():
+            profiles = treatment_profiles(normalise(of_wells))
+            for metric in ("euclidean", "cosine"):
+                for other_batch, with_control in ((False, False), (False, True), (True, False)):
+                    found = nearest_modes(
+                        profiles, metric, other_batch=other_batch, with_control=with_control
+                    )
+                    rows.append(
+                        {
+                            "orientations": orientations,
+                            "normalisation": normalisation,
+                            "metric": metric,
+                            "neighbour": "other_compound_and_batch" if other_batch else "other_compound",
+                            "with_control": with_control,
+                        }
+                        | accuracy(found, seed, resamples)
+                    )
     return pd.DataFrame(rows)
+
+
+def gains(
+    wells: Mapping[str, pd.DataFrame], families: Sequence[str], *, seed: int, resamples: int
+) -> pd.DataFrame:
+    """How many more treatments each family tells than each kind of features without training.
+
+    `wells` are the profiles by kind of features. Sphered, by cosine, neighbours of other compounds, without
+    DMSO. Columns: family, features, gain (difference of the shares), low and high (95 % bootstrap interval
+    over treatments, the same ones of both).
+    """
+    right = {
+        name: nearest_modes(treatment_profiles(NORMALISATIONS["sphered"](of)))["right"].to_numpy(float)
+        for name, of in wells.items()
+    }
+    rows = []
+    for family in families:
+        for name in right.keys() - set(families):
+            gain = right[family] - right[name]
+            random = rng.generator(seed, f"phenotypes/gain/{family}/{name}")
+            drawn = random.integers(0, len(gain), (resamples, len(gain)))
+            low, high = np.percentile(gain[drawn].mean(axis=1), [2.5, 97.5])
+            rows.append({"family": family, "features": name, "gain": gain.mean(), "low": low, "high": high})
+    return pd.DataFrame(rows).sort_values(["family", "gain"], ignore_index=True)
 
 
 def precisions(wells: pd.DataFrame, *, seed: int) -> pd.DataFrame:

@@ -31,7 +31,6 @@ from covary.vae.use import batches_of
 log = logging.getLogger(__name__)
 
 
-@fixed_threads()
 def train_vae(
     images: UInt8[np.ndarray, "n c h w"],
     test_images: UInt8[np.ndarray, "m c h w"],
@@ -40,6 +39,7 @@ def train_vae(
     checkpoint_dir: Path,
     *,
     active_variance: float = 0.01,
+    cpu_threads: int = 2,
 ) -> tuple[VAE, pd.DataFrame]:
     """Minimise α·(MSE + features) + perceptual terms + β·(KL + sleep) by Adam (paper 000, section 2.1).
 
@@ -61,8 +61,21 @@ def train_vae(
     if the file is missing, damaged, or holds a network of another shape.
 
     A run that finds a checkpoint of the same settings, seed and images in `checkpoint_dir` goes on from there
-    and ends with the weights of an uninterrupted run.
+    and ends with the weights of an uninterrupted run. Weights depend a little on `cpu_threads` (see
+    `fixed_threads`).
     """
+    with fixed_threads(cpu_threads):
+        return _train(images, test_images, config, seed, checkpoint_dir, active_variance)
+
+
+def _train(
+    images: UInt8[np.ndarray, "n c h w"],
+    test_images: UInt8[np.ndarray, "m c h w"],
+    config: Vae,
+    seed: int,
+    checkpoint_dir: Path,
+    active_variance: float,
+) -> tuple[VAE, pd.DataFrame]:
     device = choose_device()
     family = FAMILIES[config.family]
     prior = family.prior(config)
@@ -148,7 +161,7 @@ def new_network(config: Vae, size_px: int, channels: int) -> VAE:
 def _augmented(
     network: VAE, x: Float[Tensor, "batch c h w"], config: Vae, seed: int, step: int
 ) -> Float[Tensor, "batch c h w"]:
-    """Half of the images mirrored, and rows cut away at random heights, as the config says."""
+    """Images mirrored or turned at random, and rows cut away at random heights, as the config says."""
     n = len(x)
     if config.horizontal_flip:
         flipped = rng.generator(seed, "vae_flip", step).random(n) < 0.5
@@ -156,6 +169,10 @@ def _augmented(
     if config.crop_rows:
         first = rng.generator(seed, "vae_crop", step).integers(0, config.crop_rows, n, endpoint=True)
         x = network.view(x, torch.from_numpy(first))
+    if config.quarter_turns:
+        turns = torch.from_numpy(rng.generator(seed, "vae_turn", step).integers(0, 4, n)).to(x.device)
+        for k in (1, 2, 3):
+            x = torch.where((turns == k)[:, None, None, None], x.rot90(k, (2, 3)), x)
     return x
 
 

@@ -13,6 +13,8 @@ SIZE_PX = 68
 STAINS = ("DNA", "actin", "tubulin")
 _JITTER_PX = 6.5  # with less, the mean image alone tells the modes (benchmarks/README.md, Cells)
 _STEP_PX = 0.7  # of filaments
+_WAVES = range(3, 9)  # around an outline
+_MOST_WAVES = _WAVES[-1]
 _WHITE = 30_000  # stored value of a bright pixel
 
 Field = Float[np.ndarray, "y x"]
@@ -56,7 +58,8 @@ class _Outline:
         self.radius_px = radius_px * self._relative(elongation, axis, ruggedness, lobes, random)
         for _ in range(spikes):
             at, width = random.uniform(0, 2 * np.pi), random.uniform(0.06, 0.12)
-            away = np.angle(np.exp(1j * (self.angle - at)))
+            away = np.abs(self.angle - np.remainder(at + np.pi, 2 * np.pi) + np.pi)
+            away = np.minimum(away, 2 * np.pi - away)
             length = random.uniform(0.25, 0.6) * radius_px
             self.radius_px = self.radius_px + length * np.exp(-((away / width) ** 2) / 2)
 
@@ -64,14 +67,18 @@ class _Outline:
         self, elongation: float, axis: float, ruggedness: float, lobes: float, random: np.random.Generator
     ) -> Field:
         """Radius at each angle, 1 on average: an ellipse, with waves of many lengths and with lobes."""
-        along, across = np.exp(elongation / 2), np.exp(-elongation / 2)
-        turned = self.angle - axis
-        radius = 1 / np.hypot(np.cos(turned) / along, np.sin(turned) / across)
-        for wave in range(3, 9):
+        # cos(n·angle + phase) is the real part of direction^n·exp(i·phase): powers are cheaper than cosines.
+        direction = np.exp(1j * self.angle)
+        turned = direction * np.exp(-1j * axis)
+        waves = np.zeros(_MOST_WAVES + 1, complex)  # coefficients of the powers of `direction`
+        for wave in _WAVES:
             amplitude = ruggedness * random.standard_normal() * 2 / wave**0.5
-            radius = radius * np.exp(amplitude * np.cos(wave * self.angle + random.uniform(0, 2 * np.pi)))
+            waves[wave] += amplitude * np.exp(1j * random.uniform(0, 2 * np.pi))
         count = random.integers(3, 6)
-        return radius * np.exp(lobes * np.cos(count * self.angle + random.uniform(0, 2 * np.pi)))
+        waves[count] += lobes * np.exp(1j * random.uniform(0, 2 * np.pi))
+        logarithm = np.polynomial.polynomial.polyval(direction, waves).real
+        stretched = np.hypot(turned.real * np.exp(-elongation / 2), turned.imag * np.exp(elongation / 2))
+        return np.exp(logarithm) / stretched
 
     def cover(self, softness_px: float = 0.8) -> Field:
         """1 inside, 0 outside, with a soft border."""
@@ -129,7 +136,7 @@ def _actin(cell, body: _Outline, cover: Field, axis: float, centre, random) -> F
     ragged = 1 + 0.35 * smooth_field(random, (SIZE_PX, SIZE_PX), (14, 14))
     actin = cell["cortex"] * edge * ragged * (0.55 + 0.6 * touched * contact)
     actin = actin + 0.16 * cover + 0.13 * beyond * min(contact, 1)
-    fibres = np.zeros((SIZE_PX, SIZE_PX))
+    fibres = _Lines()
     for _ in range(random.poisson(cell["fibres"])):
         half_px = random.uniform(0.4, 0.85) * cell["cell_px"]
         offset = random.uniform(-0.75, 0.75) * cell["cell_px"]
@@ -137,8 +144,8 @@ def _actin(cell, body: _Outline, cover: Field, axis: float, centre, random) -> F
         turned = axis + random.normal(0, 0.12)
         rows = along * np.sin(turned) + offset * np.cos(turned)
         columns = along * np.cos(turned) - offset * np.sin(turned)
-        _splat(fibres, rows + centre[0], columns + centre[1], random.uniform(0.25, 0.5))
-    actin = actin + cover * gaussian_filter(fibres, 0.6)
+        fibres.add(rows + centre[0], columns + centre[1], random.uniform(0.25, 0.5))
+    actin = actin + cover * gaussian_filter(fibres.image(), 0.6)
     clumps = np.zeros((SIZE_PX, SIZE_PX))
     for _ in range(random.poisson(cell["clumps"])):
         at = _inside(random, 0.85 * cell["cell_px"], 0.3)
@@ -149,7 +156,7 @@ def _actin(cell, body: _Outline, cover: Field, axis: float, centre, random) -> F
 def _tubulin(cell, body, cover, nucleus, nucleus_at, centrosome, random) -> Field:
     """Microtubules from the centrosome and from elsewhere, bundles, haze and the aggresome."""
     dome = cover * np.sqrt(np.clip(1 - (body.distance_px / (1.15 * body.radius_px)) ** 2, 0.05, 1))
-    lines = np.zeros((SIZE_PX, SIZE_PX))
+    lines = _Lines()
     count = random.poisson(cell["filaments"])
     at_centrosome = random.random(count) < cell["aster"]
     for from_centrosome in at_centrosome:
@@ -165,33 +172,51 @@ def _tubulin(cell, body, cover, nucleus, nucleus_at, centrosome, random) -> Fiel
         start = np.asarray(nucleus_at) + away * np.array([np.sin(angle), np.cos(angle)])
         heading = angle + np.pi / 2 + random.normal(0, 0.25)
         _filament(lines, start, heading, random.uniform(0.5, 0.9) * cell["cell_px"], 0.06, 2.2, random, 0.09)
-    lines = gaussian_filter(lines, 0.5)
-    tubulin = cover * (1 - 0.6 * nucleus) * (lines + 0.55 * cell["haze"] * dome)
+    filaments = gaussian_filter(lines.image(), 0.5)
+    tubulin = cover * (1 - 0.6 * nucleus) * (filaments + 0.55 * cell["haze"] * dome)
     place = np.asarray(nucleus_at) + 1.25 * (np.asarray(centrosome) - nucleus_at)
     y, x = np.mgrid[:SIZE_PX, :SIZE_PX] - (SIZE_PX - 1) / 2
     return tubulin + 1.9 * cell["aggresome"] * _blob(y, x, tuple(place), 2.8)
 
 
-def _filament(lines, start, heading, length_px, curl, weight, random, bend: float = 0.0) -> None:
+def _filament(lines: "_Lines", start, heading, length_px, curl, weight, random, bend: float = 0.0) -> None:
     """A walk whose direction changes at random, and steadily by `bend` per pixel."""
     steps = max(2, int(length_px / _STEP_PX))
     turns = curl * np.sqrt(_STEP_PX) * random.standard_normal(steps) + bend * _STEP_PX
     direction = heading + np.cumsum(turns)
     rows = start[0] + _STEP_PX * np.cumsum(np.sin(direction))
     columns = start[1] + _STEP_PX * np.cumsum(np.cos(direction))
-    _splat(lines, rows, columns, weight)
+    lines.add(rows, columns, weight)
 
 
-def _splat(image: Field, rows: np.ndarray, columns: np.ndarray, weight: float) -> None:
-    """Add points at places relative to the centre of the image, each shared by four pixels."""
-    rows, columns = rows + (SIZE_PX - 1) / 2, columns + (SIZE_PX - 1) / 2
-    inside = (rows >= 0) & (rows < SIZE_PX - 1) & (columns >= 0) & (columns < SIZE_PX - 1)
-    rows, columns = rows[inside], columns[inside]
-    top, left = rows.astype(int), columns.astype(int)
-    down, right = rows - top, columns - left
-    for i, j, share in ((0, 0, (1 - down) * (1 - right)), (0, 1, (1 - down) * right),
-                        (1, 0, down * (1 - right)), (1, 1, down * right)):  # fmt: skip
-        np.add.at(image, (top + i, left + j), weight * share)
+class _Lines:
+    """Points at places relative to the centre of the image, drawn all at once."""
+
+    def __init__(self):
+        self._points: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+
+    def add(self, rows: np.ndarray, columns: np.ndarray, weight: float) -> None:
+        """Points of equal weight."""
+        self._points.append((rows, columns, np.full(len(rows), weight)))
+
+    def image(self) -> Field:
+        """Each point, shared by the four pixels around it."""
+        if not self._points:
+            return np.zeros((SIZE_PX, SIZE_PX))
+        rows, columns, weights = (np.concatenate(part) for part in zip(*self._points, strict=True))
+        rows, columns = rows + (SIZE_PX - 1) / 2, columns + (SIZE_PX - 1) / 2
+        inside = (rows >= 0) & (rows < SIZE_PX - 1) & (columns >= 0) & (columns < SIZE_PX - 1)
+        rows, columns, weights = rows[inside], columns[inside], weights[inside]
+        top, left = rows.astype(int), columns.astype(int)
+        down, right = rows - top, columns - left
+        at = top * SIZE_PX + left
+        shares = (1 - down) * (1 - right), (1 - down) * right, down * (1 - right), down * right
+        drawn = np.bincount(
+            np.concatenate([at, at + 1, at + SIZE_PX, at + SIZE_PX + 1]),
+            np.concatenate(shares) * np.tile(weights, 4),
+            minlength=SIZE_PX**2,
+        )
+        return drawn.reshape(SIZE_PX, SIZE_PX)
 
 
 def _photograph(light, cell, random) -> UInt16[np.ndarray, "y x stain"]:

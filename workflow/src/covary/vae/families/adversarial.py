@@ -7,7 +7,6 @@ from torch import Tensor, nn
 from covary.config.vae import Adversary
 from covary.training.device import mixed_precision, place
 
-_WIDTH = 32
 _KERNEL = 5
 _SLOPE = 0.01
 _MOST_HALVINGS = 3
@@ -17,22 +16,22 @@ _LOGIT_LIMIT = 10.0
 class Discriminator(nn.Module):
     """Convolutions whose outputs are levels of features, and a logit: is this a real image?
 
-    At 68 pixels and three channels it has four levels and 105,345 weights. Smaller images are halved less
-    often.
+    At 68 pixels, three channels and width 32 it has four levels and 105,345 weights. Smaller images are
+    halved less often.
     """
 
-    def __init__(self, size_px: int, channels: int):
+    def __init__(self, size_px: int, channels: int, width: int):
         super().__init__()
         grid_px, levels, inputs = size_px, [], channels
         while len(levels) < _MOST_HALVINGS and (grid_px - _KERNEL + 1) // 2 >= 1:
             norm = [nn.BatchNorm2d(inputs)] if levels else []
-            convolution = nn.Conv2d(inputs, _WIDTH, _KERNEL)
+            convolution = nn.Conv2d(inputs, width, _KERNEL)
             levels.append(nn.Sequential(*norm, convolution, nn.MaxPool2d(2), nn.LeakyReLU(_SLOPE)))
-            grid_px, inputs = (grid_px - _KERNEL + 1) // 2, _WIDTH
-        last = nn.Conv2d(_WIDTH, 2 * _WIDTH, grid_px)
-        levels.append(nn.Sequential(nn.BatchNorm2d(_WIDTH), last, nn.BatchNorm2d(2 * _WIDTH)))
+            grid_px, inputs = (grid_px - _KERNEL + 1) // 2, width
+        last = nn.Conv2d(width, 2 * width, grid_px)
+        levels.append(nn.Sequential(nn.BatchNorm2d(width), last, nn.BatchNorm2d(2 * width)))
         self.levels = nn.ModuleList(levels)
-        self.head = nn.Sequential(nn.LeakyReLU(_SLOPE), nn.Conv2d(2 * _WIDTH, 1, 1))
+        self.head = nn.Sequential(nn.LeakyReLU(_SLOPE), nn.Conv2d(2 * width, 1, 1))
 
     def forward(self, x: Float[Tensor, "batch c h w"]) -> tuple[list[Tensor], Float[Tensor, " batch"]]:
         """The features of each level, and the logits."""
@@ -52,7 +51,7 @@ class Opponent:
 
     def __init__(self, size_px: int, channels: int, config: Adversary, weight_decay: float):
         self.settings = config
-        self.discriminator = place(Discriminator(size_px, channels))
+        self.discriminator = place(Discriminator(size_px, channels, config.base_channels))
         self.optimiser = torch.optim.Adam(
             self.discriminator.parameters(), lr=config.learning_rate, weight_decay=weight_decay
         )

@@ -22,9 +22,14 @@ class SpikeSlabPosterior(NamedTuple):
 
     @staticmethod
     def of(h: Float[Tensor, "batch three_latent"]) -> "SpikeSlabPosterior":
-        """The posterior from what an encoder gives; log γ = -ReLU(-h) cannot exceed 0."""
-        mean, log_variance, log_gate = h.chunk(3, dim=1)
-        return SpikeSlabPosterior(mean, log_variance.clamp(*_LOG_VARIANCE_RANGE), -torch.relu(-log_gate))
+        """The posterior from what an encoder gives; γ = sigmoid(h).
+
+        The public code has log γ = -ReLU(-h), which is nearly the same far from h = 0. But it has no gradient
+        where h > 0, so that gates that are open by chance at the start stay open.
+        """
+        mean, log_variance, gate = h.chunk(3, dim=1)
+        log_gate = torch.nn.functional.logsigmoid(gate)
+        return SpikeSlabPosterior(mean, log_variance.clamp(*_LOG_VARIANCE_RANGE), log_gate)
 
     def moments(self) -> tuple[Float[Tensor, "batch latent"], Float[Tensor, "batch latent"]]:
         """Mean γμ and log variance of z: γ(σ² + μ²) - (γμ)²."""

@@ -84,10 +84,11 @@ def measure(prepared, row: dict, seed: int, arguments: argparse.Namespace) -> di
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         started = time.process_time()
-        network, history = train_vae(prepared.train, prepared.test, config, seed, Path(folder))
+        network, history = train_vae(prepared.train, prepared.test, config, seed, Path(folder), cpu_threads=1)
         cpu_s = time.process_time() - started
     mean = {split: encode(network, getattr(prepared, split))[0] for split in ("train", "test")}
-    found = accuracies(well_profiles(cell_table(prepared.index, mean)), seed=seed, resamples=1000)
+    wells = well_profiles(cell_table(prepared.index, mean))
+    found = accuracies({1: wells}, seed=seed, resamples=1000)
     paper = found.query("normalisation == 'none' and metric == 'euclidean' and with_control").iloc[0]
     of_row = family_row(network, config, history, found, draws=2000, seed=seed)
     return {
@@ -130,7 +131,7 @@ def plain_speed(images, config, steps: int = 5) -> float:
     prior = FAMILIES[config.family].prior(config)
     optimiser, draws = torch.optim.Adam(network.parameters()), torch.Generator()
     x = to_unit_range(images[: config.batch_size], torch.device("cpu"))
-    with fixed_threads():
+    with fixed_threads(1):
         for step in range(steps + 1):
             if step == 1:
                 started = time.process_time()

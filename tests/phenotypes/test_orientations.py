@@ -19,12 +19,12 @@ def test_the_eight_orientations_differ_and_keep_all_pixels(images):
         assert (np.sort(turned(images, k), axis=None) == np.sort(images, axis=None)).all()
 
 
-@pytest.mark.parametrize("how", range(COUNT))
-def test_an_average_over_all_orientations_is_the_same_however_a_cell_lies(images, how):
-    features = pixel_components(images, seed=1, orientations=COUNT)
-    found = averaged(features, {"test": images}, COUNT)
-    again = averaged(features, {"test": turned(images, how)}, COUNT)
-    np.testing.assert_allclose(again[COUNT]["test"], found[COUNT]["test"], atol=1e-4)
+@pytest.mark.parametrize(("count", "how"), [(count, how) for count in (4, COUNT) for how in range(count)])
+def test_an_average_over_orientations_is_the_same_however_a_cell_lies(images, count, how):
+    features = pixel_components(images, seed=1, orientations=count)
+    found = averaged(features, {"test": images}, count)
+    again = averaged(features, {"test": turned(images, how)}, count)
+    np.testing.assert_allclose(again[count]["test"], found[count]["test"], atol=1e-4)
     assert how == 0 or not np.allclose(again[1]["test"], found[1]["test"], atol=1e-4)
 
 

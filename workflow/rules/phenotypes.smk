@@ -53,7 +53,7 @@ rule profile_cells:
         "<benchmarks>/profile_cells.tsv"
     conda:
         "../../envs/covary.yaml"
-    threads: 2
+    threads: 1
     resources:
         mem_mb=growing(4000),
         runtime=120,
@@ -123,7 +123,7 @@ rule plot_phenotypes:
         "<benchmarks>/plot_phenotypes.tsv"
     conda:
         "../../envs/covary.yaml"
-    threads: 2
+    threads: 1
     resources:
         mem_mb=growing(4000),
         runtime=60,

@@ -55,7 +55,6 @@ rule encode_images:
         "<benchmarks>/encode_images.tsv"
     conda:
         "../../envs/covary.yaml"
-    threads: 2
     resources:
         mem_mb=growing(4000),
         runtime=120,

@@ -24,10 +24,10 @@ class Phenotypes(Section):
         default_factory=Adversary,
         description="Discriminator of the families with one, but for that of `vae.family`",
     )
-    orientations: Literal[1, 8] = Field(
-        8,
-        description="Turned and mirrored images of each cell over which its features are averaged, 1: as the "
-        "cell lies (paper)",
+    orientations: Literal[1, 4, 8] = Field(
+        4,
+        description="Images of each cell over which its features are averaged: 1, as it lies (paper); 4, in "
+        "turns of a right angle; 8, these also mirrored",
     )
     readback_draws: Positive = Field(
         2000, description="z drawn to measure how much of its latents can be read back from each family"

@@ -49,7 +49,7 @@ def attack_errors(
     return errors
 
 
-@fixed_threads()
+@fixed_threads(1)  # other jobs run beside it
 @torch.no_grad()
 def denoising_errors(
     generator: ImageGenerator,

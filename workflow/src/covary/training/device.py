@@ -24,11 +24,12 @@ def mixed_precision(device: torch.device, wanted: bool = True) -> contextlib.Abs
 
 
 @contextlib.contextmanager
-def fixed_threads(count: int = 2) -> Iterator[None]:
+def fixed_threads(count: int) -> Iterator[None]:
     """Compute on so many CPU threads, whatever the machine has; also a decorator.
 
     Sums are split over threads, so weights trained on another number of threads differ in the last bits, and
-    after many steps visibly. What runs beside other jobs takes one, the rest two.
+    after many steps visibly. What runs beside other jobs takes one: two that wait for each other on a busy
+    core take longer than one.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(count)

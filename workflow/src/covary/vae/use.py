@@ -11,7 +11,7 @@ from covary.vae.network import VAE
 _INFERENCE_BATCH = 256
 
 
-@fixed_threads()
+@fixed_threads(1)
 @torch.no_grad()
 def encode(
     vae: VAE, images: UInt8[np.ndarray, "n c h w"]
@@ -24,7 +24,7 @@ def encode(
     return mean, log_variance
 
 
-@fixed_threads()
+@fixed_threads(1)
 @torch.no_grad()
 def gates(vae: VAE, images: UInt8[np.ndarray, "n c h w"]) -> Float32[np.ndarray, "n latent"] | None:
     """How probable it is that each latent of an image is not 0; None for a network without gates."""
@@ -39,7 +39,7 @@ def seen(vae: VAE, images: UInt8[np.ndarray, "n c h w"]) -> UInt8[np.ndarray, "n
     return to_uint8(vae.view(to_unit_range(images, device_of(vae))))
 
 
-@fixed_threads()
+@fixed_threads(1)
 @torch.no_grad()
 def decode(vae: VAE, z: Float[np.ndarray, "n latent"]) -> UInt8[np.ndarray, "n c h w"]:
     """Images that the decoder draws for z."""

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -66,13 +67,22 @@ def test_the_tables_have_the_papers_columns(finished):
     assert true == pytest.approx(-67.1, abs=4 * np.sqrt(21 / 2 / 32))
 
 
-@pytest.mark.parametrize("stored", sorted(TABLES.glob("*.csv")), ids=lambda path: path.stem)
-def test_the_tables_are_those_that_are_stored(finished, stored):
-    """Other processors round otherwise, and trainings amplify that; on one processor they are equal.
+@pytest.fixture(scope="module")
+def stored_tables(finished):
+    """The stored tables of the processor that this one rounds like: those of which most agree."""
+    return max(TABLES.iterdir(), key=lambda folder: sum(map(partial(agrees, finished), folder.iterdir())))
 
-    A gain is a difference of large numbers, so it is as exact as they are.
-    """
-    table, expected = pd.read_csv(finished.results / "tables" / stored.name), pd.read_csv(stored)
+
+def agrees(finished, stored):
+    try:
+        assert_as_stored(pd.read_csv(finished.results / "tables" / stored.name), pd.read_csv(stored))
+    except AssertionError:
+        return False
+    return True
+
+
+def assert_as_stored(table, expected):
+    """A gain is a difference of large numbers, so it is as exact as they are."""
     gains = [name for name in expected if name.startswith("gain")]
     pd.testing.assert_frame_equal(
         table.drop(columns=gains), expected.drop(columns=gains), rtol=5e-3, atol=5e-3
@@ -80,6 +90,12 @@ def test_the_tables_are_those_that_are_stored(finished, stored):
     if gains:
         of_nll = 2e-3 * expected["nll"].abs().max()
         pd.testing.assert_frame_equal(table[gains], expected[gains], rtol=0, atol=of_nll)
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in (TABLES / "intel").iterdir()))
+def test_the_tables_are_those_that_are_stored(finished, stored_tables, name):
+    """Other processors round otherwise, and trainings amplify that; on one processor they are equal."""
+    assert_as_stored(pd.read_csv(finished.results / "tables" / name), pd.read_csv(stored_tables / name))
 
 
 def test_snakemakes_own_executor_writes_the_same_tables(finished):

@@ -62,7 +62,23 @@ def is_main_process() -> bool:
 
 def place(network: Network) -> Network:
     """Move a network to the device in use, in the memory layout that convolutions are fastest in."""
-    return network.to(choose_device(), memory_format=torch.channels_last)
+    unsafe = any(map(_overflows, network.modules()))
+    layout = torch.contiguous_format if unsafe else torch.channels_last
+    return network.to(choose_device(), memory_format=layout)
+
+
+def _overflows(layer: nn.Module) -> bool:
+    """Whether a layer must not have channels last: strided 1 x 1 convolutions of few channels.
+
+    On processors with AVX2 and without AVX-512, oneDNN (PyTorch 2.15) writes beyond its memory in their
+    gradient, and the process dies.
+    """
+    return (
+        isinstance(layer, nn.Conv2d)
+        and layer.kernel_size == (1, 1)
+        and layer.stride != (1, 1)
+        and layer.in_channels % 8 != 0
+    )
 
 
 def device_of(network: nn.Module) -> torch.device:

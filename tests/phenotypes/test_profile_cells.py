@@ -128,7 +128,7 @@ def test_the_figures_and_the_sentences_of_the_report(cells, tables):
     of_file = {"vae_families": "families", "phenotype_accuracy": "accuracy", "phenotype_gain": "gain"}
     found, gained, carried = phenotypes.sentences({file: tables[name] for file, name in of_file.items()})
     assert "of 103 treatments" in found and "averaged over 4 orientations" in found
-    assert "percentage points over pixel PCA" in gained
+    assert "] over pixel PCA" in gained
     assert "β-VAE" in carried and "SparseVAE-GAN" in carried
 
 

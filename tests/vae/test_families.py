@@ -9,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from covary.config.base import ConfigError
+from covary.config.experiment import Config
+from covary.config.phenotypes import Phenotypes
 from covary.config.reading import check
 from covary.config.vae import Adversary, Sparsity, Vae
 from covary.training import checkpoint
@@ -297,3 +299,26 @@ def test_the_gaussian_posterior_is_what_the_encoder_gives():
     h = torch.tensor([[0.5, 40.0], [-3.0, -90.0]])
     posterior = GaussianPosterior.of(h)
     assert torch.equal(posterior.mean, h[:, :1]) and torch.equal(posterior.log_variance, h[:, 1:])
+
+
+def test_compared_families_have_the_settings_of_the_vae_but_for_those_of_their_own():
+    cells = {
+        "images": {"source": "cells", "size_px": 64},
+        "vae": {"family": "sparse_vae", "sparsity": {"alpha": 0.2}},
+    }
+    config = Config.model_validate(cells)
+    assert config.vae_of_family("sparse_vae") == config.vae
+    assert config.vae_of_family("sparse_vae_gan").sparsity.alpha == 0.2
+    own = Config.model_validate(
+        cells | {"phenotypes": {"sparsity": {"alpha": 0.1}, "adversary": {"weight": 0.3}}}
+    )
+    assert own.vae_of_family("sparse_vae").sparsity.alpha == 0.2
+    other = own.vae_of_family("sparse_vae_gan")
+    assert other.sparsity.alpha == 0.1 and other.adversary.weight == 0.3
+    assert own.vae_of_family("beta_vae").start is None
+
+
+@pytest.mark.parametrize("given", [{"sparsity": {"alpha": 0.1}}, {"adversary": {"weight": 0.3}}])
+def test_settings_of_kinds_of_families_that_are_not_compared_are_refused(given):
+    with pytest.raises(ValueError, match="has no effect with families beta_vae; remove it"):
+        Phenotypes(families=["beta_vae"], **given)

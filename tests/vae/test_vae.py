@@ -271,7 +271,7 @@ def test_too_few_active_latents_stop_the_run():
         rank_latents(small_vae(), np.array([0.5, 0.001, 0.0, 0.01]), Ranking(), 1)
 
 
-def test_quarter_turns_turn_images_and_nothing_else(tmp_path):
+def test_quarter_turns_turn_images_and_nothing_else():
     x = torch.arange(2 * 16 * 16.0).reshape(1, 2, 16, 16).expand(200, -1, -1, -1)
     network = VAE(16, LATENT_DIM, 4, channels=2)
     seen = _augmented(network, x, Vae(horizontal_flip=False, quarter_turns=True), seed=1, step=3)

@@ -8,12 +8,11 @@ from covary import images
 from covary.config.phenotypes import Phenotypes
 from covary.config.vae import Family, Vae
 from covary.jobs.run import run
-from covary.phenotypes import baselines
 from covary.phenotypes.comparison import with_published
 from covary.phenotypes.families import family_row
+from covary.phenotypes.features import profiles_of_wells
 from covary.phenotypes.not_same_compound import confusion, nearest_modes
-from covary.phenotypes.orientations import averaged
-from covary.phenotypes.profiles import cell_table, normalised, sphered, treatment_profiles, well_profiles
+from covary.phenotypes.profiles import normalised, sphered, treatment_profiles
 from covary.phenotypes.table import accuracies, gains, precisions
 from covary.vae import VAE
 
@@ -25,22 +24,8 @@ def profile_cells(
 ) -> None:  # fmt: skip
     """Write the profiles of the first family, and the tables of all families and of baselines."""
     prepared = images.load(index.parent)
-    pixels = {"train": prepared.train, "test": prepared.test}
     networks = {family: VAE.load(file.parent) for family, file in zip(trained, weights, strict=True)}
-    first = next(iter(trained))  # that of the association
-    turning = {family: baselines.latents(network) for family, network in networks.items()} | {
-        "random weights": baselines.random_network(networks[first], seed),
-        "pixel PCA": baselines.pixel_components(prepared.train, seed, settings.orientations),
-    }
-    features = {name: averaged(of, pixels, settings.orientations) for name, of in turning.items()}
-    for name, of in (("shapes", baselines.shapes), ("mean intensity", baselines.mean_intensities)):
-        features[name] = dict.fromkeys((1, settings.orientations), averaged(of, pixels, 1)[1])
-    of_wells = {
-        name: {n: well_profiles(cell_table(prepared.index, of)) for n, of in by_orientations.items()}
-        for name, by_orientations in features.items()
-    }
-    counts = baselines.cell_counts(of_wells[first][1])
-    of_wells["cell count"] = dict.fromkeys((1, settings.orientations), counts)
+    of_wells = profiles_of_wells(prepared, networks, settings.orientations, seed)
     found = {name: accuracies(of, seed=seed, resamples=resamples) for name, of in of_wells.items()}
     pd.concat(found, names=["features"]).reset_index("features").to_csv(accuracy, index=False)
     main = {name: of[settings.orientations] for name, of in of_wells.items()}
@@ -53,7 +38,7 @@ def profile_cells(
         for (family, network), history in zip(networks.items(), histories, strict=True)
     ]  # fmt: skip
     with_published(rows).to_csv(families, index=False)
-    latents = main[first]
+    latents = main[next(iter(trained))]  # of the family of the association
     latents.to_parquet(wells, index=False)
     treatment_profiles(latents).to_parquet(treatments, index=False)
     confusion(nearest_modes(treatment_profiles(sphered(normalised(latents))))).to_csv(confusions)

@@ -118,7 +118,8 @@ class Config(Section):
         """The settings of a family; those that are trained for comparison start from random weights."""
         if family == self.vae.family:
             return self.vae
-        own = {"sparsity": self.phenotypes.sparsity, "adversary": self.phenotypes.adversary}
+        given = {"sparsity": self.phenotypes.sparsity, "adversary": self.phenotypes.adversary}
+        own = {name: value for name, value in given.items() if value is not None}
         return self.vae.model_copy(update={"family": family, "start": None, **own})
 
     @property

@@ -16,13 +16,11 @@ class Phenotypes(Section):
         description="Families of VAEs that are trained side by side with the settings of `vae`, beside that "
         "of `vae.family` itself",
     )
-    sparsity: Sparsity = Field(
-        default_factory=Sparsity,
-        description="Spike-and-slab prior of the sparse families, but for that of `vae.family`",
+    sparsity: Sparsity | None = Field(
+        None, description="Spike-and-slab prior of sparse families beside `vae.family`; null: that of `vae`"
     )
-    adversary: Adversary = Field(
-        default_factory=Adversary,
-        description="Discriminator of the families with one, but for that of `vae.family`",
+    adversary: Adversary | None = Field(
+        None, description="Discriminator of families beside `vae.family`; null: that of `vae`"
     )
     orientations: Literal[1, 4, 8] = Field(
         4,
@@ -32,6 +30,15 @@ class Phenotypes(Section):
     readback_draws: Positive = Field(
         2000, description="z drawn to measure how much of its latents can be read back from each family"
     )
+
+    def without_effect(self) -> dict[str, str]:
+        """Settings of kinds of families that are not compared."""
+        why = f"with families {', '.join(self.families)}"
+        has = {
+            "sparsity": any(family.startswith("sparse") for family in self.families),
+            "adversary": any(family.endswith("gan") for family in self.families),
+        }
+        return {name: why for name, used in has.items() if not used}
 
     @model_validator(mode="after")
     def _families_differ(self):

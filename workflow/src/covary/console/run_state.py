@@ -10,7 +10,7 @@ from covary.console.follow import Lines, progress_of, warnings_of
 from covary.console.stages import Stages, expected_seconds
 
 _FIRST_ESTIMATE_S = 10.0  # no time left is told before; it would be a guess
-_TELLING = 0.1  # share of a job that must be done before it tells how long the whole takes
+_LEAST_SHARE = 0.1  # of a job must be done before it tells how long the whole takes
 
 
 @dataclass
@@ -29,10 +29,10 @@ class Job:
         """Share of it that is done, as far as it says."""
         return self.progress[0] / self.progress[1] if self.progress else 0.0
 
-    def least_s(self) -> float:
-        """It takes as long as this or longer, by what it has taken so far."""
+    def shown_s(self) -> float:
+        """How long the whole job takes, by what it has done so far; no less than it has taken."""
         elapsed = time.monotonic() - self.started_s
-        return elapsed / self.share if self.share >= _TELLING else elapsed
+        return elapsed / self.share if self.share >= _LEAST_SHARE else elapsed
 
 
 @dataclass
@@ -120,7 +120,7 @@ class RunState:
 
     def _expected_s(self, rule: str) -> float:
         """How long one job of a rule takes: as it was expected, or longer if this run shows it."""
-        shown = [job.least_s() for job in self.running.values() if job.rule == rule]
+        shown = [job.shown_s() for job in self.running.values() if job.rule == rule]
         took = self._took_s.get(rule, [])
         return max([self._seconds[rule], *shown, sum(took) / len(took) if took else 0.0])
 

@@ -64,13 +64,13 @@ def gains(
     }
     rows = []
     for family in families:
-        for name in right.keys() - set(families):
+        for name in (name for name in right if name not in families):
             gain = right[family] - right[name]
             random = rng.generator(seed, f"phenotypes/gain/{family}/{name}")
             drawn = random.integers(0, len(gain), (resamples, len(gain)))
             low, high = np.percentile(gain[drawn].mean(axis=1), [2.5, 97.5])
             rows.append({"family": family, "features": name, "gain": gain.mean(), "low": low, "high": high})
-    return pd.DataFrame(rows).sort_values(["family", "gain"], ignore_index=True)
+    return pd.DataFrame(rows).sort_values(["family", "gain"], kind="stable", ignore_index=True)
 
 
 def precisions(wells: pd.DataFrame, *, seed: int) -> pd.DataFrame:

@@ -36,7 +36,7 @@ def sentences(tables: Mapping[str, pd.DataFrame]) -> list[str]:
     best = families.loc[families["accuracy"].idxmax()]
     gains = tables["phenotype_gain"].query("family == @best.family")
     more = [
-        f"{_points(row.gain)} [{_points(row.low)}, {_points(row.high)}] percentage points over {row.features}"
+        f"{_points(row.gain)} [{_points(row.low)}, {_points(row.high)}] over {row.features}"
         for row in gains.sort_values("gain").itertuples()
     ]
     shares = families.set_index("model")[[f"readback_r2_{i}" for i in (1, 2, 3)]].mean(axis=1).clip(lower=0)
@@ -44,7 +44,7 @@ def sentences(tables: Mapping[str, pd.DataFrame]) -> list[str]:
         f"{best['model']}, the best family of this run, tells the mode of action of {_with_interval(best)} "
         f"of {treatments} treatments by the nearest profile of another compound."
         + _as_they_lie(accuracy, best),
-        f"Beside features that need no training, on the same treatments, it gains {joined(more)}. "
+        f"Beside features that need no training, it gains, in percentage points, {joined(more)}. "
         "In brackets: 95 % intervals over treatments; where one holds 0, this run does not say that training "
         "pays. The best of several families was taken, which flatters it a little.",
         "As random effects, the three latents that can be read back best could carry this much of a record: "

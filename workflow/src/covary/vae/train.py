@@ -76,6 +76,7 @@ def _train(
     checkpoint_dir: Path,
     active_variance: float,
 ) -> tuple[VAE, pd.DataFrame]:
+    """What `train_vae` does, on as many threads as are set."""
     device = choose_device()
     family = FAMILIES[config.family]
     prior = family.prior(config)

@@ -41,6 +41,7 @@ def main() -> None:
     if not (folder / "metadata.csv").exists():
         link_cells(folder, arguments.cells)
     killed = call(arguments.cores, kill_after=arguments.cells // 3)
+    subprocess.run([sys.executable, "-m", "covary.cli", "unlock"], check=True)  # as after each kill
     ended = call(arguments.cores)
     result = {
         "cells": arguments.cells,
@@ -79,7 +80,7 @@ def link_cells(folder: Path, count: int) -> None:
 
 
 def call(cores: int, kill_after: int | None = None) -> dict:
-    """Run Snakemake up to `prepare_images`; kill all its processes once so many cells are in the journal."""
+    """Run Snakemake up to `prepare_images`; kill all its processes once so many cells are written."""
     start = time.perf_counter()
     process = subprocess.Popen(
         [
@@ -118,9 +119,8 @@ def gigabytes(session: int) -> tuple[float, list[int]]:
 
 
 def done() -> int:
-    """Cells that a killed job would not lose, from the size of its largest unfinished array."""
-    parts = list(RESULTS.glob("checkpoints/*/train.part"))
-    return sum(part.stat().st_size for part in parts) // (3 * 68 * 68) * 10 // 9  # 9 of 10 are for training
+    """Cells in the unfinished arrays."""
+    return sum(part.stat().st_size for part in RESULTS.glob("checkpoints/*/*.part")) // (3 * 68 * 68)
 
 
 def went_on_after() -> int:

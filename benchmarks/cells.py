@@ -88,7 +88,7 @@ def measure(prepared, row: dict, seed: int, arguments: argparse.Namespace) -> di
         cpu_s = time.process_time() - started
     mean = {split: encode(network, getattr(prepared, split))[0] for split in ("train", "test")}
     wells = well_profiles(cell_table(prepared.index, mean))
-    found = accuracies({1: wells}, seed=seed, resamples=1000)
+    found = accuracies([{1: wells}], seed=seed, resamples=1000)
     paper = found.query("normalisation == 'none' and metric == 'euclidean' and with_control").iloc[0]
     of_row = family_row(network, config, history, found, draws=2000, seed=seed)
     return {

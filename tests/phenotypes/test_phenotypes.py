@@ -142,8 +142,9 @@ def test_a_mode_of_one_batch_is_left_out_where_batches_must_differ():
     assert set(nearest_modes(one, other_batch=True)["Metadata_moa"]) == {"x"}
     none = nearest_modes(one[one["Metadata_moa"] == "z"], other_batch=True)
     assert len(none) == 0
-    assert accuracy(none, seed=1, resamples=9)["treatments"] == 0
-    assert math.isnan(accuracy(none, seed=1, resamples=9)["accuracy"])
+    right = none["right"].to_numpy(float)[None]
+    assert accuracy(right, seed=1, resamples=9)["treatments"] == 0
+    assert math.isnan(accuracy(right, seed=1, resamples=9)["accuracy"])
 
 
 def test_dmso_takes_part_only_if_asked_and_is_never_right():
@@ -163,11 +164,20 @@ def test_cosine_distances_do_not_depend_on_lengths(n, factor):
 def test_accuracy_and_confusion_count_treatments():
     found = nearest_modes(FIVE, "euclidean")
     assert confusion(found).to_numpy().tolist() == [[0, 3], [2, 0]]
-    right = found.assign(right=[True, True, True, False, True])
-    row = accuracy(right, seed=1, resamples=2000)
+    row = accuracy(np.array([[1.0, 1, 1, 0, 1]]), seed=1, resamples=2000)
     assert row["treatments"] == 5 and row["accuracy"] == 0.8 and row["low"] < 0.8 < row["high"] <= 1
     # Binomial: a fifth of 5 is wrong, standard error 0.18.
     assert row["low"] == pytest.approx(0.4, abs=0.01)
+
+
+def test_the_interval_of_an_accuracy_holds_the_chance_of_the_draws():
+    right = np.repeat(np.arange(4)[:, None] < 2, 100, axis=1).astype(float)  # two draws are right throughout
+    row = accuracy(right, seed=1, resamples=2000)
+    assert row["accuracy"] == 0.5
+    # The mean of four fair draws is 0 or 1 with probability 1/16 each, and 1/4 or 3/4 with 1/4 each.
+    assert (row["low"], row["high"]) == (0.0, 1.0)
+    alike = accuracy(np.repeat(np.arange(100)[None] < 50, 4, axis=0).astype(float), seed=1, resamples=2000)
+    assert alike["high"] - alike["low"] == pytest.approx(2 * 1.96 * 0.05, abs=0.02)
 
 
 @given(st.integers(1, 6), st.integers(0, 5))

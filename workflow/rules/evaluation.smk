@@ -334,6 +334,7 @@ rule check_privacy:
         "<logs>/check_privacy.log",
     benchmark:
         "<benchmarks>/check_privacy.tsv"
+    priority: 1  # it takes long: as the last job it would leave a core without work
     conda:
         "../../envs/covary.yaml"
     resources:

@@ -28,7 +28,7 @@ def profile_cells(
     of_wells = profiles_of_wells(prepared, networks, settings.orientations, seed)
     found = {name: accuracies(of, seed=seed, resamples=resamples) for name, of in of_wells.items()}
     pd.concat(found, names=["features"]).reset_index("features").to_csv(accuracy, index=False)
-    main = {name: of[settings.orientations] for name, of in of_wells.items()}
+    main = {name: [of[settings.orientations] for of in draws] for name, draws in of_wells.items()}
     ranked = {name: precisions(of, seed=seed) for name, of in main.items()}
     pd.concat(ranked, names=["features"]).reset_index("features").to_csv(precision, index=False)
     gains(main, list(trained), seed=seed, resamples=resamples).to_csv(gain, index=False)
@@ -38,7 +38,7 @@ def profile_cells(
         for (family, network), history in zip(networks.items(), histories, strict=True)
     ]  # fmt: skip
     with_published(rows).to_csv(families, index=False)
-    latents = main[next(iter(trained))]  # of the family of the association
+    (latents,) = main[next(iter(trained))]  # of the family of the association
     latents.to_parquet(wells, index=False)
     treatment_profiles(latents).to_parquet(treatments, index=False)
     confusion(nearest_modes(treatment_profiles(sphered(normalised(latents))))).to_csv(confusions)

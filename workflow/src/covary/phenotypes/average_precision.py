@@ -3,6 +3,8 @@
 Kalinin et al. 2025, doi:10.1038/s41467-025-60306-2.
 """
 
+from functools import lru_cache
+
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Float64
@@ -33,13 +35,19 @@ def expected_average_precision(relevant: int, ranks: int) -> float:
     return ((relevant - 1) / (ranks - 1) * (ranks - harmonic) + harmonic) / ranks
 
 
+@lru_cache(maxsize=1000)
 def random_average_precision(
     relevant: int, ranks: int, draws: int, seed: int
 ) -> Float64[np.ndarray, " draw"]:
-    """Average precisions of random orders, sorted."""
+    """Average precisions of random orders, sorted; not to be written to.
+
+    They are kept, since many queries have as many items, whatever the features.
+    """
     random = rng.generator(seed, f"average_precision/{relevant}/{ranks}")
     order = random.permuted(np.tile(np.arange(ranks) < relevant, (draws, 1)), axis=1)
-    return np.sort(average_precision(order))
+    found = np.sort(average_precision(order))
+    found.flags.writeable = False
+    return found
 
 
 def retrieval(

@@ -66,9 +66,9 @@ def cell_counts(wells: pd.DataFrame) -> pd.DataFrame:
     return wells.drop(columns=features_of(wells)).assign(count=wells["Metadata_Count_Cells"].astype(float))
 
 
-def random_network(trained: VAE, seed: int) -> Features:
-    """Latents of the trained network's architecture with random weights."""
-    with seeded(seed, "phenotypes/random_network"):
+def random_network(trained: VAE, seed: int, draw: int) -> Features:
+    """Latents of the trained network's architecture with random weights, of which there are many draws."""
+    with seeded(seed, f"phenotypes/random_network/{draw}"):
         untrained = place(VAE(**trained.arguments)).eval()
     return latents(untrained)
 

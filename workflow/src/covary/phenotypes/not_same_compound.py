@@ -60,17 +60,31 @@ def nearest_modes(
     return kept[columns].assign(predicted=found, right=found == mode).reset_index(drop=True)
 
 
-def accuracy(classified: pd.DataFrame, seed: int, resamples: int) -> dict[str, int | float]:
-    """Share of treatments whose mode is right, with a 95 % bootstrap interval over treatments.
+def accuracy(right: Float[np.ndarray, "draw treatment"], seed: int, resamples: int) -> dict[str, int | float]:
+    """Share of treatments whose mode is right, with a 95 % bootstrap interval.
 
-    NaN if no treatment could be classified, for instance because all compounds of each mode share one batch.
+    Draws are those of what is random in the features, for instance of a network's weights. The share is their
+    mean; draws are resampled as treatments are. NaN if no treatment could be classified, for instance because
+    all compounds of each mode share one batch.
     """
-    right = classified["right"].to_numpy(float)
-    if not len(right):
+    treatments = right.shape[1]
+    if not treatments:
         return {"treatments": 0, "accuracy": np.nan, "low": np.nan, "high": np.nan}
-    drawn = rng.generator(seed, "phenotypes/accuracy").integers(0, len(right), (resamples, len(right)))
-    low, high = np.percentile(right[drawn].mean(axis=1), [2.5, 97.5])
-    return {"treatments": len(right), "accuracy": float(right.mean()), "low": float(low), "high": float(high)}
+    low, high = interval(right, rng.generator(seed, "phenotypes/accuracy"), resamples)
+    return {"treatments": treatments, "accuracy": float(right.mean()), "low": low, "high": high}
+
+
+def interval(
+    value: Float[np.ndarray, "draw treatment"], random: np.random.Generator, resamples: int
+) -> tuple[float, float]:
+    """95 % bootstrap interval of the mean, over treatments and over draws."""
+    drawn = random.integers(0, value.shape[1], (resamples, value.shape[1]))
+    means = value[:, drawn].mean(axis=2)  # of each draw
+    if len(means) > 1:
+        chosen = random.integers(0, len(means), means.T.shape)
+        means = np.take_along_axis(means, chosen.T, axis=0)
+    low, high = np.percentile(means.mean(axis=0), [2.5, 97.5])
+    return float(low), float(high)
 
 
 def confusion(classified: pd.DataFrame) -> pd.DataFrame:

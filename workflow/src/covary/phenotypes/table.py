@@ -4,10 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Bool
 
 from covary import rng
 from covary.phenotypes.average_precision import retrieval
-from covary.phenotypes.not_same_compound import accuracy, distances, nearest_modes
+from covary.phenotypes.not_same_compound import accuracy, distances, interval, nearest_modes
 from covary.phenotypes.profiles import CONTROL, features_of, normalised, sphered, treatment_profiles
 
 NORMALISATIONS: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
@@ -19,23 +20,25 @@ _DRAWS = 10_000  # of random orders behind a p-value
 _SIGNIFICANT = 0.05
 
 
-def accuracies(wells: Mapping[int, pd.DataFrame], *, seed: int, resamples: int) -> pd.DataFrame:
+def accuracies(draws: Sequence[Mapping[int, pd.DataFrame]], *, seed: int, resamples: int) -> pd.DataFrame:
     """One row per number of orientations, normalisation, metric and rule of what is no neighbour.
 
-    `wells` are the profiles by the number of orientations over which features were averaged. Columns:
+    A draw has the profiles of wells by the number of orientations over which features were averaged. There
+    are several where something in the features is random, and accuracies are their means. Columns:
     orientations, normalisation (`none`; `plate`: to DMSO of the plate; `sphered`: that, and sphered), metric,
     neighbour (`other_compound`, NSC, or `other_compound_and_batch`, NSB), with_control (the paper's 104
-    treatments), treatments, accuracy, low and high (95 % bootstrap interval over treatments).
+    treatments), treatments, accuracy, low and high (95 % bootstrap interval over treatments and draws).
     """
     rows = []
-    for orientations, of_wells in wells.items():
+    for orientations in draws[0]:
         for normalisation, normalise in NORMALISATIONS.items():
-            profiles = treatment_profiles(normalise(of_wells))
+            profiles = [treatment_profiles(normalise(wells[orientations])) for wells in draws]
             for metric in ("euclidean", "cosine"):
                 for other_batch, with_control in ((False, False), (False, True), (True, False)):
-                    found = nearest_modes(
-                        profiles, metric, other_batch=other_batch, with_control=with_control
-                    )
+                    right = [
+                        nearest_modes(of, metric, other_batch=other_batch, with_control=with_control)["right"]
+                        for of in profiles
+                    ]
                     rows.append(
                         {
                             "orientations": orientations,
@@ -44,42 +47,53 @@ def accuracies(wells: Mapping[int, pd.DataFrame], *, seed: int, resamples: int) 
                             "neighbour": "other_compound_and_batch" if other_batch else "other_compound",
                             "with_control": with_control,
                         }
-                        | accuracy(found, seed, resamples)
+                        | accuracy(np.array(right, dtype=float), seed, resamples)
                     )
     return pd.DataFrame(rows)
 
 
 def gains(
-    wells: Mapping[str, pd.DataFrame], families: Sequence[str], *, seed: int, resamples: int
+    wells: Mapping[str, Sequence[pd.DataFrame]],
+    families: Sequence[str],
+    *,
+    seed: int,
+    resamples: int,
 ) -> pd.DataFrame:
     """How many more treatments each family tells than each kind of features without training.
 
-    `wells` are the profiles by kind of features. Sphered, by cosine, neighbours of other compounds, without
-    DMSO. Columns: family, features, gain (difference of the shares), low and high (95 % bootstrap interval
-    over treatments, the same ones of both).
+    `wells` are the profiles by kind of features; several where something in the features is random. Sphered,
+    by cosine, neighbours of other compounds, without DMSO. Columns: family, features, gain (difference of the
+    shares), low and high (95 % bootstrap interval over treatments, the same ones of both, and draws).
     """
-    right = {
-        name: nearest_modes(treatment_profiles(NORMALISATIONS["sphered"](of)))["right"].to_numpy(float)
-        for name, of in wells.items()
-    }
+    right = {name: np.array([_right(of) for of in draws], dtype=float) for name, draws in wells.items()}
     rows = []
     for family in families:
         for name in (name for name in right if name not in families):
-            gain = right[family] - right[name]
+            gain = right[family].mean(axis=0) - right[name]
             random = rng.generator(seed, f"phenotypes/gain/{family}/{name}")
-            drawn = random.integers(0, len(gain), (resamples, len(gain)))
-            low, high = np.percentile(gain[drawn].mean(axis=1), [2.5, 97.5])
+            low, high = interval(gain, random, resamples)
             rows.append({"family": family, "features": name, "gain": gain.mean(), "low": low, "high": high})
     return pd.DataFrame(rows).sort_values(["family", "gain"], kind="stable", ignore_index=True)
 
 
-def precisions(wells: pd.DataFrame, *, seed: int) -> pd.DataFrame:
+def _right(wells: pd.DataFrame) -> Bool[np.ndarray, " treatment"]:
+    return nearest_modes(treatment_profiles(NORMALISATIONS["sphered"](wells)))["right"].to_numpy(bool)
+
+
+def precisions(draws: Sequence[pd.DataFrame], *, seed: int) -> pd.DataFrame:
     """Mean average precision of activity and consistency, by cosine, on wells normalised to DMSO.
 
+    Values are means over the draws of what is random in the features.
     Activity: wells of one treatment against DMSO wells of their plates. Consistency: treatments of one mode
     and other compounds against those of other modes. Columns: question, mean_average_precision, expected (in
     a random order), significant (share of queries with a q-value below 0.05) and queries.
     """
+    found = pd.concat([_precisions(wells, seed) for wells in draws])
+    means = found.groupby("question", sort=False).mean().reset_index()
+    return means.astype({"queries": int})
+
+
+def _precisions(wells: pd.DataFrame, seed: int) -> pd.DataFrame:
     of_plate = normalised(wells)
     is_control = (of_plate["Metadata_Compound"] == CONTROL).to_numpy()
     treatment = of_plate["Metadata_Compound"] + "_" + of_plate["Metadata_Concentration"].map("{:g}".format)

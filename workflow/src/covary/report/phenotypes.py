@@ -45,8 +45,9 @@ def sentences(tables: Mapping[str, pd.DataFrame]) -> list[str]:
         f"of {treatments} treatments by the nearest profile of another compound."
         + _as_they_lie(accuracy, best),
         f"Beside features that need no training, it gains, in percentage points, {joined(more)}. "
-        "In brackets: 95 % intervals over treatments; where one holds 0, this run does not say that training "
-        "pays. The best of several families was taken, which flatters it a little.",
+        "In brackets: 95 % intervals over treatments, and over networks with random weights; where one holds "
+        "0, this run does not say that training pays. The best of several families was taken, which flatters "
+        "it a little.",
         "As random effects, the three latents that can be read back best could carry this much of a record: "
         f"{joined([f'{percent(share, 0)} with {model}' for model, share in shares.items()])}.",
     ]

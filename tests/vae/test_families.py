@@ -228,11 +228,24 @@ def opponent(**settings) -> Opponent:
 def test_features_of_equal_images_match_and_the_discriminator_does_not_learn_from_it():
     x = torch.rand(4, 1, 36, 36)
     other = opponent()
-    assert other.mismatch(x, x.clone(), 0).item() == pytest.approx(0, abs=1e-10)
+    assert other.mismatch(other.look(x, x.clone()), 0).item() == pytest.approx(0, abs=1e-10)
     x_hat = torch.rand(4, 1, 36, 36, requires_grad=True)
-    other.mismatch(x, x_hat, 0).backward()
+    other.mismatch(other.look(x, x_hat), 0).backward(inputs=[x_hat])
     assert x_hat.grad.abs().sum() > 0
     assert all(p.grad is None for p in other.discriminator.parameters())
+
+
+def test_both_networks_learn_from_one_pass_as_from_a_pass_each():
+    x, x_hat = torch.rand(4, 1, 36, 36), torch.rand(4, 1, 36, 36)
+    slopes, weights = [], []
+    for passes in (1, 2):
+        other, drawn = opponent(), x_hat.clone().requires_grad_()
+        seen = other.look(x, drawn)
+        other.mismatch(seen, 0).backward(inputs=[drawn], retain_graph=True)
+        other.learn(seen if passes == 1 else other.look(x, x_hat))
+        slopes.append(drawn.grad)
+        weights.append([p.detach() for p in other.discriminator.parameters()])
+    assert torch.equal(*slopes) and all(map(torch.equal, *weights))
 
 
 def test_levels_that_are_matched_and_their_progressive_weights():
@@ -250,7 +263,7 @@ def test_the_discriminator_learns_to_tell_noise_from_spots_also_image_by_image()
     fake = 0.3 * torch.rand(32, 1, 36, 36, generator=draws())
     other = opponent()
     for _ in range(30):
-        found = other.learn(real, fake)
+        found = other.learn(other.look(real, fake))
     assert found["discriminator_accuracy"] == 1
     # One batch of both in training: the moments of batch normalisation hold for real and fake alone, too.
     with torch.no_grad():

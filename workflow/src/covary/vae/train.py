@@ -117,14 +117,17 @@ def _train(
                 found, decoding = _loss_terms(network, prior, perceptual, x, draws, epoch, config)
                 if opponent is not None:
                     with mixed_precision(device):
-                        found["features"] = opponent.mismatch(x, decoding, step)
+                        seen = opponent.look(x, decoding)
+                        found["features"] = opponent.mismatch(seen, step)
                 optimiser.zero_grad(set_to_none=True)
-                _total(found, config, beta).backward()
+                _total(found, config, beta).backward(
+                    inputs=list(network.parameters()), retain_graph=opponent is not None
+                )
                 if config.gradient_clip is not None:
                     torch.nn.utils.clip_grad_norm_(network.parameters(), config.gradient_clip)
                 optimiser.step()
                 if opponent is not None:
-                    found |= opponent.learn(x, decoding)
+                    found |= opponent.learn(seen)
                 terms.append({name: value.detach() for name, value in found.items()})
             rate.step()
             mean = {name: torch.stack([t[name] for t in terms]).mean().item() for name in terms[0]}

@@ -1,11 +1,13 @@
 """An adversary that tells images from reconstructions, and the matching of its features (paper, 3.3)."""
 
+from typing import NamedTuple
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from covary.config.vae import Adversary
-from covary.training.device import mixed_precision, place
+from covary.training.device import place
 
 _KERNEL = 5
 _SLOPE = 0.01
@@ -42,11 +44,20 @@ class Discriminator(nn.Module):
         return features, self.head(x).float().flatten().clamp(-_LOGIT_LIMIT, _LOGIT_LIMIT)
 
 
+class Seen(NamedTuple):
+    """What a discriminator makes of a batch of real images, followed by one of as many reconstructions."""
+
+    features: list[Float[Tensor, "..."]]  # of each level
+    logits: Float[Tensor, " twice_the_batch"]
+    pixel_values: int  # of the real images
+
+
 class Opponent:
     """A discriminator in training beside a VAE.
 
     Real and reconstructed images go through it in one batch. In batches of their own, batch normalisation
-    would tell them apart, and what it learns would not hold for single images.
+    would tell them apart, and what it learns would not hold for single images. Both networks learn from this
+    one pass; the loss of the VAE must be derived for the VAE's weights alone, and keep the graph.
     """
 
     def __init__(self, size_px: int, channels: int, config: Adversary, weight_decay: float):
@@ -65,35 +76,29 @@ class Opponent:
             return [1.0] * n
         return [min(max((step - ramp * (k + 1)) / ramp, 0.0), 1.0) for k in range(n)]
 
-    def mismatch(
-        self, x: Float[Tensor, "batch c h w"], x_hat: Float[Tensor, "batch c h w"], step: int
-    ) -> Float[Tensor, ""]:
-        """Σ over levels of ‖features of x - features of x̂‖², per pixel value, batch average.
+    def look(self, x: Float[Tensor, "batch c h w"], x_hat: Float[Tensor, "batch c h w"]) -> Seen:
+        """One pass of real images and reconstructions."""
+        features, logits = self.discriminator.train()(torch.cat([x, x_hat]))
+        return Seen(features, logits, x.numel())
 
-        The discriminator does not learn from this.
-        """
-        self.discriminator.train().requires_grad_(False)
-        features, _ = self.discriminator(torch.cat([x, x_hat]))
-        total = x.new_zeros(())
-        for weight, level in zip(self.level_weights(step), features, strict=False):
+    def mismatch(self, seen: Seen, step: int) -> Float[Tensor, ""]:
+        """Σ over levels of ‖features of x - features of x̂‖², per pixel value, batch average."""
+        total = seen.logits.new_zeros(())
+        for weight, level in zip(self.level_weights(step), seen.features, strict=False):
             real, drawn = level.chunk(2)
             total = total + weight * (real - drawn).square().sum()
-        return total / x.numel()
+        return total / seen.pixel_values
 
-    def learn(
-        self, x: Float[Tensor, "batch c h w"], x_hat: Float[Tensor, "batch c h w"]
-    ) -> dict[str, Float[Tensor, ""]]:
+    def learn(self, seen: Seen) -> dict[str, Float[Tensor, ""]]:
         """One step on the cross-entropy of real or not; returns it and the share of right answers."""
-        self.discriminator.requires_grad_(True)
-        with mixed_precision(x.device):
-            _, logits = self.discriminator(torch.cat([x, x_hat.detach()]))
-        real = torch.cat([torch.ones(len(x)), torch.zeros(len(x_hat))]).to(x.device)
+        real = torch.zeros_like(seen.logits)
+        real[: len(real) // 2] = 1
         # The mean over real images and the mean over reconstructions, added.
-        loss = 2 * nn.functional.binary_cross_entropy_with_logits(logits, real)
+        loss = 2 * nn.functional.binary_cross_entropy_with_logits(seen.logits, real)
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward(inputs=list(self.discriminator.parameters()))
         self.optimiser.step()
         return {
             "discriminator": loss.detach(),
-            "discriminator_accuracy": ((logits.detach() > 0) == (real > 0)).float().mean(),
+            "discriminator_accuracy": ((seen.logits.detach() > 0) == (real > 0)).float().mean(),
         }

@@ -10,7 +10,7 @@ from designs import PAPER_TIMES_H
 
 from covary import nlme, rng
 from covary.nlme.constraints import Constraints
-from covary.nlme.fit import _PATIENCE, _close, _Objective, _verdict
+from covary.nlme.fit import _Objective, _verdict
 from covary.nlme.lanes import observed_lanes_of
 
 DATA = Path(__file__).parents[1] / "data"
@@ -214,29 +214,3 @@ def test_one_entry_of_a_block_cannot_be_fixed():
     block = ("omega(eta_a,eta_a)", "omega(eta_b,eta_a)", "omega(eta_b,eta_b)")
     fit = nlme.fit_population(LINE, records, truth, fixed=("c", *block))
     np.testing.assert_allclose(fit.parameters.omega, truth.omega, rtol=1e-12)
-
-
-class Cliff:
-    """An OFV of two logarithms with the least value −1 at (1, 1), which rises by 0.7 just before it."""
-
-    start, n_subjects = np.zeros(2), 4
-    logarithms = np.ones(2, dtype=bool)
-
-    def __init__(self, height):
-        self.height, self.evaluations = height, 0
-
-    def scores(self, x):
-        return np.stack([40 * (x - 1), 40 * (x - 1), np.array([20.0, 0]), np.array([-20.0, 0])], axis=1)
-
-    def slope(self, x):
-        self.evaluations += 1
-        beyond = x.sum() > 1.99
-        return 40 * np.square(x - 1).sum() - 1 + self.height * beyond, 80 * (x - 1)
-
-
-def test_the_first_subjects_do_not_try_long_before_a_cliff():
-    smooth, cliff = Cliff(0.0), Cliff(0.7)
-    assert _close(smooth, 200) == pytest.approx(1.0, abs=1e-3)
-    x = _close(cliff, 200)
-    assert cliff.slope(x)[0] < -1 + 0.01
-    assert cliff.evaluations <= smooth.evaluations + 2 * _PATIENCE

@@ -36,7 +36,6 @@ _GIVEN = 0.01  # a conditional standard deviation, as a share of the whole, that
 _EDGE = 1e-3  # likewise, where numbers are still good
 _SCOUTS = 200  # subjects that bring the parameters close
 _HALVINGS, _LEAST_GAIN = 6, 1e-6  # of such a Newton step; a gain of the OFV below it is none
-_PATIENCE = 10  # evaluations; a second line search, after one that failed, needs about 5 to come as far
 _WORTH = 0.01  # of the OFV: a Newton step that gains less, from which no search goes on, is the last
 _MOST_NAMES = 5  # of subjects in a message
 _FARTHEST = 2.0  # by how much one step may change a logarithm
@@ -244,7 +243,10 @@ def fit_population(
         few = _Objective(model, initial, scouts, method, free, constraints)
         if np.all(np.isfinite(few.at(x).ofv)):
             few.choose_units()
-            x = _close(few, max_iterations) * few.units
+            found = _minimise(few, few.start, _SCOUT_GRADIENT, max_iterations)
+            if not found.success:  # A line search cannot always do without what it may not see.
+                found = _minimise(few, few.start, _SCOUT_GRADIENT, max_iterations, farthest=np.inf)
+            x = found.x * few.units
     if not np.all(np.isfinite(whole.at(x).ofv)):
         x = whole.start
         if not np.all(finite := np.isfinite(whole.at(x).ofv)):
@@ -373,6 +375,7 @@ class _Objective:
         self.conditional = method != "fo"  # whether the OFV is taken at the modes of the random effects
         self._initial, self.free = initial, free
         self._last: tuple[bytes, Marginal] | None = None
+        self._lowest: tuple[float, np.ndarray | None] = np.inf, None  # an OFV, and the modes there
         self.n_evaluations = 0
         self.name: Callable[[int], str] = str  # of a subject, for messages
         self.n_subjects = lanes.y.shape[1]
@@ -467,7 +470,11 @@ class _Objective:
     def _evaluate(self, x, near=None) -> Marginal:
         self.n_evaluations += 1
         model, lanes, method = self._problem
-        return marginal(model, self.parameters(x), lanes, method, gradient=True, near=near)
+        parameters, known = self.parameters(x), self._lowest[1] if near is None else None
+        found = marginal(model, parameters, lanes, method, gradient=True, near=near, known=known)
+        if near is None and np.sum(found.ofv) < self._lowest[0]:
+            self._lowest = float(np.sum(found.ofv)), found.eta
+        return found
 
 
 class _Verdict(NamedTuple):
@@ -518,32 +525,6 @@ def _search(objective: _Objective, x, max_iterations: int, report, central: bool
     return x, verdict
 
 
-class _Stalled(Exception):
-    """Evaluations that no longer lower the OFV; `x` is where it was lowest."""
-
-    def __init__(self, x: Float64[np.ndarray, " free"]):
-        super().__init__()
-        self.x = x
-
-
-def _close(objective: _Objective, max_iterations: int) -> Float64[np.ndarray, " free"]:
-    """Where the OFV of a few subjects is about lowest.
-
-    The OFV has a cliff where a subject's mode ends. A line search before it can go on for a hundred
-    evaluations, which are not worth it here.
-    """
-    minimise = partial(
-        _minimise, objective, objective.start, _SCOUT_GRADIENT, max_iterations, patience=_PATIENCE
-    )
-    try:
-        found = minimise()
-        if not found.success:  # A line search cannot always do without what it may not see.
-            found = minimise(farthest=np.inf)
-    except _Stalled as stalled:
-        return stalled.x
-    return found.x
-
-
 def _inside(objective: _Objective, x):
     """x, moved off the edge where random effects are fully correlated, unless this raises the OFV.
 
@@ -578,29 +559,19 @@ def _minimise(
     *,
     farthest: float = _FARTHEST,
     inverse=None,
-    patience: int | None = None,
 ):
     """BFGS from `x` until the OFV's gradient is below `gradient` times the root of the number of subjects.
 
     A trial step that changes a logarithm by more than `farthest` is refused without a computation: the OFV is
     unknown that far away, and modes that do not exist are sought a hundred times longer than others.
-    `inverse` is a guess of the inverse Hessian. Raises _Stalled after `patience` evaluations in a row that
-    lowered the OFV by less than `_WORTH`.
+    `inverse` is a guess of the inverse Hessian.
     """
     here = x
-    best, lowest, in_vain = x, np.inf, 0
 
     def slope(trial):
-        nonlocal best, lowest, in_vain
         if np.any(np.abs(trial - here)[objective.logarithms] > farthest):
             return np.inf, np.zeros(len(trial))
-        value, gradient = objective.slope(trial)
-        in_vain = 0 if value < lowest - _WORTH else in_vain + 1
-        if value < lowest:
-            best, lowest = trial.copy(), value
-        if in_vain == patience:
-            raise _Stalled(best)
-        return value, gradient
+        return objective.slope(trial)
 
     def callback(intermediate_result):
         nonlocal here

@@ -121,7 +121,7 @@ def _train(
                         found["features"] = opponent.mismatch(seen, step)
                 optimiser.zero_grad(set_to_none=True)
                 _total(found, config, beta).backward(
-                    inputs=list(network.parameters()), retain_graph=opponent is not None
+                    inputs=list(network.parameters()) if opponent else None, retain_graph=opponent is not None
                 )
                 if config.gradient_clip is not None:
                     torch.nn.utils.clip_grad_norm_(network.parameters(), config.gradient_clip)

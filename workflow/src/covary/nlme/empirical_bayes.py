@@ -43,7 +43,6 @@ _CLOUD_SHARED, _CLOUD_RAGGED = 1024, 64  # a shared design needs the cloud's pre
 _RIVAL_DISTANCE, _RIVAL_MARGIN = 1.0, 0.3
 _STARTS_RAGGED = 3
 _TRIES = 3  # more, for a record that fits badly
-_ELSEWHERE = 0.3  # in standard deviations: farther from a known mode there may be another one
 _SAME_MODE = 0.01  # in standard deviations: two coarse searches that end closer have found one mode
 _COARSE_MARGIN = 3.0  # of Φ: a coarse search that ends higher above another cannot end lower after it
 _POOR_FIT = 1e-3  # tail probability of the sum of squared weighted residuals below which a mode is suspect
@@ -112,14 +111,12 @@ def estimate(
     goal: float = GRADIENT_TOLERANCE,
     hessian: bool = True,
     near: Float64[np.ndarray, "subject k"] | None = None,
-    known: Float64[np.ndarray, "subject k"] | None = None,
 ) -> EmpiricalBayes:
     """`empirical_bayes` for subjects that are lanes already.
 
     The search goes on, within reason, until |L'∇Φ| ≤ `goal`. Without `hessian` the precision may be
     Gauss-Newton's. `near` are modes under almost the same parameters: the search follows those and looks for
-    no others. `known` are modes under other parameters: the search also starts from those that it did not
-    come back to.
+    no others.
     """
     frozen = _frozen(model, parameters, lanes, interaction)
     n = lanes.y.shape[1]
@@ -145,13 +142,6 @@ def estimate(
     else:
         starts = _Starts(model, parameters, lanes, frozen)
         found = _best_of_several(model, parameters, lanes, frozen, starts, goal, hessian)
-    if known is not None:
-        away = np.linalg.norm(np.linalg.solve(factor, known.T - found.eta), axis=0)
-        elsewhere = np.flatnonzero(away > _ELSEWHERE)
-        if elsewhere.size:
-            start = _unsearched(np.ascontiguousarray(known.T[:, elsewhere]))
-            tried = _finish(model, parameters, lanes, frozen, elsewhere, start, goal, hessian)
-            found = _keep_better(found, tried, elsewhere, factor)
     poor = _poorly_fitted(model, parameters, lanes, frozen, found.eta) if hessian else np.zeros(n, dtype=bool)
     status = np.where(
         _is_mode(found.at, factor) | _is_at_a_mode(found.at),
@@ -171,15 +161,14 @@ def estimate(
 def _further_tries(
     model, parameters, lanes, frozen, starts: "_Starts", first, found, goal, hessian
 ) -> _Search:
-    """Search again for subjects without a mode, and for those whose record fits badly at theirs.
+    """Search again for subjects whose record fits badly at the mode that was found.
 
     Each try starts at the best point of the cloud that is near no start and no mode so far: the best point
     for precise observations, or for a few visits, may lead to a poor mode.
     """
     centres = [first, found.eta]
     for _ in range(_TRIES):
-        poor = _poorly_fitted(model, parameters, lanes, frozen, found.eta)
-        suspects = np.flatnonzero(poor | ~(_is_mode(found.at, starts.factor) | _is_at_a_mode(found.at)))
+        suspects = np.flatnonzero(_poorly_fitted(model, parameters, lanes, frozen, found.eta))
         if not suspects.size:
             break
         start = starts.away_from(*centres)[0]

@@ -36,7 +36,6 @@ _GIVEN = 0.01  # a conditional standard deviation, as a share of the whole, that
 _EDGE = 1e-3  # likewise, where numbers are still good
 _SCOUTS = 200  # subjects that bring the parameters close
 _HALVINGS, _LEAST_GAIN = 6, 1e-6  # of such a Newton step; a gain of the OFV below it is none
-_CLOSE = 0.1  # in units of the parameters: modes are about the same
 _WORTH = 0.01  # of the OFV: a Newton step that gains less, from which no search goes on, is the last
 _MOST_NAMES = 5  # of subjects in a message
 _FARTHEST = 2.0  # by how much one step may change a logarithm
@@ -376,8 +375,6 @@ class _Objective:
         self.conditional = method != "fo"  # whether the OFV is taken at the modes of the random effects
         self._initial, self.free = initial, free
         self._last: tuple[bytes, Marginal] | None = None
-        # The lowest OFV so far, where it was, and the modes there.
-        self._lowest: tuple[float, np.ndarray, np.ndarray] | None = None
         self.n_evaluations = 0
         self.name: Callable[[int], str] = str  # of a subject, for messages
         self.n_subjects = lanes.y.shape[1]
@@ -399,7 +396,6 @@ class _Objective:
         if usable.any() and self._last is not None:
             key, at = self._last
             self._last = (np.frombuffer(key) / self.units).tobytes(), at
-            self._lowest = None  # it was in the units before
 
     def parameters(self, x) -> Parameters:
         vector = self._initial.to_vector()
@@ -473,14 +469,7 @@ class _Objective:
     def _evaluate(self, x, near=None) -> Marginal:
         self.n_evaluations += 1
         model, lanes, method = self._problem
-        known = None
-        if near is None and self._lowest is not None and np.all(np.abs(x - self._lowest[1]) < _CLOSE):
-            known = self._lowest[2]  # a mode that is missed here and not there would be a cliff of the OFV
-        found = marginal(model, self.parameters(x), lanes, method, gradient=True, near=near, known=known)
-        ofv = float(np.sum(found.ofv))
-        if near is None and np.isfinite(ofv) and (self._lowest is None or ofv < self._lowest[0]):
-            self._lowest = ofv, np.array(x), found.eta
-        return found
+        return marginal(model, self.parameters(x), lanes, method, gradient=True, near=near)
 
 
 class _Verdict(NamedTuple):

@@ -92,12 +92,10 @@ def marginal(
     *,
     gradient: bool,
     near: Float64[np.ndarray, "subject k"] | None = None,
-    known: Float64[np.ndarray, "subject k"] | None = None,
 ) -> Marginal:
     """OFV of each lane, and its gradient on the scale of `parameters.to_vector()` if wanted.
 
-    `near` are the modes under almost the same parameters, for differences of a step, and `known` those under
-    other parameters, so that a mode that was found once is not missed.
+    `near` are the modes under almost the same parameters, for differences of a step.
     """
     if method == "fo" and lanes.bounds is not None:
         raise UserError("method fo cannot use censored observations; use focei or laplacei, or censoring M1")
@@ -106,9 +104,7 @@ def marginal(
     if method == "fo":
         eta, status = np.zeros((k, n)), np.zeros(n, dtype=np.int8)
     else:
-        modes = estimate(
-            model, parameters, lanes, interaction, goal=_MODE_GOAL, hessian=False, near=near, known=known
-        )
+        modes = estimate(model, parameters, lanes, interaction, goal=_MODE_GOAL, hessian=False, near=near)
         eta, status = np.ascontiguousarray(modes.eta.T), modes.status
     vector = parameters.to_vector()
     program = partial(_marginal, method, gradient, model, parameters, vector)

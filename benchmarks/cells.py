@@ -161,7 +161,7 @@ def print_table(done: list[dict]) -> None:
     import pandas as pd
 
     table = pd.DataFrame(done).drop(columns=["row"])
-    table["alpha"] = table["alpha"].fillna("–")
+    table["alpha"] = table["alpha"].astype(object).fillna("–")
     keys = ["model", "alpha", "beta", "epochs"]
     print(table.drop(columns="seed").groupby(keys, sort=False).mean().round(3).to_string())
     if table["seed"].nunique() > 1:

@@ -149,6 +149,30 @@ def test_a_mode_whose_gradient_is_noise_of_the_solver_is_a_mode():
     np.testing.assert_allclose(modes.eta, [[0.8126, -1.2103, -1.1268]], atol=1e-3)
 
 
+@pytest.fixture
+def two_modes():
+    """A record whose first search ends on a ridge, far from the mode at η = (−0.754, −2.694, −1.195)."""
+    y = np.array([[
+        -0.000461332995, 0.182057918, 0.308742523, 0.387115657, 0.425911039, 0.473209620, 0.485829025,
+        0.478714615, 0.463980079, 0.465228587, 0.438511610, 0.410897285, 0.377624452, 0.326325566,
+        0.284521103, 0.251624793, 0.224148482, 0.188083529, 0.135278106, 0.140671432, 0.0813249648,
+    ]])  # fmt: skip
+    theta = {"tvKa": 0.9938738632013413, "tvImax": 1.8729295721858206, "tvIC50": 0.3713826436551962}
+    omega = np.diag([0.8789335072810743, 0.901373942126623, 0.9664970471308217])
+    parameters = MODEL.parameters(theta, omega=omega, residual=nlme.Additive(0.009984963768246709))
+    return parameters, nlme.Records.of(nlme.Design.regular(PAPER_TIMES_H, n_subjects=1, dose=1.0), y)
+
+
+AT_MODE, PHI_AT_MODE = [-0.754122, -2.694468, -1.194853], -82.76607
+
+
+def test_a_search_that_ends_without_a_mode_starts_elsewhere(two_modes):
+    found = nlme.empirical_bayes(MODEL, *two_modes)
+    assert found.status[0] == nlme.Status.CONVERGED
+    assert found.objective[0] == pytest.approx(PHI_AT_MODE, abs=1e-4)
+    np.testing.assert_allclose(found.eta[0], AT_MODE, atol=1e-4)
+
+
 def test_modes_do_not_depend_on_padding():
     """A ragged design padded with times that nobody observed; it starts from another cloud, so equal to
     tolerance."""

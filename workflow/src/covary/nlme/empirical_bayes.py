@@ -161,14 +161,15 @@ def estimate(
 def _further_tries(
     model, parameters, lanes, frozen, starts: "_Starts", first, found, goal, hessian
 ) -> _Search:
-    """Search again for subjects whose record fits badly at the mode that was found.
+    """Search again for subjects without a mode, and for those whose record fits badly at theirs.
 
     Each try starts at the best point of the cloud that is near no start and no mode so far: the best point
     for precise observations, or for a few visits, may lead to a poor mode.
     """
     centres = [first, found.eta]
     for _ in range(_TRIES):
-        suspects = np.flatnonzero(_poorly_fitted(model, parameters, lanes, frozen, found.eta))
+        poor = _poorly_fitted(model, parameters, lanes, frozen, found.eta)
+        suspects = np.flatnonzero(poor | ~(_is_mode(found.at, starts.factor) | _is_at_a_mode(found.at)))
         if not suspects.size:
             break
         start = starts.away_from(*centres)[0]

@@ -5,7 +5,7 @@
 // WIDTHS are pixels, separated by commas. Per page: errors of the console, pictures that do not decode, at each width
 // elements that reach beyond the window and violations of the accessibility rules of axe-core, and on paper elements
 // that are cut off. With a folder, screenshots at each width and a PDF are left there.
-import { readFileSync } from "node:fs";
+import { mkdirSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { basename, join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
@@ -14,6 +14,7 @@ import puppeteer from "puppeteer-core";
 const [chromium, widths, ...rest] = process.argv.slice(2);
 const at = rest.indexOf("--screenshots");
 const folder = at < 0 ? null : rest[at + 1];
+if (folder) mkdirSync(folder, { recursive: true });
 const pages = at < 0 ? rest : rest.slice(0, at);
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 

@@ -64,6 +64,19 @@ def test_three_channels_are_colours_and_other_numbers_stand_side_by_side():
     assert [aspect(pixels[:channels]) for channels in (1, 3, 5)] == [8 / 6, 8 / 6, 8 / 30]
 
 
+def test_three_stains_are_blue_magenta_and_green_and_other_images_stay_as_they_are():
+    stains = 200 * np.eye(3, dtype=np.uint8)[:, :, None, None]  # each image shows one stain alone
+    dna, actin, tubulin = figures.in_colours(stains, ("DNA", "actin", "tubulin"))[..., 0, 0]
+    assert dna[2] == dna.max() == 200
+    assert actin[0] == actin.max() > actin[2] > actin[1]
+    assert tubulin[1] == tubulin.max()
+    together = figures.in_colours(stains.max(axis=0), ("DNA", "actin", "tubulin"))
+    np.testing.assert_allclose(together[:, 0, 0], np.minimum(dna.astype(int) + actin + tubulin, 255), atol=2)
+    for channels in (("red", "green", "blue"), ("grey",), ("a", "b", "c", "d")):
+        image = np.arange(4 * len(channels), dtype=np.uint8).reshape(len(channels), 2, 2)
+        assert figures.in_colours(image, channels) is image
+
+
 def test_grey_values_are_not_stretched():
     dark = np.full((1, 1, 8, 6), 40, np.uint8)
     axis = figures.reconstructions(dark, dark, dark).axes[0]

@@ -3,6 +3,7 @@ import pytest
 
 from covary.config.reading import check
 from covary.report import concerns, sentences, verdicts
+from covary.report.summary import stains_in_words
 
 CONFIG = check(
     {
@@ -191,3 +192,8 @@ def test_each_predictor_has_its_sentence(two):
     assert "linear, whose mean share is the highest of 2 predictors, found" in text and "best" not in text
     assert "records simulated from what linear and resnet18 found fit better than records of" in text
     assert verdicts(two["association_ledger"])["predictor"].tolist() == ["linear", "resnet18"] * 3
+
+
+def test_only_stains_are_said_to_have_colours_of_their_own():
+    assert stains_in_words(("DNA", "actin", "tubulin")) == "DNA is blue, actin magenta and tubulin green"
+    assert [stains_in_words(channels) for channels in (("red", "green", "blue"), ("grey",))] == ["", ""]

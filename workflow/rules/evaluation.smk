@@ -356,6 +356,7 @@ rule check_privacy:
 rule plot_quality:
     """The quality of generated images, their nearest training images, and the closest pairs."""
     input:
+        index="<results>/images/index.parquet",
         table=rules.measure_generator.output.table,
         neighbours=rules.measure_generator.output.neighbours,
         pairs=rules.check_privacy.output.pairs,

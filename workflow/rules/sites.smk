@@ -132,6 +132,7 @@ rule plot_sites:
         sites="<results>/tables/sites.csv",
         images="<results>/sites/at_sites.npz",
         subjects=marker(names.SUBJECTS),
+        drawn=marker(names.IMAGES),
     output:
         figure=report(
             "<results>/figures/sites.svg",

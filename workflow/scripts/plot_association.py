@@ -34,10 +34,11 @@ def plot_association(
         for name in held_out.names
     }
     average = study.predictions(np.zeros((1, held_out.eta.shape[1])), test[:1])[0]
-    images = store.read(dataset, names.IMAGES)["image"][held_out.subjects][shown].values
+    images = store.read(dataset, names.IMAGES)["image"][held_out.subjects][shown]
+    pictures = figures.in_colours(images.values, images["channel"].values.tolist())
     units = study.model.time_unit, study.model.outcome_unit
     figures.save(
-        figures.association(images, study.times_h, noise_variances, observed, encoded[shown], units),
+        figures.association(pictures, study.times_h, noise_variances, observed, encoded[shown], units),
         association,
     )
     figures.save(

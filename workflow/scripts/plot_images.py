@@ -1,5 +1,6 @@
 """Real and generated images, reconstructions, traversals of the leading latents."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -31,23 +32,26 @@ def plot_images(
 ) -> None:
     """Draw the three figures."""
     prepared = prepared_images.load(index.parent)
+    coloured = partial(figures.in_colours, channels=prepared.channels)
     network = diffusion.ImageGenerator.load(generator)
     generated = store.read(dataset, names.IMAGES)["image"]
 
     some = quality.spread(len(prepared.test), N_EXAMPLES)
-    figures.save(figures.examples(prepared.generator_test[some], generated[-N_EXAMPLES:].values), examples)
+    shown = map(coloured, (prepared.generator_test[some], generated[-N_EXAMPLES:].values))
+    figures.save(figures.examples(*shown), examples)
 
     some = quality.spread(len(prepared.test), N_RECONSTRUCTIONS)
     stored = np.load(encodings)
     mean, log_variance = (stored[f"test_{part}"][some] for part in ("mean", "log_variance"))
     by_generator = diffusion.reconstruct(network, mean, log_variance, sampling, seed)
     by_vae = vae.decode(network.vae, mean)
-    figures.save(figures.reconstructions(prepared.test[some], by_vae, by_generator), reconstructions)
+    shown = map(coloured, (prepared.test[some], by_vae, by_generator))
+    figures.save(figures.reconstructions(*shown), reconstructions)
 
     table = pd.read_csv(ranking)
     ranked = table[table["active"]].sort_values("rank_readback")["latent"].to_numpy()[:N_LATENTS]
     strips = diffusion.traverse(network, ranked, VALUES, Latents.read(latents), sampling, seed)
-    figures.save(figures.traversals(strips, ranked.tolist(), VALUES), traversals)
+    figures.save(figures.traversals(coloured(strips), ranked.tolist(), VALUES), traversals)
 
 
 if __name__ == "__main__":

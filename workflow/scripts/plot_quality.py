@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from covary import figures
+from covary import figures, images
 from covary.jobs.run import run
 
 
 def plot_quality(
+    index: Path,
     table: Path,
     neighbours: Path,
     pairs: Path,
@@ -18,12 +19,14 @@ def plot_quality(
     closest_pairs: Path,
 ) -> None:
     """Draw the three figures from what was measured."""
+    channels = images.load(index.parent).channels
     figures.save(figures.generator_quality(pd.read_csv(table)), generator_quality)
     with np.load(neighbours) as near:
-        nearest = figures.nearest_images(near["generated"], near["nearest"], near["mse"])
+        shown = (figures.in_colours(near[of], channels) for of in ("generated", "nearest"))
+        nearest = figures.nearest_images(*shown, near["mse"])
     figures.save(nearest, nearest_images)
     with np.load(pairs) as closest:
-        figures.save(figures.closest_pairs(*figures.pairs_of(closest)), closest_pairs)
+        figures.save(figures.closest_pairs(*figures.pairs_of(closest, channels)), closest_pairs)
 
 
 if __name__ == "__main__":

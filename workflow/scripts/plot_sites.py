@@ -18,7 +18,9 @@ def plot_sites(dataset: Path, sites: Path, images: Path, figure: Path, at_sites:
     seen = int(store.read(dataset, names.SUBJECTS)["site"].attrs["seen"])
     with np.load(images) as arrays:
         drawn, scanned = arrays["drawn"][:N_SUBJECTS], arrays["at_sites"][:, :N_SUBJECTS]
-    figures.save(figures.at_sites(drawn, scanned, seen), at_sites)
+    channels = store.read(dataset, names.IMAGES)["channel"].values.tolist()
+    pictures = (figures.in_colours(of, channels) for of in (drawn, scanned))
+    figures.save(figures.at_sites(*pictures, seen), at_sites)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from covary.figures.calibration import calibration
 from covary.figures.effects import r2_against_explainable_fraction
 from covary.figures.fits import goodness_of_fit, predictive_checks
 from covary.figures.headline import headline
-from covary.figures.images import examples, reconstructions, traversals
+from covary.figures.images import examples, in_colours, reconstructions, traversals
 from covary.figures.ladder import deep_association, deep_ladder
 from covary.figures.latents import latent_ranking
 from covary.figures.ledger import association_ledger
@@ -46,6 +46,7 @@ __all__ = [
     "generator_quality",
     "goodness_of_fit",
     "headline",
+    "in_colours",
     "interpolations",
     "latent_ranking",
     "learning_curve",

@@ -8,6 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from covary.figures.style import BLACK, FROM_IMAGE, WIDTH_IN, styled
+from covary.images.channels import are_stains
+
+# Blue, magenta and green: DNA is blue as usual, and green and magenta differ for the colour-blind, too.
+_STAINS = np.array([[0.25, 0.45, 1.0], [1.0, 0.15, 0.75], [0.15, 0.9, 0.2]])
 
 
 @styled
@@ -76,6 +80,19 @@ def traversals(
         axis.set_title(f"{value:+.2g}".replace("-", "−") if value else "0", pad=3)
     tighten(figure)
     return figure
+
+
+def in_colours(
+    images: UInt8[np.ndarray, "*n c h w"], channels: Sequence[str]
+) -> UInt8[np.ndarray, "*n c h w"]:
+    """Images as figures show them: three stains become blue, magenta and green, and are added.
+
+    `channels` are the names of the channels. Images whose channels are red, green and blue, or of any other
+    number, stay as they are.
+    """
+    if not are_stains(channels):
+        return images
+    return np.einsum("...chw,cr->...rhw", images, _STAINS).clip(0, 255).astype(np.uint8)
 
 
 def show(axis: Axes, image: UInt8[np.ndarray, "c h w"]) -> None:

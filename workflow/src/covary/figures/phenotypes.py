@@ -9,18 +9,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from covary.figures.images import show
+from covary.figures.images import in_colours, show
 from covary.figures.style import BLACK, BLUE, GREY, VERMILION, WIDTH_IN, look, styled
-
-# Blue, magenta and green: DNA is blue as usual, and green and magenta differ for the colour-blind, too.
-_COLOURS = np.array([[0.25, 0.45, 1.0], [1.0, 0.15, 0.75], [0.15, 0.9, 0.2]])
+from covary.images.channels import numbered
 
 
 def merged(image: UInt8[np.ndarray, "c h w"]) -> UInt8[np.ndarray, "3 h w"]:
-    """The first three stains in their colours, added; other numbers of channels as they are, in grey."""
-    if len(image) != len(_COLOURS):
+    """Three stains in their colours, added; other numbers of channels as they are, in grey."""
+    if len(image) != 3:
         return np.repeat(image.mean(axis=0, keepdims=True), 3, axis=0).astype(np.uint8)
-    return np.einsum("chw,cr->rhw", image, _COLOURS).clip(0, 255).astype(np.uint8)
+    return in_colours(image, numbered(3))
 
 
 @styled

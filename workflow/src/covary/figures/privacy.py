@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from matplotlib.figure import Figure
 
-from covary.figures.images import aspect, show
+from covary.figures.images import aspect, in_colours, show
 from covary.figures.style import WIDTH_IN, styled
 
 
@@ -51,13 +51,20 @@ def closest_pairs(left: Sequence[ClosestPairs], right: Sequence[ClosestPairs]) -
     return figure
 
 
-def pairs_of(arrays: Mapping[str, np.ndarray]) -> tuple[list[ClosestPairs], list[ClosestPairs]]:
+def pairs_of(
+    arrays: Mapping[str, np.ndarray], channels: Sequence[str]
+) -> tuple[list[ClosestPairs], list[ClosestPairs]]:
     """Pairs of generated and of held-out images, from the arrays of `quality.privacy.closest_pairs`."""
 
     def pairs(name: str, title: str) -> list[ClosestPairs]:
-        parts = ("images", "nearest", "distance")
         return [
-            ClosestPairs(str(space), title, *(arrays[f"{name}_{i}_{part}"] for part in parts))
+            ClosestPairs(
+                str(space),
+                title,
+                in_colours(arrays[f"{name}_{i}_images"], channels),
+                in_colours(arrays[f"{name}_{i}_nearest"], channels),
+                arrays[f"{name}_{i}_distance"],
+            )
             for i, space in enumerate(arrays["spaces"])
         ]
 

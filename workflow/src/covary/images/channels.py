@@ -37,6 +37,11 @@ def kept(available: Sequence[str], wanted: str | Sequence[str] | None) -> tuple[
     )
 
 
+def are_stains(channels: Sequence[str]) -> bool:
+    """Whether figures show these channels as three stains (`figures.in_colours`)."""
+    return len(channels) == len(RGB) and tuple(channels) != RGB
+
+
 def keep(
     pixels: UInt8[np.ndarray, "c h w"], available: Sequence[str], wanted: str | Sequence[str] | None
 ) -> UInt8[np.ndarray, "c2 h w"]:

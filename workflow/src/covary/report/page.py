@@ -174,6 +174,7 @@ def _settings_in_words(config: Config, channels: Sequence[str]) -> dict[str, Any
     """What was simulated, and from what the networks started."""
     return {
         "image": image_in_words(config.images.drawn_size_px, channels),
+        "stains": summary.stains_in_words(channels),
         "visits": summary.visits_in_words(config),
         "levels": summary.levels_in_words(len(config.association.noise_variances)),
         "model_source": model_source(config.longitudinal.model),

@@ -13,7 +13,7 @@ from PIL import Image
 from covary import __version__
 from covary.config.experiment import Config
 from covary.config.images import DrawnCells, Phantom
-from covary.figures.images import picture
+from covary.figures.images import in_colours, picture
 from covary.images.digits import write_digits
 from covary.images.preview import Preview, preview
 from covary.phantom import write_dataset
@@ -39,7 +39,7 @@ def render_preview(config: Config, looked_at: Preview, folder: Path) -> str:
         seen=looked_at,
         few=sum(looked_at.images.values()) < _FEW,
         image=image_in_words(size_px, looked_at.channels),
-        pictures=[_png(one.pixels) for one in looked_at.shown],
+        pictures=[_png(in_colours(one.pixels, looked_at.channels)) for one in looked_at.shown],
         histograms=[_lines(one.histogram, looked_at.channels) for one in looked_at.shown],
     )  # fmt: skip
 

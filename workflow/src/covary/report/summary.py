@@ -10,6 +10,7 @@ import pandas as pd
 from covary import nlme
 from covary.config.experiment import Config
 from covary.evaluate.ledger import measured_ceiling
+from covary.images.channels import are_stains
 from covary.records.truth import true_parameters
 from covary.report.answers import LOW_READBACK_R2, calibration_concerns, pooled, privacy_verdict
 from covary.report.comparisons import NOTHING, compared, direction
@@ -52,6 +53,11 @@ def sentences(
         _carried_and_found(table, config.subjects.test),
         _outcomes(_gains(table, longitudinal_nll)),
     ]
+
+
+def stains_in_words(channels: Sequence[str]) -> str:
+    """In which colours figures show three stains; nothing for other channels."""
+    return "{} is blue, {} magenta and {} green".format(*channels) if are_stains(channels) else ""
 
 
 def levels_in_words(n: int) -> str:

@@ -38,7 +38,7 @@ def kept(available: Sequence[str], wanted: str | Sequence[str] | None) -> tuple[
 
 
 def are_stains(channels: Sequence[str]) -> bool:
-    """Whether figures show these channels as three stains (`figures.in_colours`)."""
+    """Whether these are three channels other than red, green and blue, which figures show as stains."""
     return len(channels) == len(RGB) and tuple(channels) != RGB
 
 

@@ -42,7 +42,7 @@ _CLOUD_SHARED, _CLOUD_RAGGED = 1024, 64  # a shared design needs the cloud's pre
 # better mode.
 _RIVAL_DISTANCE, _RIVAL_MARGIN = 1.0, 0.3
 _STARTS_RAGGED = 3
-_TRIES = 3  # more, for a record that fits badly
+_TRIES = 3  # more, for a subject without a mode or a record that fits badly
 _SAME_MODE = 0.01  # in standard deviations: two coarse searches that end closer have found one mode
 _COARSE_MARGIN = 3.0  # of Φ: a coarse search that ends higher above another cannot end lower after it
 _POOR_FIT = 1e-3  # tail probability of the sum of squared weighted residuals below which a mode is suspect

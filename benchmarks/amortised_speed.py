@@ -1,6 +1,6 @@
 """What a posterior network saves: draws of many subjects, and refits of the population from stored draws.
 
-python benchmarks/amortised_speed.py [rounds]
+python benchmarks/amortised_speed.py [rounds] [subjects] [subjects of refits]
 
 The paper's model with 21 visits, 30 % of which are missing. One network is trained; then, in the same process
 and in user CPU seconds,
@@ -30,7 +30,7 @@ from covary.amortised.problem import EngineSimulator, simulated
 from covary.amortised.train import Training, train
 from covary.config.visits import CompletelyAtRandom
 
-SUBJECTS, REFITTED = 2000, 1000
+SUBJECTS, REFITTED = 2000, 1000  # by default
 KEPT = (16, 64)  # draws per subject of the engine's sampler
 STORED = 250  # draws per subject for refits
 MISSING = [CompletelyAtRandom(mechanism="completely_at_random", fraction=0.3)]
@@ -64,7 +64,8 @@ def timed(task: Callable[[], Result]) -> tuple[Result, float]:
 
 def main() -> None:
     """Print CPU seconds and their ratios."""
-    rounds = int((sys.argv[1:] or [60])[0])
+    given = [int(argument) for argument in sys.argv[1:]]
+    rounds, subjects, refitted = [*given, *(60, SUBJECTS, REFITTED)[len(given) :]]
     nlme.configure()
     model = nlme.SaturableElimination()
     truth = model.default_parameters()
@@ -74,14 +75,14 @@ def main() -> None:
         settings = Training(rounds=rounds, **SETTINGS)
         (trained, _), s = timed(lambda: train(simulator, settings, seed=1, folder=Path(folder)))
     print(f"training: {s:.0f} s", flush=True)
-    compare_draws(model, truth, design, trained, simulator.factor)
-    compare_refits(model, truth, design, trained, simulator.factor)
+    compare_draws(model, truth, design, trained, simulator.factor, subjects)
+    compare_refits(model, truth, design, trained, simulator.factor, refitted)
 
 
-def compare_draws(model, truth, design, trained, factor) -> None:
+def compare_draws(model, truth, design, trained, factor, n) -> None:
     """Draws of the network against those of the engine, at equal effective sample size."""
-    _, y = simulated(EngineSimulator(model, truth, design, MISSING), 0, SUBJECTS, seed=9, stream="test")
-    records = nlme.Records.of(design.rows(np.zeros(SUBJECTS, dtype=int)), y, missing_as_nan=True)
+    _, y = simulated(EngineSimulator(model, truth, design, MISSING), 0, n, seed=9, stream="test")
+    records = nlme.Records.of(design.rows(np.zeros(n, dtype=int)), y, missing_as_nan=True)
 
     def engine(records, kept):
         modes = nlme.empirical_bayes(model, truth, records)
@@ -100,36 +101,36 @@ def compare_draws(model, truth, design, trained, factor) -> None:
         by_network, network_s = timed(lambda proposed=proposed: network(records, proposed))
         fallen = np.mean(by_network.source != Source.NETWORK)
         print(
-            f"draws of {SUBJECTS} subjects: engine {engine_s:.1f} s, effective sample size {size:.0f}; "
+            f"draws of {n} subjects: engine {engine_s:.1f} s, effective sample size {size:.0f}; "
             f"network {network_s:.1f} s, {by_network.draws.effective_sample_size.mean():.0f} of {proposed}, "
             f"{100 * fallen:.1f} % fall back; ratio {engine_s / network_s:.2f}",
             flush=True,
         )
 
 
-def compare_refits(model, truth, design, trained, factor) -> None:
+def compare_refits(model, truth, design, trained, factor, n) -> None:
     """Two other population models, from stored draws and by FOCE."""
-    x = rng.normal(9, "covariate", 0, REFITTED, (1,))
-    eta = rng.normal(9, "refit", 0, REFITTED, (3,))
-    many = design.rows(np.zeros(REFITTED, dtype=int))
+    x = rng.normal(9, "covariate", 0, n, (1,))
+    eta = rng.normal(9, "refit", 0, n, (3,))
+    many = design.rows(np.zeros(n, dtype=int))
     simulator = EngineSimulator(model, truth, design, MISSING)
     y = nlme.simulate(model, truth, eta + x * SLOPE, many, 9, stream="refit").observation
     y = simulator.observed(y, eta, seed=9, stream="refit", start=0)
     records = nlme.Records.of(many, y, missing_as_nan=True)
     (stored, s) = timed(lambda: exact_draws(trained, factor, model, truth, records, STORED, 3))
-    print(f"{STORED} stored draws of {REFITTED} subjects: {s:.1f} s", flush=True)
+    print(f"{STORED} stored draws of {n} subjects: {s:.1f} s", flush=True)
     draws, sd = stored.draws.eta, np.sqrt(np.diagonal(truth.omega))
     theta = list(truth.theta.values())
     covariate = WithCovariate()
     own = dict(covariates={"x": x[:, 0]})
     with_x = nlme.Records.of(
-        nlme.Design.regular(design.time_h[0], n_subjects=REFITTED, dose=1.0, **own), y, missing_as_nan=True
+        nlme.Design.regular(design.time_h[0], n_subjects=n, dose=1.0, **own), y, missing_as_nan=True
     )
     full = np.diag(sd**2) + 0.1 * (np.outer(sd, sd) - np.diag(sd**2))
     tasks = {
         "covariate, diagonal Ω": (
             lambda: fit_draws(
-                draws, np.zeros(3), truth.omega, np.column_stack([np.ones(REFITTED), x]), structure="diagonal"
+                draws, np.zeros(3), truth.omega, np.column_stack([np.ones(n), x]), structure="diagonal"
             ),
             covariate,
             with_x,

@@ -11,7 +11,7 @@ from covary.phenotypes.orientations import averaged
 from covary.phenotypes.profiles import cell_table, well_profiles
 from covary.vae import VAE
 
-_RANDOM_NETWORKS = 3  # their accuracies differ by 0.2
+_RANDOM_NETWORKS = 6  # their accuracies differ by 0.2
 
 # Profiles of wells by the number of orientations of each cell; one entry per draw of what is random in them.
 Draws = list[dict[int, pd.DataFrame]]
@@ -23,7 +23,7 @@ def profiles_of_wells(
     """Profiles of wells by kind of features, and by the number of orientations of each cell: 1 and
     `orientations`.
 
-    Kinds are the families, the keys of `networks`, and `random weights` (three networks with the architecture
+    Kinds are the families, the keys of `networks`, and `random weights` (six networks with the architecture
     of the first one), `pixel PCA`, `shapes`, `mean intensity` and `cell count`. The last three do not depend
     on the orientation.
     """

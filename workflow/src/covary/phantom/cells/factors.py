@@ -54,7 +54,7 @@ def draw_factors(seed: int, wells: pd.DataFrame, config: DrawnCells) -> pd.DataF
     n, names = len(cells), list(UNTREATED)
     mean, sd = np.array(list(UNTREATED.values())).T
     draws = rng.normal(seed, "cells/factors", 0, n, (len(names) + 1,))
-    responds = rng.uniform(seed, "cells/responds", 0, n, (1,))[:, 0] < 0.36 + 0.4 * cells["strength"]
+    responds = rng.uniform(seed, "cells/responds", 0, n, (1,))[:, 0] < 0.31 + 0.36 * cells["strength"]
     response = np.where(responds, cells["strength"] * np.exp(_RESPONSE_SD * draws[:, -1]), 0)
     response = np.where(cells["compound"] == CONTROL, 0, response)
     target = np.array([[MODES[mode].get(name, np.nan) for name in names] for mode in MODES])

@@ -11,7 +11,7 @@ from covary.phantom.fields import smooth_field
 
 SIZE_PX = 68
 STAINS = ("DNA", "actin", "tubulin")
-_JITTER_PX = 6.5  # with less, the mean image alone tells the modes (benchmarks/README.md, Cells)
+_JITTER_PX = 5.0  # with less, the mean image alone tells the modes (benchmarks/README.md, Cells)
 _STEP_PX = 0.7  # of filaments
 _WAVES = range(3, 9)  # around an outline
 _MOST_WAVES = _WAVES[-1]

@@ -22,7 +22,7 @@ from covary.config.visits import CompletelyAtRandom
 from covary.evaluate.coverage import DRAWS, rank_test, ranks
 
 SUBJECTS, MISSING, MOST_MISSING = 600, (0.0, 0.3, 0.6), 17
-SETTINGS = {"layers": 6}
+SETTINGS = {"summary": "residual", "layers": 6, "batch": 256, "steps": 200, "learning_rate": 0.004}
 
 
 def at_random(**how):

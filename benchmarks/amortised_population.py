@@ -20,7 +20,9 @@ from covary.amortised.train import Training, train
 from covary.config.visits import CompletelyAtRandom
 
 ROUNDS, SUBJECTS = 100, 1000
-SETTINGS = {"layers": 6, "width": 64, "batch": 256, "steps": 200, "learning_rate": 0.004}
+SETTINGS = {
+    "summary": "residual", "layers": 6, "width": 64, "batch": 256, "steps": 200, "learning_rate": 0.004,
+}  # fmt: skip
 WIDTH = 1.5  # of the prior of the training, in initial standard deviations
 
 

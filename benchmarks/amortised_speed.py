@@ -34,7 +34,9 @@ SUBJECTS, REFITTED = 2000, 1000  # by default
 KEPT = (16, 64)  # draws per subject of the engine's sampler
 STORED = 250  # draws per subject for refits
 MISSING = [CompletelyAtRandom(mechanism="completely_at_random", fraction=0.3)]
-SETTINGS = {"layers": 4, "width": 32, "batch": 256, "steps": 200, "learning_rate": 0.004}
+SETTINGS = {
+    "summary": "residual", "layers": 4, "width": 32, "batch": 256, "steps": 200, "learning_rate": 0.004,
+}  # fmt: skip
 WIDTH = 1.2  # of the prior of the training
 SLOPE = np.array([0.0, 0.3, -0.2])  # of log Ka, log Imax and log IC50 on the covariate
 Result = TypeVar("Result")

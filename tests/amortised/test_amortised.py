@@ -8,6 +8,7 @@ from designs import ORAL_TIMES_H
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from scipy.special import ndtr
 
 from covary import nlme, rng
 from covary.amortised.chain import metropolis
@@ -79,6 +80,29 @@ def test_a_network_of_three_parameters_that_is_stored_keeps_the_order_in_which_i
     phi, y = simulated(simulator, 0, 6, seed=2, stream="t")
     found, _ = load(tmp_path / "network.npz")
     np.testing.assert_array_equal(found.log_density(phi, y), network.log_density(phi, y))
+
+
+@pytest.mark.slow
+def test_residual_blocks_learn_a_frequency_better_than_dense_layers_and_are_stored(tmp_path):
+    times_h = np.linspace(0, 10, 41)
+    wave = FunctionSimulator(
+        times_h,
+        2,
+        lambda phi: np.sin(2 * np.pi * (0.1 + 0.9 * ndtr(phi[:, :1])) * times_h) + phi[:, 1:],
+        0.05,
+    )
+    dense = dataclasses.replace(SMALL, width=32, steps=100, rounds=10)
+    residual = dataclasses.replace(dense, summary="residual")
+    loss = {}
+    for settings in (dense, residual):
+        network, history = train(wave, settings, seed=1, folder=tmp_path / settings.summary)
+        loss[settings.summary] = history["validation_loss"].min()
+    assert loss["residual"] < loss["dense"] - 0.3, loss
+    save(tmp_path / "network.npz", network, residual, np.eye(2))
+    phi, y = simulated(wave, 0, 6, seed=2, stream="t")
+    np.testing.assert_array_equal(
+        load(tmp_path / "network.npz")[0].log_density(phi, y), network.log_density(phi, y)
+    )
 
 
 def test_records_unlike_those_of_the_training_are_noticed(trained):
@@ -251,6 +275,14 @@ def test_a_simulator_that_makes_no_sense_is_named(returned, message):
 def test_a_prior_without_width_is_named_in_the_configuration():
     network = {"prior_width": 0}
     with pytest.raises(UserError, match=r"posterior\.network\.prior_width: must be > 0, got 0"):
+        check({"experiment": "x", "posterior": {"source": "amortised", "network": network}})
+
+
+def test_a_summary_that_would_not_be_used_is_named():
+    network = {"encoding": "time_labels", "summary": "residual"}
+    with pytest.raises(
+        UserError, match=r"posterior\.network\.summary: has no effect with encoding time_labels"
+    ):
         check({"experiment": "x", "posterior": {"source": "amortised", "network": network}})
 
 

@@ -16,7 +16,7 @@ from flowjax.distributions import StandardNormal
 from flowjax.flows import coupling_flow
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-Summary = Literal["dense", "set"]
+Summary = Literal["dense", "residual", "set"]
 
 
 class Dense(eqx.Module):
@@ -32,6 +32,53 @@ class Dense(eqx.Module):
     ) -> Float[Array, " s"]:
         """The summary of one record."""
         return self.layers(features.ravel())
+
+
+class GatedBlock(eqx.Module):
+    """x + D(silu(G h) ⊙ U h), where h is x with mean 0 and variance 1 (Shazeer 2020, arXiv 2002.05202)."""
+
+    norm: eqx.nn.LayerNorm
+    gate: eqx.nn.Linear
+    up: eqx.nn.Linear
+    down: eqx.nn.Linear
+
+    def __init__(self, width: int, key: PRNGKeyArray):
+        first, second, third = jax.random.split(key, 3)
+        self.norm = eqx.nn.LayerNorm(width)
+        self.gate = eqx.nn.Linear(width, 2 * width, key=first)
+        self.up = eqx.nn.Linear(width, 2 * width, key=second)
+        self.down = eqx.nn.Linear(2 * width, width, key=third)
+
+    def __call__(self, x: Float[Array, " width"]) -> Float[Array, " width"]:
+        """The block's output."""
+        h = self.norm(x)
+        return x + self.down(jax.nn.silu(self.gate(h)) * self.up(h))
+
+
+class Residual(eqx.Module):
+    """A summary of visits at regular times by blocks with gates.
+
+    Frequencies and phases are read from products of linear maps, which layers of `Dense` learn slowly.
+    """
+
+    first: eqx.nn.Linear
+    blocks: tuple[GatedBlock, ...]
+    last: eqx.nn.Linear
+
+    def __init__(self, n_times: int, n_features: int, size: int, width: int, key: PRNGKeyArray):
+        first, last, *others = jax.random.split(key, 2 + _BLOCKS)
+        self.first = eqx.nn.Linear(n_times * n_features, width, key=first)
+        self.blocks = tuple(GatedBlock(width, one) for one in others)
+        self.last = eqx.nn.Linear(width, size, key=last)
+
+    def __call__(
+        self, features: Float[Array, "time feature"], rows: Bool[Array, " time"]
+    ) -> Float[Array, " s"]:
+        """The summary of one record."""
+        x = self.first(features.ravel())
+        for block in self.blocks:
+            x = block(x)
+        return self.last(x)
 
 
 class VisitSet(eqx.Module):
@@ -58,7 +105,8 @@ class VisitSet(eqx.Module):
         return self.together(jnp.append(pooled, count / len(rows)))
 
 
-_SUMMARIES = {"dense": Dense, "set": VisitSet}
+_SUMMARIES = {"dense": Dense, "residual": Residual, "set": VisitSet}
+_BLOCKS = 3
 _KNOTS, _INTERVAL = 8, 5.0
 _MIN_SCALE = 1e-4  # of the prior's standard deviation
 
@@ -66,7 +114,7 @@ _MIN_SCALE = 1e-4  # of the prior's standard deviation
 class PosteriorNetwork(eqx.Module):
     """q(φ | record), for one record; use `jax.vmap` for many."""
 
-    summary: Dense | VisitSet
+    summary: Dense | Residual | VisitSet
     affine: eqx.nn.Linear
     flow: eqx.Module
     k: int = eqx.field(static=True)

@@ -77,7 +77,7 @@ class Training:
         encoding = "insert" if blind else settings.encoding
         return cls(
             encoding=encoding,
-            summary="set" if encoding == "time_labels" else "dense",
+            summary="set" if encoding == "time_labels" else settings.summary,
             layers=settings.layers,
             width=settings.width,
             batch=settings.batch_size,

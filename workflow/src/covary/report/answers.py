@@ -28,6 +28,7 @@ _POOLED = "all"
 _COVERAGE = 0.95
 _CALIBRATED = (0.93, 0.97)
 _ALIKE = 0.8  # of the precision and recall of training images
+_FAR = 2.5  # times the distance of training images
 _AT_BOUND = 1e-6
 _MOST_ASTRAY = 0.3  # of readings, in standard deviations, when one random effect moves by 2
 
@@ -277,10 +278,13 @@ def pictures_verdict(quality: pd.DataFrame, chosen: Sequence[int], phantoms: boo
     shares = ["precision", "recall"]
     read = quality[(quality["measure"] == "readback_r2") & (quality["of"] == "generated")]
     weakest, strongest = read[read["latent"].isin(chosen)]["value"].agg(["min", "max"])
-    alike = bool((generated[shares] >= _ALIKE * best[shares]).all())
+    alike = bool((generated[shares] >= _ALIKE * best[shares]).all() and times <= _FAR)
     lie = [[percent(of[share], 0) for share in shares] for of in (generated, best)]
-    text = (
-        f"The generated images {'are much like' if alike else 'can be told from'} the {what}: {lie[0][0]} of "
+    # That encoder was trained to be right about large structure, and hardly sees what is finer.
+    seen = "what the image VAE’s encoder sees of an image, mostly its large structure, "
+    text = "By " + seen + "the" if space == "vae_encoder" else "The"
+    text += (
+        f" generated images {'are much like' if alike else 'can be told from'} the {what}: {lie[0][0]} of "
         f"them lie among the {what}, and {lie[0][1]} of the {what} among them (training images: "
         f"{lie[1][0]} and {lie[1][1]}). Their distance (Fréchet) to the {what} is {times:.1f} times that of "
         "training images. "

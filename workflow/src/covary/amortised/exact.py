@@ -19,6 +19,7 @@ from covary.amortised.chain import metropolis
 from covary.amortised.train import Trained
 from covary.amortised.weights import sample_size, smoothed
 from covary.nlme.likelihood import LogJoint
+from covary.nlme.solvers.lanes import Tolerance
 from covary.resampling import exchangeable
 
 RELIABLE_K = 0.7
@@ -26,6 +27,8 @@ LOW_SAMPLE_SIZE = 0.05  # of the draws
 _LOW_ENGINE = 0.2  # of the draws that are kept, of which the engine's sampler proposes four times as many
 WIDE = 0.1  # share of the network's draws from a wider distribution, where its tails are too thin
 _SUBJECTS_AT_ONCE = 4096
+# Log weights are then right to 1e-3, on the paper's model: nothing beside how much they differ between draws.
+_SOLVER = Tolerance(1e-6, 1e-7)
 
 
 class Source(IntEnum):
@@ -91,7 +94,8 @@ def weighted_draws(
             y[some], draws, seed=seed, stream=stream, start=first_subject + begin, wide=wide
         )
         eta = phi @ factor.T - (0.0 if mean is None else mean)
-        log_weight = LogJoint(model, parameters, records[some])(eta) - prior - (log_q - jacobian)
+        log_joint = LogJoint(model, parameters, records[some], _SOLVER)(eta)
+        log_weight = log_joint - prior - (log_q - jacobian)
         weight, pareto_k = smoothed(log_weight)
         top = np.maximum(log_weight.max(axis=1), -1e300)
         log_mean = top + np.log(np.mean(np.exp(log_weight - top[:, None]), axis=1))

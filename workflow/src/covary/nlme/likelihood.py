@@ -95,8 +95,14 @@ class RecordLikelihood:
 class LogJoint:
     """log p(y, η) of each subject at many points, up to a constant; -inf where the model cannot be solved."""
 
-    def __init__(self, model: OdeModel | ClosedFormModel, parameters: Parameters, records: Records):
-        self._program = partial(_joint, model, parameters, DEFAULT)
+    def __init__(
+        self,
+        model: OdeModel | ClosedFormModel,
+        parameters: Parameters,
+        records: Records,
+        tolerance: Tolerance = DEFAULT,
+    ):
+        self._program = partial(_joint, model, parameters, tolerance)
         self._lanes = observed_lanes_of(model, records)
 
     def __call__(

@@ -161,7 +161,7 @@ def test_numbers_of_subjects_and_limits_are_no_more_exact_than_they_are():
 )
 def test_the_verdict_on_the_pictures_is_plain(quality_of, values, start, poor):
     verdict = pictures_verdict(quality_of(**values), [0, 2, 3], phantoms=False)
-    encoder = "By what the image VAE’s encoder sees of an image, mostly its large structure, the "
+    encoder = "To the image VAE’s encoder, which sees mostly large structure, the "
     assert plain(verdict.text).startswith(encoder + start) and verdict.poor is poor
     far = quality_of()
     is_far = (far["measure"] == "frechet_distance") & (far["of"] == "generated")

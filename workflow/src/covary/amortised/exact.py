@@ -27,7 +27,7 @@ LOW_SAMPLE_SIZE = 0.05  # of the draws
 _LOW_ENGINE = 0.2  # of the draws that are kept, of which the engine's sampler proposes four times as many
 WIDE = 0.1  # share of the network's draws from a wider distribution, where its tails are too thin
 _SUBJECTS_AT_ONCE = 4096
-# Log weights are then right to 1e-3, on the paper's model: nothing beside how much they differ between draws.
+# Log weights are then right to 1e-3 on the paper's model (benchmarks/README.md, Posterior networks).
 _SOLVER = Tolerance(1e-6, 1e-7)
 
 

@@ -93,7 +93,10 @@ class RecordLikelihood:
 
 
 class LogJoint:
-    """log p(y, η) of each subject at many points, up to a constant; -inf where the model cannot be solved."""
+    """log p(y, η) of each subject at many points, up to a constant; -inf where the model cannot be solved.
+
+    `tolerance` is that of the solver of differential equations.
+    """
 
     def __init__(
         self,

@@ -281,10 +281,11 @@ def pictures_verdict(quality: pd.DataFrame, chosen: Sequence[int], phantoms: boo
     alike = bool((generated[shares] >= _ALIKE * best[shares]).all() and times <= _FAR)
     lie = [[percent(of[share], 0) for share in shares] for of in (generated, best)]
     # That encoder was trained to be right about large structure, and hardly sees what is finer.
-    seen = "what the image VAE’s encoder sees of an image, mostly its large structure, "
-    text = "By " + seen + "the" if space == "vae_encoder" else "The"
-    text += (
-        f" generated images {'are much like' if alike else 'can be told from'} the {what}: {lie[0][0]} of "
+    by_encoder = space == "vae_encoder"
+    start = "To the image VAE’s encoder, which sees mostly large structure, the" if by_encoder else "The"
+    verdict = "are much like" if alike else "can be told from"
+    text = (
+        f"{start} generated images {verdict} the {what}: {lie[0][0]} of "
         f"them lie among the {what}, and {lie[0][1]} of the {what} among them (training images: "
         f"{lie[1][0]} and {lie[1][1]}). Their distance (Fréchet) to the {what} is {times:.1f} times that of "
         "training images. "
